@@ -1,0 +1,24 @@
+"""What every test runs under. The environment is set before anything imports JAX, so that subprocesses inherit it."""
+
+import os
+from pathlib import Path
+
+_CACHE = Path(__file__).resolve().parent.parent / ".cache"
+
+# Four CPU devices: every test of the parallel step can compare one device with several.
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DEBUG_KEY_REUSE", "true")  # a random key that is used twice is an error
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(_CACHE / "hypothesis"))
+
+# Compilation is most of the suite's time: keep its results between runs.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import hypothesis  # noqa: E402
+
+# Two busy cores make single examples slow now and then: a deadline per example would fail at random.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.load_profile("default")
