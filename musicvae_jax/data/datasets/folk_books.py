@@ -1,0 +1,137 @@
+"""The ABC collections of folk tunes that the music21 package carries: where they are, and reading them.
+
+Apart from the builder, because worker processes run this.
+"""
+
+import functools
+import importlib.util
+import multiprocessing
+import os
+import re
+import string
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from musicvae_jax.codec.abc import parse_abc
+from musicvae_jax.codec.abc_text import split_tunes
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.data.records import to_record
+from musicvae_jax.data.splits import window_signatures
+
+# The default melody grid, but with room for every metre: a codec with more slots may use the long ones.
+GRID = MelodyCodec(slots=64)
+TUNE_TYPES = {"slipjig": "slip jig", "fling": "highland fling"}  # other spellings of the same
+TUNES_PER_TASK = 50
+
+
+class Book(NamedTuple):
+    """One printed collection."""
+
+    name: str  # the first part of its tunes' ids
+    files: str  # below the corpus folder of music21
+    title: str
+    one_tune_per_file: bool = False  # their X: numbers are nearly all 1, so the file's name makes the id
+
+
+BOOKS = (
+    Book("ryan", "ryansMammoth/*.abc", "Ryan's Mammoth Collection (1883)", one_tune_per_file=True),
+    Book("oneill", "oneills1850/*.abc", "O'Neill's Music of Ireland (1903)"),
+    Book("aird", "airdsAirs/*.abc", "Aird's Selection of Scotch, English, Irish and Foreign Airs (1778-1801)"),
+    Book("fife", "miscFolk/americanfifeopus.abc", "Colonial and Civil War American Fife Music"),
+    Book("northumbrian", "miscFolk/northumbrianminstrelsyopus.abc", "Northumbrian Minstrelsy (1882)"),
+)
+
+
+class Source(NamedTuple):
+    """The text of one tune."""
+
+    id: str
+    book: str
+    text: str
+
+
+class Tune(NamedTuple):
+    """A tune that was read."""
+
+    record: dict[str, Any]
+    signatures: list[bytes]
+
+
+class Refusal(NamedTuple):
+    """A tune that was not."""
+
+    id: str
+    reason: str
+
+
+def corpus_folder() -> Path:
+    """Where the installed music21 keeps its corpus; found without importing it, which takes seconds.
+
+    Raises:
+        FileNotFoundError: music21 is not installed, or lacks its corpus.
+    """
+    spec = importlib.util.find_spec("music21")
+    folders = [Path(folder) / "corpus" for folder in (spec.submodule_search_locations or ())] if spec else []
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    place = f"no folder {folders[0]}" if folders else "the package is not installed"
+    raise FileNotFoundError(f"folk_tunes reads the corpus of the music21 package: {place}; pip install music21")
+
+
+def find_tunes(folder: Path) -> Iterator[Source]:
+    """The text of every tune below the corpus folder, in a fixed order, with unique ids.
+
+    O'Neill's has tunes in two transcriptions, in overlapping files: the second is ``oneill/0732b``, and so on.
+    """
+    seen: Counter[str] = Counter()
+    for book in BOOKS:
+        for path in sorted(folder.glob(book.files)):
+            for text in split_tunes(path.read_text(encoding="utf-8")):
+                number = re.match(r"X:\s*(\d+)", text)
+                part = path.stem if book.one_tune_per_file or not number else f"{int(number[1]):04d}"
+                name = f"{book.name}/{part}"
+                yield Source(name + string.ascii_lowercase[seen[name]].removeprefix("a"), book.title, text)
+                seen[name] += 1
+
+
+def read_tune(source: Source) -> Tune | Refusal:
+    """One tune's record and the signatures of its windows on the default melody grid."""
+    try:
+        score, header = parse_abc(source.text, source=source.id)
+        signatures = window_signatures(GRID.encode(score), GRID)
+    except MusicError as error:
+        return Refusal(source.id, error.reason)
+    kind = " ".join(header.get("R", "").lower().split())
+    record = to_record(score, id=source.id, book=source.book, type=TUNE_TYPES.get(kind, kind))
+    return Tune(record, signatures)
+
+
+def read_tunes(sources: list[Source], num_processes: int | None = None) -> list[Tune | Refusal]:
+    """Reads tunes in parallel, in order, with one progress bar (none where the output is not a terminal).
+
+    Args:
+        sources: what to read.
+        num_processes: defaults to the number of cores; 1 reads in this process.
+    """
+    if num_processes is None:
+        num_processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bar = functools.partial(tqdm, total=len(sources), desc="Reading folk tunes", unit=" tunes", disable=None)
+    if num_processes > 1:
+        try:
+            # Not forked: the caller may already run JAX, whose threads a fork does not survive.
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+                return list(bar(pool.map(read_tune, sources, chunksize=TUNES_PER_TASK)))
+        except BrokenProcessPool:
+            # A script without the usual `if __name__ == "__main__"` cannot start processes: slower is better than not.
+            warnings.warn("could not start worker processes; reading in this one", RuntimeWarning, stacklevel=2)
+    return list(bar(map(read_tune, sources)))

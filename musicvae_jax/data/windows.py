@@ -1,0 +1,198 @@
+"""Windows: fixed numbers of measures cut out of pieces of any length.
+
+A note that sounds across the border of a window is split: the window starts with an onset of the note's pitch, because
+a model that sees only the window cannot know what a leading HOLD holds.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.melody import HOLD, MelodyCodec
+from musicvae_jax.codec.score import Score
+from musicvae_jax.data.records import to_score
+from musicvae_jax.types import Batch
+
+SHORT = "short"  # the reason under which pieces too short for any window are counted
+
+
+class _Piece(NamedTuple):
+    """One encoded piece, ready to be sliced."""
+
+    tokens: np.ndarray  # int32[measure, slot, field]
+    first: np.ndarray  # int32[measure, field], what the first slot holds where a window starts with that measure
+    mask: np.ndarray  # bool[measure, slot]
+    metre: np.ndarray  # int32[measure, 2]
+
+
+def first_slots(tokens: np.ndarray, mask: np.ndarray, codec: MelodyCodec) -> np.ndarray:
+    """What the first slot of each measure must hold where a window starts with that measure.
+
+    Args:
+        tokens: int32[measure, slot, field], a whole piece.
+        mask: bool[measure, slot].
+        codec: the codec of the tokens.
+
+    Returns:
+        int32[measure, field]: the onset of the note that starts or sounds there, HOLD where there is silence: what the
+        codec itself would write if the piece started with that measure.
+    """
+    num_measures, num_slots, num_fields = tokens.shape
+    stream = tokens.reshape(num_measures * num_slots, num_fields)
+    events = (stream != HOLD) & mask.reshape(-1, 1)
+    last_event = np.maximum.accumulate(np.where(events, np.arange(len(stream))[:, None], -1), axis=0)
+    last_event = last_event[::num_slots]
+    began = np.take_along_axis(stream, np.maximum(last_event, 0), axis=0)
+    return np.where((last_event >= 0) & codec.is_onset(began), began, HOLD).astype(np.int32)
+
+
+class WindowSource(Sequence[Batch]):
+    """All windows of a split, numbered from 0, in random access.
+
+    Windows of a piece start at measure 0, hop, 2 hop, ...; the last ones run over the end of the piece and are padded
+    (tokens 0, mask False, metre (0, 0)). ``hop = measures, min_measures = 1`` covers every measure exactly once.
+
+    Attributes:
+        refused: pieces without windows, counted by reason: the codec's `MusicError.reason`, or ``"short"``.
+        dropped: what the codec dropped of the others, summed over pieces by its own reasons.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Mapping[str, Any] | Score],
+        codec: MelodyCodec,
+        measures: int,
+        hop: int,
+        min_measures: int = 1,
+        cache_pieces: int = 1 << 14,
+    ):
+        """Encodes every piece once to count its windows.
+
+        Args:
+            records: pieces in random access, as a data set stores them (`records.to_record`) or as scores.
+            codec: what makes tokens of them.
+            measures: measures in a window.
+            hop: measures from one window to the next.
+            min_measures: windows with fewer real measures are left out.
+            cache_pieces: encoded pieces kept in memory (a folk tune takes about 4 kB).
+
+        Raises:
+            ValueError: measures or hop below 1, or min_measures outside 1..measures.
+        """
+        for name, value in (("measures", measures), ("hop", hop), ("cache_pieces", cache_pieces)):
+            if value < 1:
+                raise ValueError(f"{name} = {value}: allowed is 1 or more")
+        if not 1 <= min_measures <= measures:
+            raise ValueError(f"min_measures = {min_measures}: allowed is 1 to measures = {measures}")
+        self.records, self.codec, self.measures, self.hop = records, codec, measures, hop
+        self._cache_pieces = cache_pieces
+        self._piece = functools.lru_cache(cache_pieces)(self._encode)
+        refused: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        num_windows = np.zeros(len(records), np.int64)
+        self._pitches = np.full((len(records), 2), (127, 0), np.int16)
+        for number in range(len(records)):
+            try:
+                piece = self._piece(number)
+            except MusicError as error:
+                refused[error.reason] += 1
+                continue
+            num_windows[number] = max(0, (len(piece.tokens) - min_measures) // hop + 1)
+            refused[SHORT] += int(num_windows[number] == 0)
+            self._pitches[number] = codec.pitch_range(piece.tokens) or (127, 0)
+        self.refused = dict(+refused)
+        self.dropped = dict(+self._dropped)
+        self._ends = np.cumsum(num_windows)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        """One window, a `Batch` without its batch axis; a slice gives a list of them."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = index + len(self) if index < 0 else index
+        if not 0 <= number < len(self):
+            raise IndexError(f"window {index}: allowed is 0 to {len(self) - 1}")
+        return Batch(*(array[0] for array in self.gather(np.array([number]))))
+
+    def gather(self, index: np.ndarray) -> Batch:
+        """Several windows at once.
+
+        Args:
+            index: int[batch], numbers of windows; -1 gives a row of padding.
+
+        Returns:
+            The batch: tokens int32[batch, measure, slot, field] and the rest as in `Batch`.
+        """
+        index = np.asarray(index, np.int64)
+        batch = self._empty(index)
+        pieces, starts = self._locate(np.maximum(index, 0))
+        for row, (number, piece_number, start) in enumerate(
+            zip(index.tolist(), pieces.tolist(), starts.tolist(), strict=True)
+        ):
+            if number < 0:
+                continue
+            piece = self._piece(piece_number)
+            tokens = piece.tokens[start : start + self.measures]
+            batch.tokens[row, : len(tokens)] = tokens
+            batch.tokens[row, 0, 0] = piece.first[start]
+            batch.mask[row, : len(tokens)] = piece.mask[start : start + self.measures]
+            batch.metre[row, : len(tokens)] = piece.metre[start : start + self.measures]
+        return batch
+
+    def pitch_range(self, index: np.ndarray) -> np.ndarray:
+        """The lowest and highest MIDI pitch of the pieces that windows come from; (127, 0) where there is no note.
+
+        Args:
+            index: int[batch], numbers of windows.
+
+        Returns:
+            int16[batch, 2].
+        """
+        return self._pitches[self._locate(np.asarray(index))[0]]
+
+    def score(self, index: int) -> Score:
+        """The whole piece that a window comes from, with its title, tempo and key."""
+        record = self.records[int(self._locate(np.array([index]))[0][0])]
+        return record if isinstance(record, Score) else to_score(record)
+
+    def describe(self, index: int) -> str:
+        """Where a window comes from, measures counted from 1: ``"ryan/0012 measures 5-12"``."""
+        start = int(self._locate(np.array([index]))[1][0])
+        score = self.score(index)
+        return f"{score.source} measures {start + 1}-{min(start + self.measures, score.num_measures)}"
+
+    def _locate(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The pieces and the first measures of windows."""
+        piece = np.searchsorted(self._ends, index, side="right")
+        before = np.where(piece > 0, self._ends[piece - 1], 0)
+        return piece, (index - before) * self.hop
+
+    def _empty(self, index: np.ndarray) -> Batch:
+        shape = (len(index), self.measures, self.codec.slots)
+        return Batch(
+            tokens=np.zeros((*shape, len(self.codec.fields)), np.int32),
+            mask=np.zeros(shape, bool),
+            metre=np.zeros((len(index), self.measures, 2), np.int32),
+            index=index.astype(np.int32),
+        )
+
+    def _encode(self, number: int) -> _Piece:
+        record = self.records[number]
+        encoded = self.codec.encode(record if isinstance(record, Score) else to_score(record))
+        self._dropped.update(encoded.dropped)
+        first = first_slots(encoded.tokens, encoded.mask, self.codec)
+        return _Piece(encoded.tokens, first, encoded.mask, encoded.metre)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker process starts with an empty cache: an lru_cache cannot be pickled, and would be large.
+        return {name: value for name, value in self.__dict__.items() if name != "_piece"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._piece = functools.lru_cache(self._cache_pieces)(self._encode)

@@ -1,0 +1,152 @@
+"""The prepared data set against the books it was made from."""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from musicvae_jax.codec.abc import parse_abc
+from musicvae_jax.codec.melody import Encoded, MelodyCodec
+from musicvae_jax.codec.score import Score
+from musicvae_jax.data.datasets import folk_tunes, load_split, prepare, to_score
+from musicvae_jax.data.datasets.folk_books import GRID, corpus_folder, find_tunes, read_tunes
+from musicvae_jax.data.pipeline import make_train_iterator
+from musicvae_jax.data.splits import window_signatures
+from musicvae_jax.data.windows import WindowSource
+
+SPLITS = ("train", "validation", "test", "test_airds")
+Records = dict[str, list[Mapping[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def records(folk_data_dir: str) -> Records:
+    return {split: list(load_split("folk_tunes", folk_data_dir, split)) for split in SPLITS}
+
+
+def heard_windows(score: Score, length: int = 4) -> Iterator[bytes]:
+    """Every window of four measures in ticks, without tokens: onsets, durations and intervals from its first note."""
+    notes = GRID.quantise(score).notes.astype(np.int64)
+    starts, ends, pitches = notes[:, 0], notes[:, 0] + notes[:, 1], notes[:, 2]
+    borders = np.append(score.measures[:, 0], score.end)
+    for first in range(max(1, score.num_measures - length + 1)):
+        metres = score.measures[first : first + length, 1:]
+        begin, end = borders[first], borders[first + len(metres)]
+        inside = (ends > begin) & (starts < end)
+        window = np.stack([starts[inside].clip(begin) - begin, ends[inside].clip(None, end) - begin, pitches[inside]])
+        yield (window - np.array([[0], [0], window[2, :1].tolist() or [0]])).tobytes() + metres.tobytes()
+
+
+def test_no_held_out_window_occurs_in_training(records: Records) -> None:
+    """The proof that nothing leaks, made anew from the records: no 4-measure window, in any key, is in two splits."""
+    windows = {
+        split: {window for record in records[split] for window in heard_windows(to_score(record))} for split in SPLITS
+    }
+    for number, split in enumerate(SPLITS):
+        for other in SPLITS[:number]:
+            assert not windows[split] & windows[other], f"{split} shares windows with {other}"
+    assert min(map(len, windows.values())) > 4000  # the proof is about something
+
+
+def test_training_batches_hold_no_held_out_window(folk_data_dir: str) -> None:
+    """The same at the other end of the pipeline: the windows that the model is trained on, transposed."""
+    codec = MelodyCodec()
+    held_out = {
+        signature
+        for split in SPLITS[1:]
+        for record in load_split("folk_tunes", folk_data_dir, split)
+        for signature in window_signatures(GRID.encode(to_score(record)), GRID)
+    }
+    wide = GRID.slots - codec.slots
+    source = WindowSource(load_split("folk_tunes", folk_data_dir, "train"), codec, measures=4, hop=4, min_measures=4)
+    iterator = make_train_iterator(source, 2000, seed=0, transpose=5)
+    for tokens, mask, metre, index in zip(*next(iterator), strict=True):
+        padded, slots = np.pad(tokens, ((0, 0), (0, wide), (0, 0))), np.pad(mask, ((0, 0), (0, wide)))
+        window = Encoded(padded, slots, metre, {})
+        assert held_out.isdisjoint(window_signatures(window, GRID)), source.describe(int(index))
+    iterator.close()
+
+
+def test_every_tune_is_accounted_for(folk_data_dir: str, records: Records) -> None:
+    metadata = prepare("folk_tunes", folk_data_dir).info.metadata
+    found = [source.id for source in find_tunes(corpus_folder())]
+    kept = [record["id"].decode() for split in SPLITS for record in records[split]]
+    parts = [*kept, *metadata["refused_ids"], *metadata["left_out_for_test_airds"]]
+    assert sorted(parts) == sorted(found) and len(set(found)) == len(found) == metadata["tunes_found"]
+    assert metadata["refused"] == Counter(metadata["refused_ids"].values())
+    assert len(kept) > 0.9 * len(found)
+
+
+def test_the_splits_have_their_shares(folk_data_dir: str, records: Records) -> None:
+    sizes = {split: len(records[split]) for split in SPLITS}
+    rest = sum(sizes.values()) - sizes["test_airds"]
+    assert [round(sizes[split] / rest, 2) for split in SPLITS[:3]] == [0.8, 0.1, 0.1]
+    assert {record["id"].split(b"/")[0] for record in records["test_airds"]} == {b"aird"}
+    assert not any(record["id"].startswith(b"aird/") for split in SPLITS[:3] for record in records[split])
+    components = prepare("folk_tunes", folk_data_dir).info.metadata["component_sizes"]
+    assert sum(int(size) * number for size, number in components.items()) == rest
+
+
+def test_records_read_back_as_the_scores_that_were_written(records: Records) -> None:
+    texts = {source.id: source.text for source in find_tunes(corpus_folder())}
+    for split in SPLITS:
+        for record in records[split][::20]:
+            stored, id = to_score(record), record["id"].decode()
+            parsed, header = parse_abc(texts[id], source=id)
+            for field in dataclasses.fields(Score):
+                np.testing.assert_array_equal(getattr(stored, field.name), getattr(parsed, field.name), field.name)
+            assert record["metre"].decode() == str(parsed.metre(0))
+            assert bool(record["type"]) == bool(header.get("R", "").strip())
+
+
+def test_most_of_ryans_tunes_have_a_type(records: Records) -> None:
+    types = Counter(
+        record["type"].decode() for split in SPLITS for record in records[split] if record["id"].startswith(b"ryan/")
+    )
+    assert types[""] < 0.02 * types.total()
+    assert set(types) >= {"reel", "jig", "hornpipe", "strathspey", "slip jig"}
+
+
+def test_processes_read_what_one_process_reads() -> None:
+    sources = list(find_tunes(corpus_folder()))[:120:2]
+    for one, other in zip(read_tunes(sources, 1), read_tunes(sources, 2), strict=True):
+        np.testing.assert_equal(one, other)
+
+
+def test_unknown_names_get_the_nearest(folk_data_dir: str) -> None:
+    with pytest.raises(ValueError, match="no data set 'folk_tune': did you mean folk_tunes"):
+        prepare("folk_tune", folk_data_dir)
+    with pytest.raises(ValueError, match="folk_tunes has no split 'tests': did you mean test"):
+        load_split("folk_tunes", folk_data_dir, "tests")
+
+
+def test_a_preparation_that_dies_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = list(find_tunes(corpus_folder()))[:40]
+    monkeypatch.setattr(folk_tunes, "find_tunes", lambda _: some)
+    monkeypatch.setattr(folk_tunes, "read_tunes", functools.partial(read_tunes, num_processes=1))
+    monkeypatch.setattr(folk_tunes, "HELD_OUT_BOOK", "ryan/A")  # a split without tunes cannot be written
+    written = folk_tunes.FolkTunes._generate_examples
+
+    def dies(self: folk_tunes.FolkTunes, tunes: list) -> Iterator[tuple[str, dict[str, Any]]]:
+        yield from written(self, tunes[:1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folk_tunes.FolkTunes, "_generate_examples", dies)
+    leftover = tmp_path / "folk_tunes" / "incomplete.ABC123_1.0.0"  # of a run that was killed outright
+    leftover.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("folk_tunes", str(tmp_path))
+    assert [path.name for path in (tmp_path / "folk_tunes").iterdir()] == [".lock"]
+
+    monkeypatch.setattr(folk_tunes.FolkTunes, "_generate_examples", written)
+    assert prepare("folk_tunes", str(tmp_path)).info.metadata["tunes_found"] == 40
+
+
+def test_a_missing_corpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(FileNotFoundError, match="music21 package: the package is not installed; pip install music21"):
+        corpus_folder()
