@@ -1,0 +1,43 @@
+"""Experiments by name: each is a value of `Config`; a variant is ``dataclasses.replace`` or a flag."""
+
+import dataclasses
+
+from musicvae_jax.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainConfig
+
+FOLK_BASIC = Config(
+    data=DataConfig(measures=8, hop=4),
+    model=ModelConfig(dim=192, num_heads=6, decoder_layers=4, global_dim=128, token_dropout=0.3),
+    objective=ObjectiveConfig(beta=1.0, beta_warmup_steps=1000),
+    train=TrainConfig(num_steps=2400, batch_size=64),
+)
+
+DEMO = Config(
+    data=DataConfig(measures=4, hop=2),
+    model=ModelConfig(
+        dim=128,
+        num_heads=4,
+        encoder_slot_layers=1,
+        encoder_measure_layers=1,
+        decoder_layers=2,
+        global_dim=64,
+        token_dropout=0.2,
+    ),
+    objective=ObjectiveConfig(beta=1.0, beta_warmup_steps=600),
+    train=TrainConfig(num_steps=1000, batch_size=64, learning_rate=3e-3, eval_every=250, ema_decay=0.99),
+)
+
+DEBUG = dataclasses.replace(
+    DEMO,
+    model=dataclasses.replace(DEMO.model, dim=32, num_heads=2, global_dim=16, decoder_layers=1),
+    objective=ObjectiveConfig(beta=0.2),
+    train=TrainConfig(
+        num_steps=60, batch_size=16, learning_rate=3e-3, warmup_steps=5, eval_every=30, eval_examples=32,
+        checkpoint_every=20, ema_decay=0.9,
+    ),
+)
+
+CONFIGS: dict[str, tuple[str, Config]] = {
+    "debug": ("a minute on two cores: shows that everything runs, learns next to nothing", DEBUG),
+    "demo": ("what `make demo` trains: one phrase of four measures", DEMO),
+    "folk-basic": ("the basic VAE of folk tunes: eight measures, one latent", FOLK_BASIC),
+}

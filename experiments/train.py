@@ -1,0 +1,45 @@
+"""Trains a model; the same command continues a run that was stopped.
+
+Example: python experiments/train.py folk-basic --workdir runs/folk --model.dim 256 --train.num-steps 2000
+"""
+
+import dataclasses
+from typing import Annotated
+
+import tyro
+from commandline import run
+from configs import CONFIGS
+
+from musicvae_jax.config import Config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where to train what."""
+
+    workdir: str
+    """The run's folder: config.json, metrics.jsonl, checkpoints/. A folder with a run of the same config continues it."""
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    """The experiment, field by field."""
+
+
+def main() -> int:
+    defaults = {
+        name: (text, Run(workdir=tyro.MISSING, config=config)) for name, (text, config) in CONFIGS.items()
+    }
+    name, run_ = tyro.extras.overridable_config_cli(defaults)
+
+    from musicvae_jax.training.loop import train
+    from musicvae_jax.training.parallel import set_up_devices
+
+    set_up_devices()
+    result = train(run_.config, run_.workdir)
+    if not result.finished:
+        print(f"stopped at step {result.step}; everything is saved in {run_.workdir}: the same command continues")
+        return 143
+    print(f"trained {name} for {result.step} steps: {run_.workdir}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

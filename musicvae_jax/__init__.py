@@ -1,0 +1,46 @@
+"""Interpretable, hierarchical variational autoencoders of symbolic music, in JAX and Flax.
+
+Names are imported when they are first used: reading music needs no JAX, and ``--help`` answers at once.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    # configuration
+    "config": ("CodecConfig", "Config", "ConfigError", "DataConfig", "ModelConfig", "ObjectiveConfig", "TrainConfig"),
+    "types": ("Batch", "Field", "Gaussian", "VAEOutput"),
+    # music and data
+    "codec": ("MelodyCodec", "Metre", "MusicError", "Score", "make_codec", "read_midi", "read_score", "write_midi"),
+    "data.load": ("load_windows",),
+    "data.windows": ("WindowSource",),
+    "data.pipeline": ("make_eval_batches", "make_train_iterator"),
+    # model and objective
+    "models.vae": ("MusicVAE",),
+    "models.sampling": ("SamplingConfig", "sample_tokens"),
+    "objectives.elbo": ("elbo_terms", "negative_elbo"),
+    "objectives.schedules": ("beta_schedule",),
+    # training
+    "training.loop": ("train",),
+    "training.parallel": ("make_parallel", "set_up_devices"),
+    "training.state": ("TrainState", "init_state", "make_model"),
+    "training.step": ("make_device_step", "make_loss"),
+    # evaluation and generation
+    "evaluation.evaluate": ("evaluate", "evaluate_baselines"),
+    "evaluation.trained": ("TrainedVAE", "load_workdir", "slerp"),
+    # to see and to hear
+    "analysis": ("listen", "piano_roll", "render", "write_wav"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

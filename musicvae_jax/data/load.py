@@ -1,0 +1,35 @@
+"""From a config to windows of a split."""
+
+from collections import Counter
+
+import numpy as np
+
+from musicvae_jax.codec import make_codec
+from musicvae_jax.config import Config
+from musicvae_jax.data.datasets import load_split, prepare
+from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.windows import WindowSource
+
+TRAIN = "train"
+
+
+def load_windows(config: Config, split: str) -> WindowSource:
+    """The windows of a split; prepares the data set first where that has not been done.
+
+    Training windows overlap (``hop``) and have ``min_measures`` real measures; those of other splits cover every measure
+    exactly once, pieces of any length included.
+    """
+    data = config.data
+    prepare(data.dataset, data.data_dir)
+    records = load_split(data.dataset, data.data_dir, split)
+    hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
+    return WindowSource(records, make_codec(config.codec), data.measures, hop, min_measures)
+
+
+def count_metres(source: WindowSource) -> dict[str, int]:
+    """How many measures of each metre the windows hold, e.g. ``{"4/4": 51204}``."""
+    counts: Counter[str] = Counter()
+    for batch in make_eval_batches(source, 256):
+        rows, numbers = np.unique(batch.metre.reshape(-1, 2), axis=0, return_counts=True)
+        counts.update({f"{top}/{bottom}": int(n) for (top, bottom), n in zip(rows, numbers, strict=True) if top})
+    return dict(counts)

@@ -1,0 +1,64 @@
+"""Music's symbols as vectors: slots of fields, and metres."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from musicvae_jax.config import ModelConfig
+from musicvae_jax.models.layers import dtypes, sinusoids
+from musicvae_jax.types import Array, Field
+
+PADDING, START, HIDDEN = range(3)  # what a slot can be instead of its tokens
+_NUMERATORS, _LOG2_DENOMINATORS = 65, 7  # MIDI metres: up to 64/x, x up to 64
+
+
+class SlotEmbedding(nn.Module):
+    """A slot is the sum of its fields' embeddings, or one of three special vectors."""
+
+    config: ModelConfig
+    fields: Sequence[Field]
+
+    def setup(self) -> None:
+        types = dtypes(self.config)
+        self.tables = [nn.Embed(field.size, self.config.dim, **types) for field in self.fields]
+        self.specials = nn.Embed(3, self.config.dim, **types)
+
+    def __call__(self, tokens: Array, special: Array) -> Array:
+        """Embeds slots.
+
+        Args:
+            tokens: int[..., field].
+            special: int[...], -1 for a slot that shows its tokens, else PADDING, START or HIDDEN.
+
+        Returns:
+            float[..., dim].
+        """
+        return jnp.where((special < 0)[..., None], self.sum_fields(tokens), self.specials(jnp.maximum(special, 0)))
+
+    def sum_fields(self, tokens: Array) -> Array:
+        """The sum of the embeddings of a slot's first n fields: int[..., n] to float[..., dim]."""
+        return sum(self.tables[number](tokens[..., number]) for number in range(tokens.shape[-1]))
+
+
+class MetreEmbedding(nn.Module):
+    """The frame of a window: each measure's metre, its number, and how many measures there are."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, metre: Array) -> Array:
+        """int[..., measure, 2] to float[..., measure, dim]; metre (0, 0) is a padding measure."""
+        types, dim = dtypes(self.config), self.config.dim
+        numerator = jnp.clip(metre[..., 0], 0, _NUMERATORS - 1)
+        exponent = jnp.round(jnp.log2(jnp.maximum(metre[..., 1], 1).astype(jnp.float32))).astype(jnp.int32)
+        count = (metre[..., 0] > 0).sum(-1, keepdims=True)
+        number = jnp.arange(metre.shape[-2])
+        frame = jnp.concatenate(
+            jnp.broadcast_arrays(sinusoids(number, dim), sinusoids(count - number, dim)), -1
+        )  # from the start, and to the end
+        return (
+            nn.Embed(_NUMERATORS, dim, name="numerator", **types)(numerator)
+            + nn.Embed(_LOG2_DENOMINATORS, dim, name="denominator", **types)(exponent)
+            + nn.Dense(dim, name="position", **types)(frame)
+        )

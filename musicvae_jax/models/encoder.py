@@ -1,0 +1,48 @@
+"""Music to features, from the bottom up: slots, measures, the piece."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from musicvae_jax.config import ModelConfig
+from musicvae_jax.models.embedding import PADDING, MetreEmbedding, SlotEmbedding
+from musicvae_jax.models.layers import AttentionPool, dtypes, make_block
+from musicvae_jax.types import Array, Batch, Field
+
+
+class MusicEncoder(nn.Module):
+    """Transformers inside each measure, then across measures; its cost is linear in the number of measures."""
+
+    config: ModelConfig
+    fields: Sequence[Field]
+    slots: int
+
+    @nn.compact
+    def __call__(self, batch: Batch, deterministic: bool = True) -> dict[str, Array]:
+        """Features at the time scale of every latent level.
+
+        Args:
+            batch: windows, leading axes free.
+            deterministic: False turns dropout on (rng stream ``dropout``).
+
+        Returns:
+            level -> float[..., time, dim]; ``global`` has time 1.
+        """
+        config, types = self.config, dtypes(self.config)
+        special = jnp.where(batch.mask, -1, PADDING)
+        x = SlotEmbedding(config, self.fields, name="embed")(batch.tokens, special)
+        x = x + nn.Embed(self.slots, config.dim, name="slot", **types)(jnp.arange(self.slots))
+
+        for layer in range(config.encoder_slot_layers):
+            block = make_block(config, deterministic, f"slot_block_{layer}")
+            x, _ = block(x, jnp.arange(self.slots), batch.mask[..., None, :])
+        measures = AttentionPool(config, name="pool_slots")(x, batch.mask)
+        measures = measures + MetreEmbedding(config, name="metre")(batch.metre)
+
+        present = batch.mask.any(-1)
+        for layer in range(config.encoder_measure_layers):
+            block = make_block(config, deterministic, f"measure_block_{layer}")
+            measures, _ = block(measures, jnp.arange(measures.shape[-2]), present[..., None, :])
+        piece = AttentionPool(config, name="pool_measures")(measures, present)
+        return {"global": piece[..., None, :]}

@@ -1,0 +1,133 @@
+"""Transformer layers. Leading batch axes are free; one layer serves training and cached sampling."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from musicvae_jax.config import ModelConfig
+from musicvae_jax.types import Array
+
+_MASKED = -1e9  # finite, so that a row with nothing to attend to stays a number
+
+
+class KVCache(NamedTuple):
+    """Keys and values of the positions seen so far; positions after them hold zeros."""
+
+    key: Array  # float[..., position, head, head_dim]
+    value: Array  # float[..., position, head, head_dim]
+
+
+def dtypes(config: ModelConfig) -> dict[str, jnp.dtype]:
+    """Compute and parameter types: parameters are float32, or float64 when everything is."""
+    compute = jnp.dtype(config.dtype)
+    return {"dtype": compute, "param_dtype": jnp.promote_types(compute, jnp.float32)}
+
+
+def sinusoids(positions: Array, dim: int) -> Array:
+    """Sines and cosines of positions at dim/2 wavelengths from 2 pi to 10^4 x 2 pi (Vaswani et al. 2017, section 3.5).
+
+    Args:
+        positions: int[...].
+        dim: even.
+
+    Returns:
+        float[..., dim].
+    """
+    angles = positions[..., None] * 10_000.0 ** (-jnp.arange(0, dim, 2) / dim)
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+
+
+def rotate(x: Array, positions: Array) -> Array:
+    """Rotary position embedding (Su et al. 2021, eq. 34): dot products then depend on the distance of positions alone.
+
+    Args:
+        x: float[..., position, head, head_dim], head_dim even.
+        positions: int[position].
+    """
+    sines, cosines = jnp.split(sinusoids(positions, x.shape[-1])[:, None].astype(x.dtype), 2, -1)
+    first, second = jnp.split(x, 2, -1)
+    return jnp.concatenate([first * cosines - second * sines, second * cosines + first * sines], -1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with rotary positions. No biases: a bias on keys has a true gradient of zero."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, x: Array, positions: Array, mask: Array, cache: KVCache | None = None
+    ) -> tuple[Array, KVCache | None]:
+        """Attends from every position of x to the positions that mask allows.
+
+        Args:
+            x: float[..., query, dim].
+            positions: int[query].
+            mask: bool[..., query, position], broadcastable.
+            cache: when given, x is the one position ``positions[0]``; its key and value enter the cache first.
+
+        Returns:
+            float[..., query, dim], and the updated cache.
+        """
+        heads, dim = self.config.num_heads, self.config.dim
+        project = nn.DenseGeneral((3, heads, dim // heads), use_bias=False, name="project", **dtypes(self.config))
+        query, key, value = jnp.moveaxis(project(x), -3, 0)
+        query, key = rotate(query, positions), rotate(key, positions)
+        if cache is not None:
+            write = jax.lax.dynamic_update_slice_in_dim
+            cache = KVCache(
+                write(cache.key, key, positions[0], axis=-3), write(cache.value, value, positions[0], axis=-3)
+            )
+            key, value = cache
+        scores = jnp.einsum("...qhd,...khd->...hqk", query * (dim // heads) ** -0.5, key)
+        scores = jnp.where(mask[..., None, :, :], scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), _MASKED)
+        weights = jax.nn.softmax(scores).astype(value.dtype)
+        attended = jnp.einsum("...hqk,...khd->...qhd", weights, value)
+        output = nn.DenseGeneral(dim, axis=(-2, -1), use_bias=False, name="output", **dtypes(self.config))
+        return output(attended), cache
+
+
+class Block(nn.Module):
+    """A pre-norm transformer layer (Xiong et al. 2020)."""
+
+    config: ModelConfig
+    deterministic: bool
+
+    @nn.compact
+    def __call__(
+        self, x: Array, positions: Array, mask: Array, cache: KVCache | None = None
+    ) -> tuple[Array, KVCache | None]:
+        """Args and returns as for `Attention`."""
+        config, types = self.config, dtypes(self.config)
+        drop = nn.Dropout(config.dropout, deterministic=self.deterministic)
+        attended, cache = Attention(config, name="attention")(
+            nn.RMSNorm(name="attention_norm", **types)(x), positions, mask, cache
+        )
+        x = x + drop(attended)
+        hidden = nn.Dense(config.mlp_ratio * config.dim, name="widen", **types)(nn.RMSNorm(name="mlp_norm", **types)(x))
+        return x + drop(nn.Dense(config.dim, name="narrow", **types)(nn.gelu(hidden))), cache
+
+
+def make_block(config: ModelConfig, deterministic: bool, name: str) -> nn.Module:
+    """A `Block`, rematerialised if the config says so."""
+    return (nn.remat(Block) if config.remat else Block)(config, deterministic, name=name)
+
+
+class AttentionPool(nn.Module):
+    """Learned queries, one per head, summarise a sequence."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        """float[..., position, dim] and bool[..., position] to float[..., dim]; zeros where nothing is unmasked."""
+        heads, dim, types = self.config.num_heads, self.config.dim, dtypes(self.config)
+        x = nn.RMSNorm(name="norm", **types)(x)
+        scores = nn.Dense(heads, use_bias=False, name="query", **types)(x)  # a learned query per head, folded with its keys
+        scores = jnp.where(mask[..., None], scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), _MASKED)
+        weights = (jax.nn.softmax(scores, -2) * mask.any(-1)[..., None, None]).astype(x.dtype)
+        values = nn.DenseGeneral((heads, dim // heads), use_bias=False, name="value", **types)(x)
+        pooled = jnp.einsum("...ph,...phd->...hd", weights, values)
+        return nn.DenseGeneral(dim, axis=(-2, -1), use_bias=False, name="output", **types)(pooled)

@@ -1,0 +1,126 @@
+"""Drawing music from the decoder: one compiled loop with a key-value cache."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from musicvae_jax.config import ConfigError
+from musicvae_jax.models.embedding import PADDING, START
+from musicvae_jax.models.layers import KVCache
+from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.rng import row_keys
+from musicvae_jax.types import Array, Latents
+
+_NUM_SEGMENTS = 4  # the cache grows this often: attention then reads 5/8 of a full masked cache on average
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How a token is chosen from its logits."""
+
+    temperature: float = 1.0
+    """Logits are divided by it; 0 takes the most probable token."""
+    top_k: int = 0
+    """Only the k most probable tokens; 0 keeps all (Fan et al. 2018)."""
+    top_p: float = 1.0
+    """Only the most probable tokens that together reach this probability (nucleus, Holtzman et al. 2020)."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ConfigError(f"SamplingConfig.temperature = {self.temperature}: allowed is 0 or more")
+        if self.top_k < 0:
+            raise ConfigError(f"SamplingConfig.top_k = {self.top_k}: allowed is 0 (off) or more")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"SamplingConfig.top_p = {self.top_p}: allowed is 0 < value <= 1")
+
+
+def sample_categorical(logits: Array, keys: Array, sampling: SamplingConfig) -> Array:
+    """Draws one class per row.
+
+    Args:
+        logits: float[batch, vocab].
+        keys: key[batch], one per row, so that a row's draw does not depend on its neighbours.
+        sampling: how to choose.
+
+    Returns:
+        int32[batch].
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(-1).astype(jnp.int32)
+    logits = restrict(logits / sampling.temperature, sampling.top_k, sampling.top_p)
+    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+
+
+def restrict(logits: Array, top_k: int, top_p: float) -> Array:
+    """Sets the logits of classes outside the top k or the nucleus to -inf; at least one class stays.
+
+    Args:
+        logits: float[..., vocab].
+        top_k: 0 keeps all.
+        top_p: 1 keeps all.
+    """
+    if top_k:
+        floor = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))[0][..., -1:]
+        logits = jnp.where(logits < floor, -jnp.inf, logits)
+    if top_p < 1:
+        order = jnp.argsort(-logits, -1)
+        probabilities = jnp.take_along_axis(jax.nn.softmax(logits), order, -1)
+        before = jnp.cumsum(probabilities, -1) - probabilities  # the probability of all more probable classes
+        outside = jnp.put_along_axis(jnp.zeros(logits.shape, bool), order, before >= top_p, -1, inplace=False)
+        logits = jnp.where(outside, -jnp.inf, logits)
+    return logits
+
+
+@partial(jax.jit, static_argnames=("model", "sampling"))
+def sample_tokens(
+    model: MusicVAE, params: Array, latents: Latents, metre: Array, mask: Array, key: Array, sampling: SamplingConfig
+) -> Array:
+    """Decodes latents slot by slot.
+
+    Args:
+        model: the VAE.
+        params: its parameters.
+        latents: level -> float[batch, time, dim].
+        metre: int32[batch, measure, 2].
+        mask: bool[batch, measure, slot], the slots that each metre has.
+        key: a row's music depends on the key, its row number, its latents and its metre alone.
+        sampling: how tokens are chosen.
+
+    Returns:
+        int32[batch, measure, slot, field], 0 where masked.
+    """
+    batch, measures, slots = mask.shape
+    num_fields = len(model.fields)
+    apply = partial(model.apply, {"params": params})
+    conditions = jnp.moveaxis(apply(latents, metre, method="conditions"), 1, 0)  # [measure, batch, layer, dim]
+    flat_mask = jnp.moveaxis(mask.reshape(batch, -1), 1, 0)  # [position, batch]
+    keys = row_keys(key, jnp.arange(batch))
+
+    def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
+        past, special, cache = carry
+        position, present = inputs
+        x, cache = apply(past, special, position, conditions[position // slots], cache, method="step")
+        tokens = jnp.zeros((batch, 0), jnp.int32)
+        for field in range(num_fields):
+            draw = jax.vmap(lambda k, n=position * num_fields + field: jax.random.fold_in(k, n))(keys)
+            token = sample_categorical(apply(x, tokens, method="field_logits"), draw, sampling)
+            tokens = jnp.concatenate([tokens, token[:, None]], -1)
+        tokens = jnp.where(present[:, None], tokens, 0)
+        return (tokens, jnp.where(present, -1, PADDING), cache), tokens
+
+    segment = -(-measures // _NUM_SEGMENTS) * slots
+    carry = (jnp.zeros((batch, num_fields), jnp.int32), jnp.full(batch, START), apply((batch,), 0, method="empty_cache"))
+    pieces = []
+    for start in range(0, measures * slots, segment):
+        positions = jnp.arange(start, min(start + segment, measures * slots))
+        carry = (*carry[:2], [_grow(cache, len(positions)) for cache in carry[2]])
+        carry, tokens = jax.lax.scan(body, carry, (positions, flat_mask[positions]))
+        pieces.append(tokens)
+    return jnp.moveaxis(jnp.concatenate(pieces), 0, 1).reshape(batch, measures, slots, num_fields)
+
+
+def _grow(cache: KVCache, length: int) -> KVCache:
+    padding = [(0, 0)] * (cache.key.ndim - 3) + [(0, length), (0, 0), (0, 0)]
+    return KVCache(jnp.pad(cache.key, padding), jnp.pad(cache.value, padding))

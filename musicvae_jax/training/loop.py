@@ -1,0 +1,191 @@
+"""Training from a config to a folder with checkpoints: resumable, and stopped before it can spoil what it has."""
+
+import contextlib
+import dataclasses
+import json
+import math
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from musicvae_jax.codec import make_codec
+from musicvae_jax.config import Config, UserError
+from musicvae_jax.data.load import count_metres, load_windows
+from musicvae_jax.data.pipeline import make_eval_batches, make_train_iterator
+from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.metrics import MetricWriter
+from musicvae_jax.training.parallel import check_platform, make_parallel
+from musicvae_jax.training.state import TrainState, evaluation_params, init_state, make_model
+from musicvae_jax.training.step import Metrics, make_device_step
+from musicvae_jax.training.throughput import Throughput
+from musicvae_jax.training.validation import make_validator
+from musicvae_jax.training.workdir import open_workdir, write_atomically
+
+
+class NonFiniteError(UserError):
+    """A loss or gradient became infinite or NaN; the message says where, on what, and what is still good."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """How a call of `train` ended."""
+
+    state: TrainState
+    step: int
+    finished: bool  # False if a signal stopped it; the same call then continues
+
+
+def train(config: Config, workdir: str | Path) -> TrainResult:
+    """Trains a model, or continues a run that was stopped, until ``config.train.num_steps``.
+
+    Args:
+        config: the experiment.
+        workdir: a new folder, or one that holds a run of the same config.
+
+    Raises:
+        ConfigError: the machine cannot run this config.
+        WorkdirError: the folder holds another run, or cannot be written.
+        NonFiniteError: the loss or its gradient is no number.
+    """
+    check_platform(config)
+    parallel = make_parallel(config.train)
+    folder = open_workdir(workdir, config)
+    settings = config.train
+    processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+    # Data
+    source = load_windows(config, "train")
+    batches = make_train_iterator(
+        source,
+        settings.batch_size,
+        seed=settings.seed,
+        transpose=config.data.transpose,
+        num_workers=config.data.num_workers,
+        **processes,
+    )
+    held_out = make_eval_batches(
+        load_windows(config, "validation"), settings.batch_size, num_examples=settings.eval_examples, **processes
+    )
+
+    main_process = jax.process_index() == 0
+    if main_process:
+        write_atomically(folder / "metres.json", json.dumps(count_metres(source), indent=2))
+
+    # Model
+    model = make_model(config, make_codec(config.codec).fields)
+    state = parallel.init(partial(init_state, config, model))
+    checkpoints = Checkpoints(folder)
+    start, best = 0, math.inf
+    if checkpoints.latest_step("best") is not None:
+        best = checkpoints.metrics("best")["objective"]
+    if checkpoints.latest_step() is not None:
+        state, data_state, _ = checkpoints.restore(state)
+        batches.set_state(data_state)
+        start = int(state.step)
+    validate = make_validator(model, parallel, settings.seed)
+
+    # Loop
+    with contextlib.ExitStack() as stack:
+        stack.callback(batches.close)
+        stack.callback(checkpoints.close)
+        writer = stack.enter_context(MetricWriter(folder, start)) if main_process else None
+        bar = stack.enter_context(
+            tqdm(total=settings.num_steps, initial=start, unit="step", disable=not main_process, dynamic_ncols=True)
+        )
+        stopping = stack.enter_context(_stop_on_signal())
+        step, throughput, pending = None, None, None
+        number = start
+        while number < settings.num_steps and not stopping:
+            with throughput.waiting() if throughput else contextlib.nullcontext():
+                batch = next(batches)
+            data_state = batches.get_state()
+            on_devices = parallel.shard(batch)
+            if step is None:
+                bar.set_postfix_str("compiling")
+                step = parallel.spread(make_device_step(config, model)).lower(state, on_devices).compile()
+                throughput = Throughput(step, parallel, config)
+            state, metrics = step(state, on_devices)
+            number += 1
+            # The host reads the metrics of the step before, so that the devices never wait for it.
+            if pending is not None:
+                _report(*pending, writer, bar, throughput, source, checkpoints)
+            pending = (number, metrics, batch.index)
+
+            last = number == settings.num_steps
+            saving = last or bool(stopping) or number % settings.checkpoint_every == 0
+            evaluating = last or number % settings.eval_every == 0
+            if saving or evaluating:  # what is written must come of a step whose loss is known to be finite
+                _report(*pending, writer, bar, throughput, source, checkpoints)
+                pending = None
+            if evaluating:
+                result = validate(evaluation_params(state), held_out)
+                objective = result["nll"] + config.objective.beta * result["kl"]
+                if writer:
+                    writer.write(number, {f"validation_{name}": value for name, value in result.items()})
+                if objective < best:
+                    best = objective
+                    checkpoints.save("best", number, state, data_state, {"objective": objective, **result})
+                throughput.restart()
+            if saving:
+                checkpoints.save("latest", number, state, data_state, {})
+                throughput.restart()
+    return TrainResult(state, number, number >= settings.num_steps)
+
+
+def _report(
+    step: int,
+    metrics: Metrics,
+    index: np.ndarray,
+    writer: MetricWriter | None,
+    bar: tqdm,
+    throughput: Throughput,
+    source: Any,
+    checkpoints: Checkpoints,
+) -> None:
+    """Reads the metrics of a finished step, checks them, and shows them every few steps."""
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    for name in ("loss", "grad_norm"):
+        if not math.isfinite(values[name]):
+            windows = "; ".join(sorted({source.describe(int(number)) for number in index}))
+            raise NonFiniteError(
+                f"{name} = {values[name]} at step {step}. The last good checkpoint is of step "
+                f"{checkpoints.latest_step()} in {checkpoints.folder}. The step's windows: {windows}"
+            )
+    bar.update()
+    summary = throughput.record(step, values)
+    if summary:
+        bar.set_postfix_str(
+            f"loss {summary['loss']:.1f} nll {summary['nll']:.1f} kl {summary['kl']:.1f} "
+            f"{summary['tokens_per_second'] / 1000:.1f}k tokens/s"
+        )
+        if writer:
+            writer.write(step, summary)
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """A list that a SIGTERM or a first Ctrl-C fills; a second Ctrl-C interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # signals belong to the main thread; elsewhere the caller decides
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

@@ -1,0 +1,56 @@
+"""Metrics on disk and on the screen."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from musicvae_jax.training.workdir import write_atomically
+
+
+class MetricWriter:
+    """Appends rows to ``metrics.jsonl``, and to TensorBoard where that is installed.
+
+    A run that resumes at a step drops the rows after it, which an earlier, killed process may have written.
+    """
+
+    def __init__(self, workdir: Path, resume_step: int = 0):
+        self.path = workdir / "metrics.jsonl"
+        if self.path.exists():
+            kept = [row for row in read_metrics(self.path) if row["step"] <= resume_step]
+            write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file: TextIO = open(self.path, "a", buffering=1)  # noqa: SIM115 - closed by close()
+        self._board = None
+        if importlib.util.find_spec("tensorboard"):
+            from tensorboard.summary import Writer  # optional, and slow to import
+
+            self._board = Writer(str(workdir / "tensorboard"))
+
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """One row: the step and its numbers."""
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        if self._board is not None:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a last line that a killed process left unfinished is skipped."""
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,75 @@
+"""What training carries from step to step, and the optimiser that moves it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from musicvae_jax.config import Config, TrainConfig
+from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.rng import stream
+from musicvae_jax.types import Array, Batch, Field
+
+Params = Any
+
+
+class TrainState(NamedTuple):
+    """Arrays only: create it inside ``jax.jit``, and donate it."""
+
+    step: Array  # int32[], updates done
+    params: Params
+    opt_state: optax.OptState
+    ema_params: Params  # moving average of params, or () if off
+
+
+def make_model(config: Config, fields: tuple[Field, ...]) -> MusicVAE:
+    """The model that a config describes, for a codec's fields."""
+    return MusicVAE(config.model, fields=fields, slots=config.codec.slots)
+
+
+def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
+    """Linear warm-up to the peak, then a cosine to final_learning_rate x the peak at num_steps."""
+    if config.warmup_steps == 0 and config.final_learning_rate == 1:
+        return optax.constant_schedule(config.learning_rate)
+    return optax.warmup_cosine_decay_schedule(
+        init_value=config.learning_rate / (config.warmup_steps + 1),
+        peak_value=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        decay_steps=max(config.num_steps, config.warmup_steps + 1),
+        end_value=config.learning_rate * config.final_learning_rate,
+    )
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019) on matrices, or plain SGD."""
+    schedule = learning_rate_schedule(config)
+    if config.optimizer == "sgd":
+        update = optax.sgd(schedule)
+    else:
+        update = optax.adamw(schedule, b2=config.adam_b2, weight_decay=config.weight_decay, mask=_is_matrix)
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
+
+
+def _is_matrix(params: Params) -> Params:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def init_state(config: Config, model: MusicVAE) -> TrainState:
+    """The state before the first step; call it under ``jax.jit``."""
+    key = jax.random.key(config.train.seed)
+    shape = (config.data.measures, config.codec.slots)
+    example = Batch(
+        tokens=jnp.zeros((*shape, len(model.fields)), jnp.int32),
+        mask=jnp.ones(shape, bool),
+        metre=jnp.full((shape[0], 2), 4, jnp.int32),
+        index=jnp.zeros((), jnp.int32),
+    )
+    params = model.init({"params": stream(key, "init"), "latent": stream(key, "latent")}, example)["params"]
+    ema_params = jax.tree.map(jnp.copy, params) if config.train.ema_decay else ()
+    return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config.train).init(params), ema_params)
+
+
+def evaluation_params(state: TrainState) -> Params:
+    """The parameters to evaluate: the moving average where there is one."""
+    return state.ema_params or state.params

@@ -1,0 +1,88 @@
+"""How fast a step is, against what the machine can do."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from musicvae_jax.config import Config
+from musicvae_jax.training.parallel import Parallel
+from musicvae_jax.training.step import AXIS
+
+
+def compiled_flops(compiled: Any, parallel: Parallel) -> float:
+    """Floating-point operations of one call over all devices, by the compiler's own count; 0 where it gives none."""
+    analysis = compiled.cost_analysis() or {}
+    analysis = analysis[0] if isinstance(analysis, list) else analysis
+    return float(analysis.get("flops", 0.0)) * parallel.mesh.size
+
+
+def matmul_peak(parallel: Parallel, dtype: str = "float32", size: int = 1024, repeats: int = 5) -> float:
+    """FLOP/s of a square matrix product on every device at once, the best of a few runs: the peak to compare with.
+
+    Args:
+        parallel: the devices.
+        dtype: what the model computes in.
+        size: rows of each device's matrix; 1024 shows a CPU core's peak, an accelerator wants 8192.
+        repeats: runs after a warm-up.
+    """
+    sharding = NamedSharding(parallel.mesh, PartitionSpec(AXIS))
+    shape = (parallel.mesh.size, size, size)
+    x = jax.jit(lambda: jnp.full(shape, 1 / size, dtype), out_shardings=sharding)()
+    product = jax.jit(lambda x: x @ x)
+    product(x).block_until_ready()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product(x).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 * parallel.mesh.size / min(seconds)
+
+
+class Throughput:
+    """Means of the metrics and the speed of the last few steps.
+
+    A summary adds ``step_seconds``, ``tokens_per_second``, ``data_wait_share`` (of the time, spent waiting for input),
+    ``flops_per_second`` and ``matmul_peak_share`` (against `matmul_peak`, measured at the start of the run).
+    """
+
+    def __init__(self, compiled: Any, parallel: Parallel, config: Config):
+        self._flops = compiled_flops(compiled, parallel)
+        self._peak = matmul_peak(parallel, config.model.dtype)
+        self._config = config.train
+        self._rows: list[dict[str, float]] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Leaves out what happened since the last summary: an evaluation or a checkpoint is no training step."""
+        self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Times a wait for input."""
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
+
+    def record(self, step: int, metrics: dict[str, float]) -> dict[str, float] | None:
+        """Takes a step's metrics; every ``log_every`` steps gives their means and the speed."""
+        self._rows.append(metrics)
+        self._steps += 1
+        if step % self._config.log_every and step != self._config.num_steps:
+            return None
+        seconds = (time.perf_counter() - self._start) / self._steps
+        summary = {name: sum(row[name] for row in self._rows) / len(self._rows) for name in metrics}
+        summary |= {
+            "step_seconds": seconds,
+            "tokens_per_second": summary["tokens"] * self._config.batch_size / seconds,
+            "data_wait_share": self._waited / (seconds * self._steps),
+            "flops_per_second": self._flops / seconds,
+            "matmul_peak_share": self._flops / seconds / self._peak,
+        }
+        self._rows = []
+        self.restart()
+        return summary

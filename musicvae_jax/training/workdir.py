@@ -1,0 +1,66 @@
+"""A run's folder: config.json, metrics.jsonl, checkpoints/, evaluation.json."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from musicvae_jax.config import Config, UserError, differences, from_json, to_json
+
+
+class WorkdirError(UserError):
+    """A folder that cannot serve this run; the message names both sides."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file in one move: readers see the old file or the new one, never half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def open_workdir(workdir: str | Path, config: Config) -> Path:
+    """Makes the folder of a run, or checks that it is this run's.
+
+    Returns:
+        The folder, absolute.
+
+    Raises:
+        WorkdirError: if the folder holds a run with another config; the message lists the fields that differ.
+    """
+    folder = Path(workdir).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "config.json").exists():
+        changed = differences(read_config(folder), config)
+        if changed:
+            rows = "\n".join(f"  {name}: {there!r} there, {here!r} here" for name, (there, here) in changed.items())
+            raise WorkdirError(
+                f"{folder} holds a run with another config:\n{rows}\n"
+                "Give those values, or another --workdir; nothing was changed."
+            )
+    else:
+        write_atomically(folder / "config.json", to_json(config))
+    return folder
+
+
+def read_config(workdir: str | Path) -> Config:
+    """The config of a run.
+
+    Raises:
+        WorkdirError: if the folder holds no run.
+    """
+    path = Path(workdir) / "config.json"
+    if not path.exists():
+        raise WorkdirError(f"{workdir} holds no run: {path.name} is missing; train one with experiments/train.py")
+    return from_json(path.read_text())
+
+
+def free_space(folder: Path) -> str:
+    """The space left where a folder is, for messages."""
+    return f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB free"

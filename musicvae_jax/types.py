@@ -1,0 +1,58 @@
+"""The axis vocabulary and the array bundles that cross function boundaries.
+
+Axes are full words, the same everywhere: ``batch measure slot field vocab``, ``phrase``, ``dim``, ``draw``.
+Leading batch axes are free unless a docstring says otherwise. All information is in nats.
+"""
+
+from typing import Any, NamedTuple, TypeAlias
+
+Array: TypeAlias = Any  # a NumPy array on the host, a JAX array on a device
+Latents: TypeAlias = dict[str, Array]  # level -> [batch, time, dim]
+
+LEVELS = ("global", "local", "fine")  # coarse to fine
+MEASURES_PER_PHRASE = 4
+
+
+class Batch(NamedTuple):
+    """Windows of music, as the model sees them."""
+
+    tokens: Array  # int32[batch, measure, slot, field], 0 where masked
+    mask: Array  # bool[batch, measure, slot], True where the metre has that slot
+    metre: Array  # int32[batch, measure, 2], numerator and denominator; (0, 0) in a padding measure
+    index: Array  # int32[batch], the window's number in its split; -1 marks a row that pads a last batch
+
+
+class Field(NamedTuple):
+    """One categorical variable of a slot."""
+
+    name: str
+    size: int  # number of classes
+
+
+def num_phrases(mask: Array) -> Array:
+    """Number of phrases of four measures a window holds; the last one may be shorter.
+
+    Args:
+        mask: bool[..., measure, slot].
+
+    Returns:
+        int[...], at least 1.
+    """
+    measures = mask.any(-1).sum(-1)
+    return (-(-measures // MEASURES_PER_PHRASE)).clip(1)
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian per latent."""
+
+    loc: Array  # float[batch, time, dim]
+    log_scale: Array  # float[batch, time, dim], log of the standard deviation
+
+
+class VAEOutput(NamedTuple):
+    """Everything a pass through the model says; weighting and averaging happen outside."""
+
+    logits: tuple[Array, ...]  # one float[batch, measure, slot, vocab] per field
+    posterior: dict[str, Gaussian]  # level -> q(z | x)
+    latents: Latents  # level -> the z that was decoded, [batch, time, dim]
+    kl: dict[str, Array]  # level -> KL(q(z | x) || p(z)) in nats, float[batch, time, dim], 0 where masked

@@ -1,0 +1,167 @@
+"""Laws of the model: what may depend on what, and two ways to the same number."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicvae_jax.models.embedding import PADDING, START
+from musicvae_jax.types import Field
+from tests.tiny import FIELDS, MODEL, SLOTS, make_batch, make_vae
+
+
+@partial(jax.jit, static_argnums=0)
+def apply(vae, variables, batch):
+    return vae.apply(variables, batch, rngs={"latent": jax.random.key(1)})
+
+
+@partial(jax.jit, static_argnums=0)
+def logits_of(vae, variables, batch, latents=None):
+    if latents is None:
+        latents = {"global": jnp.ones((len(batch.index), 1, MODEL.global_dim))}
+    return vae.apply(variables, latents, batch, method="decode")
+
+
+def test_only_params():
+    vae = make_vae()[0]
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda: vae.init({"params": key, "latent": key}, make_batch()))
+    assert set(shapes) == {"params"}
+
+
+def test_the_future_does_not_move_the_past():
+    vae, variables = make_vae()
+    batch = make_batch()
+    before = logits_of(vae, variables, batch)
+    rows = np.flatnonzero(batch.mask.reshape(8, -1).all(0))[-1]  # a slot that every row has
+    for field in range(2):
+        tokens = batch.tokens.copy().reshape(8, -1, 2)
+        tokens[:, rows, field] = (tokens[:, rows, field] + 1) % FIELDS[field].size
+        after = logits_of(vae, variables, batch._replace(tokens=tokens.reshape(batch.tokens.shape)))
+        for number in range(2):
+            first, second = (part[number].reshape(8, -1, FIELDS[number].size) for part in (before, after))
+            np.testing.assert_array_equal(first[:, :rows], second[:, :rows])
+            same_slot = bool((first[:, rows] == second[:, rows]).all())
+            assert same_slot == (number <= field)  # a field sees exactly the fields before it
+            assert not (first[:, rows + 1] == second[:, rows + 1]).all()
+
+
+def test_masked_slots_have_no_say():
+    vae, variables = make_vae()
+    batch = make_batch()
+    garbage = batch._replace(tokens=np.where(batch.mask[..., None], batch.tokens, 2))
+    first, second = apply(vae, variables, batch), apply(vae, variables, garbage)
+    np.testing.assert_array_equal(first.posterior["global"].loc, second.posterior["global"].loc)
+    for one, other in zip(first.logits, second.logits, strict=True):
+        np.testing.assert_array_equal(one[batch.mask], other[batch.mask])
+
+
+def test_padding_measures_have_no_say():
+    """A window that is padded to more measures has the same posterior and the same logits."""
+    vae, variables = make_vae()
+    batch = make_batch()
+    longer = batch._replace(
+        tokens=np.pad(batch.tokens, ((0, 0), (0, 2), (0, 0), (0, 0))),
+        mask=np.pad(batch.mask, ((0, 0), (0, 2), (0, 0))),
+        metre=np.pad(batch.metre, ((0, 0), (0, 2), (0, 0))),
+    )
+    first, second = apply(vae, variables, batch), apply(vae, variables, longer)
+    np.testing.assert_allclose(first.posterior["global"].loc, second.posterior["global"].loc, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(first.logits[0][batch.mask], second.logits[0][:, :3][batch.mask], rtol=1e-5, atol=1e-5)
+
+
+def test_metre_and_length_are_inputs():
+    vae, variables = make_vae()
+    batch = make_batch()
+    other = batch._replace(metre=np.where(batch.metre == 3, 5, batch.metre))
+    assert not np.allclose(logits_of(vae, variables, batch)[0], logits_of(vae, variables, other)[0])
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_batch_equals_vmap(remat):
+    vae, variables = make_vae(dataclasses.replace(MODEL, remat=remat))
+    batch = make_batch()
+    encode = jax.jit(lambda batch: vae.apply(variables, batch, method="encode")["global"])
+    whole, single = encode(batch), jax.vmap(encode)(batch)
+    np.testing.assert_allclose(whole.loc, single.loc, rtol=1e-5, atol=1e-5)
+
+
+def test_remat_changes_nothing():
+    batch = make_batch()
+    results = []
+    for remat in (False, True):
+        vae, variables = make_vae(dataclasses.replace(MODEL, remat=remat))
+        loss = lambda variables, vae=vae: apply(vae, variables, batch).logits[0].sum()  # noqa: E731
+        results.append(jax.jit(jax.grad(loss))(variables))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *results)
+
+
+def test_sampling_cell_equals_teacher_forcing():
+    vae, variables = make_vae()
+    batch = make_batch()
+    latents = {"global": jax.random.normal(jax.random.key(3), (8, 1, MODEL.global_dim))}
+    forced = logits_of(vae, variables, batch, latents)
+    step = jax.jit(partial(vae.apply, method="step"))
+    conditions = vae.apply(variables, latents, batch.metre, method="conditions")
+    cache = vae.apply(variables, (8,), 3 * SLOTS, method="empty_cache")
+    past, special = jnp.zeros((8, 2), jnp.int32), jnp.full(8, START)
+    for position in range(3 * SLOTS):
+        measure, slot = divmod(position, SLOTS)
+        x, cache = step(variables, past, special, jnp.asarray(position), conditions[:, measure], cache)
+        true, present = batch.tokens[:, measure, slot], batch.mask[:, measure, slot]
+        for number in range(2):
+            stepped = vae.apply(variables, x, true[:, :number], method="field_logits")
+            expected = forced[number][:, measure, slot]
+            np.testing.assert_allclose(stepped[present], expected[present], rtol=1e-5, atol=1e-5)
+        past, special = true, np.where(present, -1, PADDING)
+
+
+def test_a_slot_sums_to_one():
+    """The chain of fields is a distribution over slots: its 15 outcomes have total probability 1."""
+    vae, variables = make_vae()
+    x = jax.random.normal(jax.random.key(0), (4, MODEL.dim))
+    first = jax.nn.softmax(vae.apply(variables, x, jnp.zeros((4, 0), jnp.int32), method="field_logits"))
+    total = 0.0
+    for token in range(FIELDS[0].size):
+        second = vae.apply(variables, x, jnp.full((4, 1), token), method="field_logits")
+        total += first[:, token, None] * jax.nn.softmax(second)
+    assert total.shape == (4, FIELDS[1].size)
+    np.testing.assert_allclose(total.sum(-1), 1, rtol=1e-6)
+
+
+def test_token_dropout_hides_the_past_in_training_only():
+    vae, variables = make_vae(dataclasses.replace(MODEL, token_dropout=0.999))
+    batch = make_batch()
+    tokens = np.where(batch.mask[..., None], (batch.tokens + 1) % np.array([5, 3]), 0)
+    latents = {"global": jnp.ones((8, 1, MODEL.global_dim))}
+
+    def forced(tokens, deterministic):
+        return vae.apply(
+            variables,
+            latents,
+            batch._replace(tokens=tokens),
+            deterministic,
+            method=lambda module, *args: module.decoder(*args),
+            rngs={"token_dropout": jax.random.key(0)},
+        )[0]
+
+    np.testing.assert_array_equal(forced(batch.tokens, False), forced(tokens, False))
+    assert not np.allclose(forced(batch.tokens, True), forced(tokens, True))
+
+
+def test_bfloat16_computes_near_float32():
+    outputs = []
+    for dtype in ("float32", "bfloat16"):
+        vae, variables = make_vae(dataclasses.replace(MODEL, dtype=dtype))
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+        outputs.append(apply(vae, variables, make_batch()))
+    assert outputs[1].logits[0].dtype == jnp.float32
+    np.testing.assert_allclose(outputs[0].logits[0], outputs[1].logits[0], atol=0.15)  # bfloat16 keeps 8 bits
+
+
+def test_one_field_needs_no_chain():
+    _, variables = make_vae(fields=(Field("melody", 7),))
+    assert not [name for name in variables["params"]["decoder"] if name.startswith("chain")]

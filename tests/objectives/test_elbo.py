@@ -1,0 +1,111 @@
+"""Laws of the objective."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+from musicvae_jax.config import ModelConfig, ObjectiveConfig
+from musicvae_jax.models.latents import distribution, kl_divergence, sample
+from musicvae_jax.models.priors import standard_normal
+from musicvae_jax.objectives.elbo import ELBOTerms, elbo_terms, negative_elbo, token_nll
+from musicvae_jax.objectives.schedules import beta_schedule
+from musicvae_jax.types import Gaussian
+from tests.tiny import FIELDS, make_batch, make_vae
+
+
+def make_gaussian(shape=(4, 2, 3)):
+    rng = np.random.default_rng(0)
+    return Gaussian(jnp.asarray(rng.normal(0, 1, shape), jnp.float32), jnp.asarray(rng.normal(0, 0.5, shape), jnp.float32))
+
+
+def test_kl_closed_form_equals_monte_carlo():
+    gaussian = make_gaussian()
+    num = 20_000
+    wide = Gaussian(*(jnp.broadcast_to(leaf, (num, *leaf.shape)) for leaf in gaussian))
+    z = sample(wide, jax.random.key(0))
+    ratios = np.asarray(distribution(wide).log_prob(z) - standard_normal(z).log_prob(z), np.float64)
+    exact = kl_divergence(gaussian, standard_normal(gaussian.loc))
+    assert (np.abs(ratios.mean(0) - exact) < 5 * ratios.std(0) / np.sqrt(num)).all()
+
+
+def test_kl_is_zero_at_the_prior_and_positive_elsewhere():
+    zero = Gaussian(jnp.zeros((1, 1, 3)), jnp.zeros((1, 1, 3)))
+    np.testing.assert_array_equal(kl_divergence(zero, standard_normal(zero.loc)), 0)
+    gaussian = make_gaussian()
+    assert (kl_divergence(gaussian, standard_normal(gaussian.loc)) > 0).all()
+
+
+def test_the_draw_carries_gradients():
+    """d z / d loc = 1 and d z / d log_scale = z - loc."""
+    gaussian = make_gaussian()
+    z, pullback = jax.vjp(lambda g: sample(g, jax.random.key(0)), gaussian)
+    (gradient,) = pullback(jnp.ones_like(z))
+    np.testing.assert_array_equal(gradient.loc, 1)
+    np.testing.assert_allclose(gradient.log_scale, z - gaussian.loc, rtol=1e-5, atol=1e-6)
+
+
+def test_masked_tokens_cost_nothing_and_get_no_gradient():
+    batch = make_batch()
+    logits = tuple(jax.random.normal(jax.random.key(n), (*batch.mask.shape, f.size)) for n, f in enumerate(FIELDS))
+    assert (token_nll(logits, batch)[~batch.mask] == 0).all()
+    gradients = jax.grad(lambda logits: token_nll(logits, batch).sum())(logits)
+    for gradient in gradients:
+        assert (gradient[~batch.mask] == 0).all()
+        assert (gradient[batch.mask] != 0).all()
+
+
+def test_uniform_logits_cost_log_vocab():
+    batch = make_batch()
+    logits = tuple(jnp.zeros((*batch.mask.shape, field.size)) for field in FIELDS)
+    cost = sum(np.log(field.size) for field in FIELDS) * batch.mask.sum((-2, -1))
+    np.testing.assert_allclose(token_nll(logits, batch).sum((-3, -2, -1)), cost, rtol=1e-6)
+
+
+def test_beta_weighs_the_sum_of_the_levels():
+    terms = ELBOTerms(nll=jnp.array([3.0, 5.0]), kl={"global": jnp.array([1.0, 2.0]), "fine": jnp.array([0.5, 0.25])})
+    np.testing.assert_array_equal(negative_elbo(terms, 0.0), terms.nll)
+    np.testing.assert_array_equal(negative_elbo(terms), [4.5, 7.25])
+    np.testing.assert_array_equal(negative_elbo(terms, 2.0), [6.0, 9.5])
+
+
+def test_the_bound_is_below_the_likelihood():
+    """E_q[log p(x|z)] - KL <= log p(x), with both integrals over a one-dimensional z done on a grid."""
+    vae, variables = make_vae(ModelConfig(dim=8, num_heads=2, decoder_layers=1, global_dim=1))
+    batch = make_batch(6)
+    posterior = jax.jit(partial(vae.apply, method="encode"))(variables, batch)["global"]
+    grid = np.linspace(-9, 9, 721)
+    decode = jax.jit(partial(vae.apply, method="decode"))
+
+    def log_likelihood(z):
+        logits = decode(variables, {"global": jnp.full((6, 1, 1), z)}, batch)
+        return -np.asarray(token_nll(logits, batch).sum((-3, -2, -1)), np.float64)
+
+    log_p_x_z = np.stack([log_likelihood(z) for z in grid])
+    log_prior = -0.5 * grid[:, None] ** 2 - 0.5 * np.log(2 * np.pi)
+    log_p_x = logsumexp(log_p_x_z + log_prior, axis=0) + np.log(grid[1] - grid[0])
+    q = np.exp(distribution(posterior).log_prob(grid[:, None, None, None]))[..., 0, 0] * (grid[1] - grid[0])
+    np.testing.assert_allclose(q.sum(0), 1, rtol=1e-3)
+    elbo = (q * log_p_x_z).sum(0) - np.asarray(kl_divergence(posterior, standard_normal(posterior.loc)))[:, 0, 0]
+    assert (elbo < log_p_x + 1e-4).all()
+    assert (elbo > log_p_x - 5).all()  # near enough that a sign error or a lost term would show
+
+
+def test_levels_sum_to_the_total():
+    vae, variables = make_vae()
+    batch = make_batch()
+    output = jax.jit(lambda v: vae.apply(v, batch, rngs={"latent": jax.random.key(0)}))(variables)
+    terms = elbo_terms(output, batch)
+    assert terms.nll.shape == terms.kl["global"].shape == (8,)
+    np.testing.assert_allclose(terms.kl["global"], output.kl["global"].sum((-2, -1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("warmup", "values"), [(0, {0: 0.5, 9: 0.5}), (10, {0: 0, 5: 0.25, 10: 0.5, 1000: 0.5})])
+def test_beta_schedule(warmup, values):
+    schedule = beta_schedule(ObjectiveConfig(beta=0.5, beta_warmup_steps=warmup))
+    for step, value in values.items():
+        np.testing.assert_allclose(schedule(step), value, rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(schedule)(jnp.asarray(step)), value, rtol=1e-6)

@@ -1,0 +1,54 @@
+"""A VAE and music small enough for every law: two fields, two metres, a padding measure."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicvae_jax.config import CodecConfig, Config, DataConfig, ModelConfig, TrainConfig
+from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.types import Batch, Field
+
+FIELDS = (Field("first", 5), Field("second", 3))
+SLOTS = 4
+MODEL = ModelConfig(
+    dim=16, num_heads=2, encoder_slot_layers=1, encoder_measure_layers=1, decoder_layers=2, global_dim=6
+)
+CONFIG = Config(
+    codec=CodecConfig(slots=SLOTS),
+    data=DataConfig(measures=3, hop=1),
+    model=MODEL,
+    train=TrainConfig(num_steps=20, batch_size=8, warmup_steps=0, ema_decay=0.9),
+)
+
+
+def make_batch(size: int = 8, seed: int = 0, fields: tuple[Field, ...] = FIELDS) -> Batch:
+    """Random windows of three measures; rows differ in metre, every third has a padding measure at its end."""
+    rng = np.random.default_rng(seed)
+    metre = np.zeros((size, 3, 2), np.int32)
+    metre[:] = (4, 16)
+    metre[1::2] = (3, 16)
+    metre[::3, 2] = 0
+    mask = np.arange(SLOTS) < metre[..., :1]
+    tokens = np.stack([rng.integers(0, field.size, mask.shape) for field in fields], -1).astype(np.int32)
+    return Batch(np.where(mask[..., None], tokens, 0), mask, metre, np.arange(size, dtype=np.int32))
+
+
+def make_vae(model: ModelConfig = MODEL, fields: tuple[Field, ...] = FIELDS, seed: int = 0) -> tuple[MusicVAE, dict]:
+    """A model and its variables, every parameter random: zeros would hide mistakes."""
+    vae = MusicVAE(model, fields=fields, slots=SLOTS)
+    key = jax.random.key(seed)
+    batch = make_batch(2, fields=fields)
+    shapes = jax.eval_shape(lambda: vae.init({"params": key, "latent": key}, batch))
+    leaves, tree = jax.tree.flatten(shapes)
+    rng = np.random.default_rng(seed)
+    filled = [jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype) for leaf in leaves]
+    return vae, jax.tree.unflatten(tree, filled)
+
+
+def replace(config: Config, **changes: dict) -> Config:
+    """A config with fields of its parts replaced: ``replace(CONFIG, model={"dim": 32})``."""
+    return dataclasses.replace(
+        config, **{part: dataclasses.replace(getattr(config, part), **fields) for part, fields in changes.items()}
+    )
