@@ -1,0 +1,45 @@
+"""Music in and out of files, and between scores and tokens. NumPy and music libraries; never jax."""
+
+from typing import TYPE_CHECKING
+
+from .abc import Tune, parse_abc, read_abc
+from .abc_write import write_abc
+from .check import check_score
+from .errors import MusicError
+from .files import format_refusals, read_score, read_scores
+from .melody import Encoded, MelodyCodec
+from .midi import read_midi, write_midi
+from .score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Score
+from .tracks import select_track
+
+if TYPE_CHECKING:
+    from musicvae_jax.config import CodecConfig
+
+__all__ = [
+    "DEFAULT_VELOCITY",
+    "TICKS_PER_QUARTER",
+    "Encoded",
+    "MelodyCodec",
+    "Metre",
+    "MusicError",
+    "Score",
+    "Tune",
+    "check_score",
+    "format_refusals",
+    "make_codec",
+    "parse_abc",
+    "read_abc",
+    "read_midi",
+    "read_score",
+    "read_scores",
+    "select_track",
+    "write_abc",
+    "write_midi",
+]
+
+
+def make_codec(config: "CodecConfig") -> MelodyCodec:
+    """The codec a config names; raises `ValueError` for a name or a grid it does not know."""
+    if config.name != "melody":
+        raise ValueError(f"codec {config.name!r}; allowed: 'melody'")
+    return MelodyCodec(tuple(config.subdivisions), config.slots)

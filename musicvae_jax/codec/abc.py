@@ -1,0 +1,108 @@
+"""ABC notation to `Score` and back, as the page has it: no repeat is expanded, no ornament is a note.
+
+The reader is this package's own. Bar lines decide the measures, so the length of every symbol has to be read from the
+text anyway; pitch is the small rest. symusic's reader (abc2midi) plays a tune instead: it expands repeats and graces,
+forgets the bar lines, delays onsets by a tick, prints its complaints on stdout, and `Score.from_abc` passes the text
+through a temporary file whose name is the same in every process, so two processes read each other's tunes. It serves
+as the tests' second opinion on pitches.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .abc_bars import BarReader, parse_metre
+from .abc_keys import Key
+from .abc_measures import join_bars
+from .abc_text import read_tune, split_tunes
+from .errors import MusicError
+from .score import ONSET, PITCH, TRACK, Score
+
+_MAX_IRREGULAR = 0.25  # share of bars beyond which the metre is not the tune's, when there are at least three
+
+
+class Tune(NamedTuple):
+    """One tune of a book."""
+
+    score: Score
+    header: dict[str, str]  # field letter -> value, repeated fields joined by newlines; and "irregular", "voices"
+
+
+def read_abc(path: str | os.PathLike[str], refusals: list[MusicError] | None = None) -> list[Tune]:
+    """The tunes of a file, in order.
+
+    Args:
+        path: a UTF-8 or Latin-1 text with one or many tunes.
+        refusals: gets the tunes that cannot be read, and reading goes on; without it the first of them raises.
+
+    Raises:
+        MusicError: "missing", "empty" or "unreadable" for the file, else as `parse_abc` for a tune.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MusicError(str(path), "file", "missing", error.strerror or str(error)) from None
+    if not data.strip():
+        raise MusicError(str(path), "file", "empty", "nothing in it; allowed: ABC tunes, each from an X: line on")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    tunes = []
+    for number, tune in enumerate(split_tunes(text), 1):
+        reference = re.match(r"X:\s*(\d+)", tune)
+        try:
+            tunes.append(parse_abc(tune, source=f"{path} X:{reference[1]}" if reference else f"{path} tune {number}"))
+        except MusicError as error:
+            if refusals is None:
+                raise
+            refusals.append(error)
+    return tunes
+
+
+def parse_abc(text: str, source: str = "abc") -> Tune:
+    """One tune. Of several voices the first is read (``header["voices"]`` says how many there are).
+
+    ``header["irregular"]`` counts bars inside a strain that do not add up; `join_bars` says what becomes of them.
+
+    Raises:
+        MusicError: "unreadable" (no header, a field that cannot be understood), "empty" (no notes), "metre" (free, or
+            more than a quarter of the bars do not add up), "range" (a pitch outside MIDI).
+    """
+    header, body, voices = read_tune(text)
+    if "K" not in header:
+        raise MusicError(source, "header", "unreadable", "no K: field; an ABC header ends with one")
+    if "M" not in header:
+        raise MusicError(source, "header", "metre", "no M: field; allowed: C, C| or a fraction such as 6/8")
+    metre = parse_metre(header["M"].split("\n")[-1], source)
+    unit = header.get("L", "1/16" if metre.numerator * 4 < metre.denominator * 3 else "1/8").split("\n")[-1]
+    key = Key(header["K"])
+    bars = BarReader(metre, unit, key, source).read(body)
+    rows, measures, irregular = join_bars(bars)
+    if not rows:
+        raise MusicError(source, "body", "empty", "no notes")
+    if irregular > max(2, _MAX_IRREGULAR * len(bars)):
+        raise MusicError(source, "M:", "metre", f"{irregular} of {len(bars)} bars do not add up to {metre}")
+    notes = np.array(rows, np.int32)
+    notes = notes[np.lexsort(notes[:, [TRACK, PITCH, ONSET]].T)]
+    title = header.get("T", "").partition("\n")[0]
+    score = Score(notes, np.array(measures, np.int32), key.fifths, key.mode, _tempo(header.get("Q", "")), title, source)
+    return Tune(score, {**header, "irregular": str(irregular), "voices": str(voices)})
+
+
+def _tempo(text: str) -> float:
+    """Quarters per minute; ``Q:80`` counts quarters; 120 where nothing is said."""
+    text = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    match = re.search(r"((?:\d+/\d+\s*)+)=\s*(\d+(?:\.\d+)?)", text)
+    if match:
+        beats = [part.split("/") for part in match[1].split()]
+        quarters = sum(4 * int(number) / int(divisor) for number, divisor in beats if int(divisor))
+        tempo = quarters * float(match[2])
+    else:
+        plain = re.fullmatch(r"\s*(?:C\s*=)?\s*(\d+(?:\.\d+)?)\s*", text)
+        tempo = float(plain[1]) if plain else 0.0
+    return tempo if tempo > 0 else 120.0

@@ -1,0 +1,223 @@
+"""From the symbols of an ABC tune to bars: what sounds between two bar lines, and for how long."""
+
+import dataclasses
+import functools
+import re
+
+from .abc_keys import Key
+from .abc_text import symbols
+from .check import check_metre
+from .errors import MusicError
+from .score import TICKS_PER_QUARTER, Metre
+
+FINE = 5040  # sub-ticks per tick: 2^4 * 3^2 * 5 * 7, so that tuplets and broken rhythms stay whole numbers
+WHOLE = 4 * TICKS_PER_QUARTER * FINE
+_TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q; 5, 7 and 9 depend on the metre
+_MAX_LENGTH = 10_000 * WHOLE  # of one symbol: beyond it a number is a slip, and arithmetic would only grow
+
+
+@dataclasses.dataclass(slots=True)
+class BarNote:
+    """A note as written; times in sub-ticks."""
+
+    start: int  # from the bar's start
+    length: int
+    pitch: int
+    continues: bool  # tied to a note of the same pitch just before
+
+
+@dataclasses.dataclass(slots=True)
+class Bar:
+    """What stands between two bar lines; its length need not be what the metre says."""
+
+    metre: Metre
+    notes: list[BarNote] = dataclasses.field(default_factory=list)
+    length: int = 0  # sub-ticks
+    line: str = ""  # the bar line that ends it
+    ending: int = 0  # the number of the repeat's ending that starts with it, 0 for none
+
+    @property
+    def full(self) -> int:
+        """The length the metre asks for, in sub-ticks."""
+        return self.metre.ticks * FINE
+
+    @property
+    def ends_strain(self) -> bool:
+        """Whether its bar line is a repeat, a double or a final bar."""
+        return self.line != "|"
+
+
+class BarReader:
+    """Reads a tune body into bars, in notated order: repeats are not expanded and every ending is kept.
+
+    Args:
+        metre, unit, key: of the tune's header; ``[M:]``, ``[L:]`` and ``[K:]`` in the body change them.
+        source: for messages.
+    """
+
+    def __init__(self, metre: Metre, unit: str, key: Key, source: str):
+        self.metre, self.key, self.source = metre, key, source
+        self.unit = parse_unit(unit, source)
+        self.bars: list[Bar] = []
+        self.bar = Bar(metre)
+        self.chord: list[BarNote] | None = None
+        self.newest: tuple[Bar, list[BarNote]] | None = None  # the newest note, chord or rest, and its bar
+        self.broken = (1, 1)  # what a > or < makes of the next symbol
+        self.tuplet, self.tuplet_left = (1, 1), 0
+        self.written: dict[tuple[str, str], int] = {}  # letter and octave -> pitch, of the newest symbol
+        self.tied: dict[tuple[str, str], int] = {}  # the same, of what a tie leads into the next symbol
+        self.carried: dict[tuple[str, str], int] = {}  # and of what a tie led into this one
+
+    def read(self, body: str) -> list[Bar]:
+        """All bars that last; raises `MusicError` "metre", "range" or "length"."""
+        for symbol in symbols(body):
+            kind = symbol.lastgroup
+            if kind == "note":
+                self._note(symbol)
+            elif kind == "rest":
+                self._next_symbol()
+                self._advance([BarNote(0, self._scaled(symbol["rest_length"]), -1, False)])
+            elif kind == "bar":
+                self._end_bar(symbol[0])
+                self.bar.ending = int((symbol["after"] or "0")[0])
+            elif kind == "ending":
+                self._end_bar("|")
+                self.bar.ending = int(symbol["number"])
+            elif kind == "broken":
+                self._broken(symbol[0])
+            elif kind == "tuplet":
+                self._tuplet(int(symbol["p"]), int(symbol["q"] or 0), int(symbol["r"] or 0))
+            elif kind == "tie":
+                self.tied = dict(self.written)
+            elif kind == "open":
+                self._next_symbol()
+                self.chord = []
+            elif kind == "close":
+                self._close_chord(symbol["close_length"])
+            elif kind == "bars":
+                self._next_symbol()
+                self._advance([BarNote(0, int(symbol["count"] or 1) * self.bar.full, -1, False)])
+            elif kind == "field":
+                self._field(symbol["name"], symbol["value"])
+        self._end_bar("|]")
+        return self.bars
+
+    def _note(self, symbol: re.Match[str]) -> None:
+        if self.chord is None:
+            self._next_symbol()
+        accidental, *rest = symbol.group("accidental", "letter", "octave")
+        name = (rest[0], rest[1])
+        pitch = self.key.pitch(accidental, *name)
+        carried = self.carried.get(name)
+        continues = carried is not None and (not accidental or carried == pitch)
+        if carried is not None and continues:
+            pitch = carried  # a tie carries an accidental over the bar line
+        if not 0 <= pitch <= 127:
+            raise MusicError(self.source, "body", "range", f"{symbol[0]!r} is MIDI pitch {pitch}; allowed: 0 to 127")
+        self.written[name] = pitch
+        if self.chord is None:
+            self._advance([BarNote(0, self._scaled(symbol["length"]), pitch, continues)])
+        else:
+            number, divisor = parse_length(symbol["length"])
+            self.chord.append(BarNote(0, number * self.unit // divisor, pitch, continues))
+
+    def _close_chord(self, length: str) -> None:
+        chord, self.chord = self.chord, None
+        if chord:  # a chord is as long as its first note says, times the factor after the bracket
+            total = self._scaled(length) * chord[0].length // self.unit
+            for note in chord:
+                note.length = total
+            self._advance(chord)
+
+    def _next_symbol(self) -> None:
+        self.carried, self.tied, self.written = self.tied, {}, {}
+
+    def _scaled(self, text: str) -> int:
+        """The length of a symbol with the length text, in sub-ticks, under broken rhythm and tuplet."""
+        number, divisor = parse_length(text)
+        length = self.unit * number * self.broken[0] // (divisor * self.broken[1])
+        self.broken = (1, 1)
+        if self.tuplet_left:
+            self.tuplet_left -= 1
+            length = length * self.tuplet[0] // self.tuplet[1]
+        return length
+
+    def _advance(self, group: list[BarNote]) -> None:
+        """Appends simultaneous notes, or a rest (pitch -1), to the bar."""
+        if group[0].length > _MAX_LENGTH:
+            raise MusicError(self.source, "body", "length", "a symbol of over 10,000 whole notes")
+        for note in group:
+            note.start = self.bar.length
+            if note.pitch >= 0:
+                self.bar.notes.append(note)
+        self.bar.length += group[0].length
+        self.newest = (self.bar, group)
+
+    def _broken(self, arrows: str) -> None:
+        power = 2 ** min(len(arrows), 4)
+        long, short = (2 * power - 1, power), (1, power)
+        before, self.broken = (long, short) if arrows[0] == ">" else (short, long)
+        if self.newest:
+            bar, group = self.newest
+            change = group[0].length * before[0] // before[1] - group[0].length
+            bar.length += change
+            for note in group:
+                note.length += change
+
+    def _tuplet(self, p: int, q: int, r: int) -> None:
+        if p < 2 and not q:
+            return  # "(1" is a slur before a fingering
+        compound = self.metre.numerator % 3 == 0 and self.metre.numerator > 3
+        self.tuplet = (q or _TUPLETS.get(p, 3 if compound else 2), max(p, 1))
+        self.tuplet_left = r or p
+
+    def _end_bar(self, line: str) -> None:
+        self._close_chord("")
+        self.key.bar_line()
+        if self.bar.length:
+            self.bar.line = line.rstrip("0123456789,.-")
+            self.bars.append(self.bar)
+        elif self.bars and line != "|":
+            self.bars[-1].line += line  # ":|" and "|:" around an empty bar are one border
+        ending = self.bar.ending if not self.bar.length else 0
+        self.bar = Bar(self.metre, ending=ending)
+
+    def _field(self, name: str, value: str) -> None:
+        if name == "K":
+            self.key = Key(value)
+        elif name == "L":
+            self.unit = parse_unit(value, self.source)
+        elif name == "M":
+            self.metre = parse_metre(value, self.source)
+            if not self.bar.length:  # inside a bar it takes effect at the next bar line
+                self.bar.metre = self.metre
+
+
+def parse_metre(text: str, source: str) -> Metre:
+    """``C``, ``C|``, ``6/8`` or ``2+3/8``; raises `MusicError` "metre" for anything else, free metre included."""
+    text = text.strip()
+    common = {"C": Metre(4, 4), "C|": Metre(2, 2)}.get(text)
+    if common:
+        return common
+    match = re.fullmatch(r"\(?(\d{1,3}(?:\s*\+\s*\d{1,3})*)\)?\s*/\s*(\d{1,3})", text)
+    if not match:
+        raise MusicError(source, "M:", "metre", f"{text!r}; allowed: C, C| or a fraction such as 6/8")
+    metre = Metre(sum(int(number) for number in match[1].split("+")), int(match[2]))
+    return check_metre(metre, source=source, place="M:")
+
+
+def parse_unit(text: str, source: str) -> int:
+    """``1/8`` -> its length in sub-ticks."""
+    match = re.fullmatch(r"\s*(\d{1,3})\s*(?:/\s*(\d{1,3}))?\s*", text)
+    if not match or not int(match[1]) or (match[2] and not int(match[2])):
+        raise MusicError(source, "L:", "unreadable", f"{text!r}; allowed: a fraction such as 1/8")
+    return WHOLE * int(match[1]) // int(match[2] or 1)
+
+
+@functools.cache
+def parse_length(text: str) -> tuple[int, int]:
+    """``3/2`` -> (3, 2); ``/`` -> (1, 2); ``//`` -> (1, 4); an empty text is 1."""
+    number, slash, divisor = text.partition("/")
+    halvings = len(divisor) - len(divisor := divisor.lstrip("/"))
+    divisor = divisor.partition("/")[0]
+    return int(number or 1), (max(int(divisor or 2), 1) * 2**halvings if slash else 1)

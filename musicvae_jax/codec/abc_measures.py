@@ -1,0 +1,79 @@
+"""From bars as notated to measures as long as their metre says."""
+
+from .abc_bars import FINE, Bar
+from .score import DEFAULT_VELOCITY
+
+MeasureRow = tuple[int, int, int]
+NoteRow = tuple[int, int, int, int, int]
+
+
+def join_bars(bars: list[Bar]) -> tuple[list[NoteRow], list[MeasureRow], int]:
+    """Lays bars out in full measures, so that every bar line of a full bar is a measure line.
+
+    The rules for a bar that is shorter or longer than its metre, in this order:
+
+    1. A second or later ending starts where the first ending of its repeat started inside the measure.
+    2. A short bar that exactly completes the short bar before it shares its measure, whatever the line between them.
+    3. A short bar that begins a strain is an upbeat. It shares the last measure of the strain before, at its end, when
+       there is room; else it gets a measure of its own, after silence.
+    4. Any other short bar is followed by silence. Inside a strain it counts as irregular.
+    5. A long bar is split from its start, and silence follows the remainder, if any; then it counts as irregular.
+
+    Returns:
+        notes (onset, duration, pitch, velocity, track) unsorted, measures (start, numerator, denominator), and the
+        number of irregular bars.
+    """
+    placed: list[tuple[Bar, int]] = []  # bar and the sub-tick at which it starts
+    measures: list[MeasureRow] = []
+    end = 0  # of the measures, in sub-ticks
+    room = 0  # silence that may still be filled at the end of the last measure
+    ending_offset = irregular = 0
+    for index, bar in enumerate(bars):
+        begins = not index or bars[index - 1].ends_strain or bar.ending > 0
+        ends = bar.ends_strain or index + 1 == len(bars) or bars[index + 1].ending > 0
+        offset = ending_offset if bar.ending > 1 else 0
+        if offset + bar.length > bar.full:
+            offset = 0
+        if bar.ending < 2 and bar.length <= room and (bar.length == room or (begins and bar.length < bar.full)):
+            start, offset, room = end - bar.length, bars[index - 1].full - bar.length, 0
+        else:
+            if begins and bar.ending < 2 and bar.length < bar.full:
+                offset = bar.full - bar.length
+            elif room and not (bars[index - 1].ends_strain or begins):
+                irregular += 1
+            start = end + offset
+            count = -(-(offset + bar.length) // bar.full)
+            for _ in range(count):
+                measures.append((end // FINE, *bar.metre))
+                end += bar.full
+            room = end - start - bar.length
+            if count > 1 and room:
+                irregular += 1
+                room = 0
+            if room and not begins and not ends and index + 1 == len(bars):
+                irregular += 1
+        if bar.ending == 1:
+            ending_offset = offset % bar.full
+        placed.append((bar, start))
+    return _sounding(placed), measures, irregular
+
+
+def _sounding(placed: list[tuple[Bar, int]]) -> list[NoteRow]:
+    """Notes in ticks, ties joined where no silence came between."""
+    rows: list[tuple[int, int, int]] = []  # start, end, pitch in sub-ticks
+    newest: dict[int, int] = {}  # pitch -> its newest row
+    for bar, bar_start in placed:
+        for note in bar.notes:
+            start = bar_start + note.start
+            row = newest.get(note.pitch)
+            if note.continues and row is not None and rows[row][1] == start:
+                rows[row] = (rows[row][0], start + note.length, note.pitch)
+            else:
+                newest[note.pitch] = len(rows)
+                rows.append((start, start + note.length, note.pitch))
+    ticks = ((_round(start), _round(end), pitch) for start, end, pitch in rows)
+    return [(start, end - start, pitch, DEFAULT_VELOCITY, 0) for start, end, pitch in ticks if end > start]
+
+
+def _round(fine: int) -> int:
+    return (fine + FINE // 2) // FINE

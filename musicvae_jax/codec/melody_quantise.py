@@ -1,0 +1,57 @@
+"""What a melody grid keeps of a score, said in ticks, without tokens: the other side of the codec's law."""
+
+import bisect
+import dataclasses
+
+import numpy as np
+
+from .check import polyphonic
+from .score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Score
+
+
+def quantise(score: Score, offsets: tuple[int, ...]) -> Score:
+    """Snaps a monophonic score to the grid.
+
+    Every onset and end goes to the nearest grid position, the earlier of two; of the notes that share a position the
+    first stays; a note lasts at least to the next position and at most to the next onset. Velocity and track, which
+    the grid cannot hold, become the default. Two notes that overlap inside one position are refused as polyphonic.
+
+    Args:
+        score: a valid, monophonic score.
+        offsets: grid positions inside a quarter, in ticks.
+    """
+    grid = _grid_ticks(score, offsets)
+    edges = [*grid, score.end]
+    kept: list[tuple[int, int, int]] = []  # onset, end, pitch
+    sounding = 0
+    for onset, duration, pitch, _, _ in score.notes.tolist():
+        start = _snap(grid, onset)
+        if kept and kept[-1][0] == start:
+            if onset < sounding:
+                raise polyphonic(score, onset)
+            sounding = onset + duration
+            continue
+        sounding = onset + duration
+        stop = max(_snap(edges, onset + duration), edges[bisect.bisect_right(edges, start)])
+        kept.append((start, stop, pitch))
+    starts = [start for start, _, _ in kept] + [score.end]
+    notes = [
+        (start, min(stop, following) - start, pitch, DEFAULT_VELOCITY, 0)
+        for (start, stop, pitch), following in zip(kept, starts[1:], strict=True)
+    ]
+    return dataclasses.replace(score, notes=np.array(notes, np.int32).reshape(-1, 5))
+
+
+def _grid_ticks(score: Score, offsets: tuple[int, ...]) -> list[int]:
+    ticks = []
+    for start, numerator, denominator in score.measures.tolist():
+        length = Metre(numerator, denominator).ticks
+        positions = (quarter + offset for quarter in range(0, length, TICKS_PER_QUARTER) for offset in offsets)
+        ticks += [start + position for position in positions if position < length]
+    return ticks
+
+
+def _snap(grid: list[int], tick: int) -> int:
+    after = bisect.bisect_left(grid, tick)
+    candidates = grid[max(after - 1, 0) : after + 1]
+    return min(candidates, key=lambda position: (abs(position - tick), position))

@@ -1,0 +1,65 @@
+"""`Score`: music on the page, between a file and a codec's tokens."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+TICKS_PER_QUARTER = 480  # divisible by 2^5, 3 and 5: every usual note value is a whole number of ticks
+ONSET, DURATION, PITCH, VELOCITY, TRACK = range(5)  # columns of Score.notes
+DEFAULT_VELOCITY = 80  # of notes whose source says nothing about loudness
+
+
+class Metre(NamedTuple):
+    """A time signature."""
+
+    numerator: int
+    denominator: int
+
+    @property
+    def ticks(self) -> int:
+        """Length of one measure."""
+        return self.numerator * 4 * TICKS_PER_QUARTER // self.denominator
+
+    def __str__(self) -> str:
+        return f"{self.numerator}/{self.denominator}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Notes in measures.
+
+    Attributes:
+        notes: int32[note, 5]: onset and duration in ticks, MIDI pitch, velocity, track; sorted by
+            (onset, pitch, track).
+        measures: int32[measure, 3]: start tick, numerator, denominator. Measures are contiguous and start at tick 0;
+            each is as long as its metre says (an upbeat is a full measure with leading rests).
+        fifths: key signature, -7 (flats) to 7 (sharps), or None if unknown.
+        mode: ``"major"``, ``"minor"``, ``"dorian"``, ... or ``""``.
+        tempo: quarters per minute.
+        title: for display.
+        source: where it came from, for messages.
+    """
+
+    notes: np.ndarray
+    measures: np.ndarray
+    fifths: int | None = None
+    mode: str = ""
+    tempo: float = 120.0
+    title: str = ""
+    source: str = "score"
+
+    @property
+    def num_measures(self) -> int:
+        return len(self.measures)
+
+    @property
+    def end(self) -> int:
+        """The tick at which the last measure ends."""
+        if not len(self.measures):
+            return 0
+        start, numerator, denominator = (int(value) for value in self.measures[-1])
+        return start + Metre(numerator, denominator).ticks
+
+    def metre(self, measure: int) -> Metre:
+        return Metre(int(self.measures[measure, 1]), int(self.measures[measure, 2]))
