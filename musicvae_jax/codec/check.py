@@ -1,9 +1,11 @@
 """What a valid `Score` is, checked in one place."""
 
+import functools
+
 import numpy as np
 
 from .errors import MusicError
-from .score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, VELOCITY, Metre, Score
+from .score import TICKS_PER_QUARTER, Metre, Score
 
 MAX_DENOMINATOR = 64
 
@@ -22,29 +24,24 @@ def check_score(score: Score) -> None:
     """Raises `MusicError` "invalid" or "metre", naming the measure, unless every promise of `Score` holds."""
     notes, measures = np.asarray(score.notes), np.asarray(score.measures)
     _require(score, notes.ndim == 2 and notes.shape[1:] == (5,), "notes", f"shape {notes.shape}; allowed: [note, 5]")
-    _require(
-        score, measures.ndim == 2 and measures.shape[1:] == (3,), "measures", f"shape {measures.shape}; allowed: [m, 3]"
-    )
-    _require(score, len(measures) > 0, "measures", "none; a score has at least one")
-    lengths = np.empty(len(measures), np.int64)
-    metres, inverse = np.unique(measures[:, 1:], axis=0, return_inverse=True)
-    for kind, (numerator, denominator) in enumerate(metres.tolist()):
-        rows = inverse.reshape(-1) == kind
-        place = f"measure {int(rows.argmax()) + 1}"
-        lengths[rows] = check_metre(Metre(numerator, denominator), source=score.source, place=place).ticks
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    wrong = measures[:, 0] != starts[:-1]
-    _require(score, not wrong.any(), f"measure {int(wrong.argmax()) + 1}", "does not start at the end of the last")
+    shape_holds = measures.ndim == 2 and measures.shape[1:] == (3,) and len(measures) > 0
+    _require(score, shape_holds, "measures", f"shape {measures.shape}; allowed: [measure, 3], at least one measure")
+    lengths = np.array([_ticks(score, row, index) for index, row in enumerate(measures.tolist())])
+    starts = np.cumsum(lengths) - lengths
+    wrong = measures[:, 0] != starts
+    _require(score, not wrong.any(), f"measure {int(wrong.argmax()) + 1}", "does not start at the end of the last one")
     if not len(notes):
         return
-    onset, end = notes[:, ONSET].astype(np.int64), notes[:, ONSET].astype(np.int64) + notes[:, DURATION]
-    order = np.lexsort(notes[:, [4, PITCH, ONSET]].T)
+    onset, duration, pitch, velocity, track = notes.astype(np.int64).T
+    order = (onset << 28) + (pitch << 20) + track  # one number to sort by, right where the checks before hold
+    end = int(starts[-1] + lengths[-1])
     for bad, detail in (
-        (order != np.arange(len(order)), "notes are not sorted by (onset, pitch, track)"),
-        (notes[:, DURATION] < 1, "a note shorter than one tick"),
-        ((onset < 0) | (end > starts[-1]), f"a note outside the measures, which span ticks 0 to {starts[-1]}"),
-        ((notes[:, PITCH] < 0) | (notes[:, PITCH] > 127), "a pitch outside 0-127"),
-        ((notes[:, VELOCITY] < 1) | (notes[:, VELOCITY] > 127), "a velocity outside 1-127"),
+        (duration < 1, "a note shorter than one tick"),
+        ((onset < 0) | (onset + duration > end), f"a note outside the measures, which span ticks 0 to {end}"),
+        ((pitch < 0) | (pitch > 127), "a pitch outside 0-127"),
+        ((velocity < 1) | (velocity > 127), "a velocity outside 1-127"),
+        ((track < 0) | (track >= 1 << 20), "a track outside 0-1048575"),
+        (order < np.append(order[:1], order[:-1]), "notes are not sorted by (onset, pitch, track)"),
     ):
         if bad.any():
             first = int(bad.argmax())
@@ -60,6 +57,18 @@ def polyphonic(score: Score, tick: int) -> MusicError:
     """The error for notes that sound together at a tick of a piece that has to be a melody."""
     detail = "notes sound together; pick one track, or the skyline, of a polyphonic piece"
     return MusicError(score.source, place_of(score, tick), "polyphonic", detail)
+
+
+def _ticks(score: Score, row: list[int], index: int) -> int:
+    try:
+        return _measure_ticks(row[1], row[2])
+    except MusicError as error:
+        raise MusicError(score.source, f"measure {index + 1}", error.reason, error.detail) from None
+
+
+@functools.cache
+def _measure_ticks(numerator: int, denominator: int) -> int:
+    return check_metre(Metre(numerator, denominator), source="", place="").ticks
 
 
 def _require(score: Score, holds: bool, place: str, detail: str) -> None:

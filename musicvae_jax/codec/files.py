@@ -58,9 +58,7 @@ def format_refusals(refusals: list[MusicError]) -> str:
     rows = [("file", "place", "reason", "detail")]
     rows += [(error.source, error.place, error.reason, error.detail) for error in refusals]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2].ljust(widths[2]), row[3]]) for row in rows
-    ]
+    lines = ["  ".join(map(str.ljust, row, [*widths, 0])) for row in rows]
     counts = Counter(error.reason for error in refusals).most_common()
     total = ", ".join(f"{count} {reason}" for reason, count in counts)
     return "\n".join([*lines, f"{len(refusals)} refused: {total}"])

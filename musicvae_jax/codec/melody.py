@@ -99,24 +99,25 @@ class MelodyCodec:
         slot = _nearest(grid, onset)
         first = np.ones(len(slot), bool)
         first[1:] = slot[1:] != slot[:-1]
-        together = ~first[1:] & (end[:-1] > onset[1:])
+        cut = np.append(end[:-1] > onset[1:], False)
+        together = ~first[1:] & cut[:-1]
         if together.any():
             raise polyphonic(score, int(onset[together.argmax() + 1]))
 
         edges = np.append(grid, score.end)
-        stop = np.maximum(_nearest(edges, end)[first], slot[first] + 1)
-        following = np.append(slot[first][1:], total)
+        end_slot, kept = _nearest(edges, end), slot[first]
+        stop = np.maximum(end_slot[first], kept + 1)
+        following = np.append(kept[1:], total)
         flat = np.zeros(total + 1, np.int32)
         rests = np.minimum(stop, following)
         flat[rests] = REST  # an onset in the same slot overwrites it below; the last entry is the end of the piece
-        flat[slot[first]] = FIRST_PITCH + score.notes[first, PITCH]
+        flat[kept] = FIRST_PITCH + score.notes[first, PITCH]
         tokens[mask, 0] = flat[:-1]
 
-        cut = end[:-1] > onset[1:]
         dropped = {
             "collision": int((~first).sum()),
             "off_grid": int((first & (grid[slot] != onset)).sum()),
-            "off_grid_end": int((first & ~np.append(cut, False) & (edges[_nearest(edges, end)] != end)).sum()),
+            "off_grid_end": int((first & ~cut & (edges[end_slot] != end)).sum()),
             "overlap": int(cut.sum()),
         }
         dropped = {reason: count for reason, count in dropped.items() if count}
@@ -166,7 +167,7 @@ class MelodyCodec:
         return dataclasses.replace(score, notes=notes)
 
     def quantise(self, score: Score) -> Score:
-        """The nearest score that the codec can hold, found without tokens: what decoding the encoded score must give."""
+        """The nearest score that the codec can hold, found without tokens; decoding the encoding gives the same."""
         check_score(score)
         self._layout(score.measures[:, 1:], score.source)
         found = find_polyphony(score.notes)
