@@ -18,6 +18,7 @@ from .abc_bars import BarReader, parse_metre
 from .abc_keys import Key
 from .abc_measures import join_bars
 from .abc_text import read_tune, split_tunes
+from .check import MAX_MEASURES
 from .errors import MusicError
 from .score import ONSET, PITCH, TRACK, Score
 
@@ -71,7 +72,7 @@ def parse_abc(text: str, source: str = "abc") -> Tune:
 
     Raises:
         MusicError: "unreadable" (no header, a field that cannot be understood), "empty" (no notes), "metre" (free, or
-            more than a quarter of the bars do not add up), "range" (a pitch outside MIDI).
+            more than a quarter of the bars do not add up), "range" (a pitch outside MIDI), "length".
     """
     header, body, voices = read_tune(text)
     if "K" not in header:
@@ -82,6 +83,8 @@ def parse_abc(text: str, source: str = "abc") -> Tune:
     unit = header.get("L", "1/16" if metre.numerator * 4 < metre.denominator * 3 else "1/8").split("\n")[-1]
     key = Key(header["K"])
     bars = BarReader(metre, unit, key, source).read(body)
+    if sum(1 + bar.length // bar.full for bar in bars) > MAX_MEASURES:
+        raise MusicError(source, "body", "length", f"over {MAX_MEASURES} measures")
     rows, measures, irregular = join_bars(bars)
     if not rows:
         raise MusicError(source, "body", "empty", "no notes")
@@ -97,12 +100,12 @@ def parse_abc(text: str, source: str = "abc") -> Tune:
 def _tempo(text: str) -> float:
     """Quarters per minute; ``Q:80`` counts quarters; 120 where nothing is said."""
     text = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
-    match = re.search(r"((?:\d+/\d+\s*)+)=\s*(\d+(?:\.\d+)?)", text)
+    match = re.search(r"((?:\d{1,3}/\d{1,3}\s+)*\d{1,3}/\d{1,3})\s*=\s*(\d{1,4}(?:\.\d+)?)", text)
     if match:
         beats = [part.split("/") for part in match[1].split()]
         quarters = sum(4 * int(number) / int(divisor) for number, divisor in beats if int(divisor))
         tempo = quarters * float(match[2])
     else:
-        plain = re.fullmatch(r"\s*(?:C\s*=)?\s*(\d+(?:\.\d+)?)\s*", text)
+        plain = re.fullmatch(r"\s*(?:C\s*=)?\s*(\d{1,4}(?:\.\d+)?)\s*", text)
         tempo = float(plain[1]) if plain else 0.0
     return tempo if tempo > 0 else 120.0

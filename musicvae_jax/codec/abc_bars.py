@@ -13,7 +13,6 @@ from .score import TICKS_PER_QUARTER, Metre
 FINE = 5040  # sub-ticks per tick: 2^4 * 3^2 * 5 * 7, so that tuplets and broken rhythms stay whole numbers
 WHOLE = 4 * TICKS_PER_QUARTER * FINE
 _TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q; 5, 7 and 9 depend on the metre
-_MAX_LENGTH = 10_000 * WHOLE  # of one symbol: beyond it a number is a slip, and arithmetic would only grow
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,7 +68,7 @@ class BarReader:
         self.carried: dict[tuple[str, str], int] = {}  # and of what a tie led into this one
 
     def read(self, body: str) -> list[Bar]:
-        """All bars that last; raises `MusicError` "metre", "range" or "length"."""
+        """All bars that last; raises `MusicError` "metre", "range" or "unreadable"."""
         for symbol in symbols(body):
             kind = symbol.lastgroup
             if kind == "note":
@@ -144,8 +143,6 @@ class BarReader:
 
     def _advance(self, group: list[BarNote]) -> None:
         """Appends simultaneous notes, or a rest (pitch -1), to the bar."""
-        if group[0].length > _MAX_LENGTH:
-            raise MusicError(self.source, "body", "length", "a symbol of over 10,000 whole notes")
         for note in group:
             note.start = self.bar.length
             if note.pitch >= 0:

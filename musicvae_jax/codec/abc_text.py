@@ -12,7 +12,7 @@ _TUNE = re.compile(r"^X:", re.MULTILINE)
 _FIELD = re.compile(r"^([A-Za-z]):(?![|:\]])(.*)$")  # "A:|" is music
 _COMMENT = re.compile(r"(?<!\\)%.*")
 _OLD_CHORD = re.compile(r"\+([_^=]*[A-Ga-g][^+|\n]*)\+")  # ABC before 1.6 wrote +CEG+ for [CEG]
-_LENGTH = r"\d*(?:/+\d*)*"
+_LENGTH = r"\d{0,4}(?:/+\d{0,4})*"
 _SYMBOL = re.compile(
     rf"""
     (?P<skip>    \{{[^}}]*\}} | "[^"]*" | ![^!\s|]*! | Hx | y{_LENGTH} )
@@ -22,7 +22,7 @@ _SYMBOL = re.compile(
   | (?P<tuplet>  \((?P<p>\d)(?: :(?P<q>\d*) (?: :(?P<r>\d*) )? )? )
   | (?P<note>    (?P<accidental>[_^=]*) (?P<letter>[A-Ga-g]) (?P<octave>[,']*) (?P<length>{_LENGTH}) )
   | (?P<rest>    [zx](?P<rest_length>{_LENGTH}) )
-  | (?P<bars>    [ZX](?P<count>\d*) )
+  | (?P<bars>    [ZX](?P<count>\d{0, 4}) )
   | (?P<broken>  >+ | <+ )
   | (?P<tie>     - )
   | (?P<open>    \[ )

@@ -8,6 +8,7 @@ from .errors import MusicError
 from .score import TICKS_PER_QUARTER, Metre, Score
 
 MAX_DENOMINATOR = 64
+MAX_MEASURES = 20_000  # ten hours of 4/4: more is a corrupt number, not music
 
 
 def check_metre(metre: Metre, *, source: str, place: str) -> Metre:

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import symusic
 
-from .check import MAX_DENOMINATOR, check_score
+from .check import MAX_DENOMINATOR, MAX_MEASURES, check_score
 from .errors import MusicError
 from .midi_check import check_midi
 from .score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, VELOCITY, Metre, Score
 
-MAX_MEASURES = 20_000  # ten hours of 4/4: a later note is a corrupt time, not music
+_MAX_NUMERATOR = 255
+_MAX_TICK = int(np.iinfo(np.int32).max)
+_TEMPOS = (4.0, 60_000.0)  # quarters per minute whose microseconds fit the file's three bytes
 
 
 def read_midi(path: str | os.PathLike[str]) -> Score:
@@ -62,11 +64,11 @@ def read_midi_tracks(path: str | os.PathLike[str]) -> tuple[Score, list[str]]:
     changes = [
         (int(rescale(np.array(event.time))), Metre(event.numerator, event.denominator))
         for event in midi.time_signatures
-        if 0 < event.numerator <= 255 and event.denominator in (1, 2, 4, 8, 16, 32, MAX_DENOMINATOR)
+        if 0 < event.numerator <= _MAX_NUMERATOR and event.denominator in (1, 2, 4, 8, 16, 32, MAX_DENOMINATOR)
     ]
     measures = _measures(changes, int((notes[:, ONSET] + notes[:, DURATION]).max()), source)
     key = next(((event.key, event.tonality) for event in midi.key_signatures if -7 <= event.key <= 7), None)
-    tempo = next((event.qpm for event in midi.tempos if 0 < event.qpm < 6e7), 120.0)
+    tempo = next((event.qpm for event in midi.tempos if _TEMPOS[0] <= event.qpm <= _TEMPOS[1]), 120.0)
     score = Score(
         notes.astype(np.int32),
         np.array(measures, np.int32),
@@ -84,8 +86,16 @@ def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
 
     What MIDI cannot say is lost: modes other than major and minor, tempo beyond a whole number of microseconds, a
     missing title, and track numbers that nothing uses.
+
+    Raises:
+        MusicError: "invalid" for no valid score, or a tempo that the format does not hold; "metre" likewise.
+        OSError: the file cannot be written; nothing is left behind.
     """
     check_score(score)
+    if not _TEMPOS[0] <= score.tempo <= _TEMPOS[1]:
+        raise MusicError(score.source, "tempo", "invalid", f"{score.tempo}; MIDI allows {_TEMPOS[0]} to {_TEMPOS[1]}")
+    if (largest := int(score.measures[:, 1].max())) > _MAX_NUMERATOR:
+        raise MusicError(score.source, "metre", "metre", f"numerator {largest}; MIDI allows up to {_MAX_NUMERATOR}")
     midi = symusic.Score(TICKS_PER_QUARTER)
     midi.tempos.append(symusic.Tempo(0, score.tempo))
     if score.fifths is not None:
@@ -122,8 +132,8 @@ def _measures(changes: list[tuple[int, Metre]], end: int, source: str) -> list[t
     metre, position = Metre(4, 4), 0
     measures: list[tuple[int, int, int]] = []
     while position < end or pending or not measures:
-        if len(measures) >= MAX_MEASURES:
-            raise MusicError(source, f"tick {end}", "length", f"over {MAX_MEASURES} measures")
+        if len(measures) >= MAX_MEASURES or position + metre.ticks > _MAX_TICK:
+            raise MusicError(source, f"tick {end}", "length", f"over {MAX_MEASURES} measures, or {_MAX_TICK} ticks")
         while pending and pending[0][0] <= position:
             metre = pending.pop(0)[1]
         current = metre
