@@ -17,8 +17,6 @@ from musicvae_jax.codec.score import Score
 from musicvae_jax.data.records import to_score
 from musicvae_jax.types import Batch
 
-SHORT = "short"  # the reason under which pieces too short for any window are counted
-
 
 class _Piece(NamedTuple):
     """One encoded piece, ready to be sliced."""
@@ -27,6 +25,7 @@ class _Piece(NamedTuple):
     first: np.ndarray  # int32[measure, field], what the first slot holds where a window starts with that measure
     mask: np.ndarray  # bool[measure, slot]
     metre: np.ndarray  # int32[measure, 2]
+    dropped: dict[str, int]
 
 
 def first_slots(tokens: np.ndarray, mask: np.ndarray, codec: MelodyCodec) -> np.ndarray:
@@ -57,7 +56,8 @@ class WindowSource(Sequence[Batch]):
     (tokens 0, mask False, metre (0, 0)). ``hop = measures, min_measures = 1`` covers every measure exactly once.
 
     Attributes:
-        refused: pieces without windows, counted by reason: the codec's `MusicError.reason`, or ``"short"``.
+        refusals: why the pieces without windows have none: the codec's errors, and ``"short"``.
+        refused: the same counted by reason.
         dropped: what the codec dropped of the others, summed over pieces by its own reasons.
     """
 
@@ -91,21 +91,26 @@ class WindowSource(Sequence[Batch]):
         self.records, self.codec, self.measures, self.hop = records, codec, measures, hop
         self._cache_pieces = cache_pieces
         self._piece = functools.lru_cache(cache_pieces)(self._encode)
-        refused: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
+        self.refusals: list[MusicError] = []
+        dropped: Counter[str] = Counter()
         num_windows = np.zeros(len(records), np.int64)
         self._pitches = np.full((len(records), 2), (127, 0), np.int16)
         for number in range(len(records)):
             try:
                 piece = self._piece(number)
             except MusicError as error:
-                refused[error.reason] += 1
+                self.refusals.append(error.with_traceback(None))  # frames would keep the piece's arrays alive
                 continue
-            num_windows[number] = max(0, (len(piece.tokens) - min_measures) // hop + 1)
-            refused[SHORT] += int(num_windows[number] == 0)
+            dropped.update(piece.dropped)
+            length = len(piece.tokens)
+            num_windows[number] = max(0, (length - min_measures) // hop + 1)
+            if length < min_measures:
+                place = self._score(number).source
+                detail = f"{length} measures; allowed: {min_measures} and up"
+                self.refusals.append(MusicError(place, "measures", "short", detail))
             self._pitches[number] = codec.pitch_range(piece.tokens) or (127, 0)
-        self.refused = dict(+refused)
-        self.dropped = dict(+self._dropped)
+        self.refused = dict(Counter(error.reason for error in self.refusals))
+        self.dropped = dict(dropped)
         self._ends = np.cumsum(num_windows)
 
     def __len__(self) -> int:
@@ -158,8 +163,7 @@ class WindowSource(Sequence[Batch]):
 
     def score(self, index: int) -> Score:
         """The whole piece that a window comes from, with its title, tempo and key."""
-        record = self.records[int(self._locate(np.array([index]))[0][0])]
-        return record if isinstance(record, Score) else to_score(record)
+        return self._score(int(self._locate(np.array([index]))[0][0]))
 
     def describe(self, index: int) -> str:
         """Where a window comes from, measures counted from 1: ``"ryan/0012 measures 5-12"``."""
@@ -182,12 +186,14 @@ class WindowSource(Sequence[Batch]):
             index=index.astype(np.int32),
         )
 
-    def _encode(self, number: int) -> _Piece:
+    def _score(self, number: int) -> Score:
         record = self.records[number]
-        encoded = self.codec.encode(record if isinstance(record, Score) else to_score(record))
-        self._dropped.update(encoded.dropped)
+        return record if isinstance(record, Score) else to_score(record)
+
+    def _encode(self, number: int) -> _Piece:
+        encoded = self.codec.encode(self._score(number))
         first = first_slots(encoded.tokens, encoded.mask, self.codec)
-        return _Piece(encoded.tokens, first, encoded.mask, encoded.metre)
+        return _Piece(encoded.tokens, first, encoded.mask, encoded.metre, encoded.dropped)
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process starts with an empty cache: an lru_cache cannot be pickled, and would be large.

@@ -52,17 +52,17 @@ def test_no_held_out_window_occurs_in_training(records: Records) -> None:
     assert min(map(len, windows.values())) > 4000  # the proof is about something
 
 
-def test_training_batches_hold_no_held_out_window(folk_data_dir: str) -> None:
+def test_training_batches_hold_no_held_out_window(records: Records) -> None:
     """The same at the other end of the pipeline: the windows that the model is trained on, transposed."""
     codec = MelodyCodec()
     held_out = {
         signature
         for split in SPLITS[1:]
-        for record in load_split("folk_tunes", folk_data_dir, split)
+        for record in records[split]
         for signature in window_signatures(GRID.encode(to_score(record)), GRID)
     }
     wide = GRID.slots - codec.slots
-    source = WindowSource(load_split("folk_tunes", folk_data_dir, "train"), codec, measures=4, hop=4, min_measures=4)
+    source = WindowSource(records["train"], codec, measures=4, hop=4, min_measures=4)
     iterator = make_train_iterator(source, 2000, seed=0, transpose=5)
     for tokens, mask, metre, index in zip(*next(iterator), strict=True):
         padded, slots = np.pad(tokens, ((0, 0), (0, wide), (0, 0))), np.pad(mask, ((0, 0), (0, wide)))
@@ -75,7 +75,7 @@ def test_every_tune_is_accounted_for(folk_data_dir: str, records: Records) -> No
     metadata = prepare("folk_tunes", folk_data_dir).info.metadata
     found = [source.id for source in find_tunes(corpus_folder())]
     kept = [record["id"].decode() for split in SPLITS for record in records[split]]
-    parts = [*kept, *metadata["refused_ids"], *metadata["left_out_for_test_airds"]]
+    parts = [*kept, *metadata["refused_ids"], *metadata["left_out"]]
     assert sorted(parts) == sorted(found) and len(set(found)) == len(found) == metadata["tunes_found"]
     assert metadata["refused"] == Counter(metadata["refused_ids"].values())
     assert len(kept) > 0.9 * len(found)

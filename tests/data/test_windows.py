@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec.melody import HOLD, REST, MelodyCodec
@@ -41,6 +41,7 @@ def test_disjoint_windows_tile_the_piece(score: Score, measures: int) -> None:
     np.testing.assert_array_equal(tokens[:, 1:], whole.tokens[:, 1:])  # and of it only the first slot
 
 
+@settings(max_examples=50)
 @given(melodies(min_measures=2), st.integers(1, 4), st.integers(1, 4))
 def test_a_window_is_what_the_codec_would_write_for_it(score: Score, measures: int, hop: int) -> None:
     for window in WindowSource([score], CODEC, measures, hop):
@@ -96,6 +97,7 @@ def test_refusals_are_counted_by_reason() -> None:
     ]
     source = WindowSource(pieces, CODEC, measures=4, hop=4, min_measures=3)
     assert source.refused == {"short": 1, "metre": 1, "polyphonic": 1}
+    assert [str(error) for error in source.refusals[:1]] == ["melody/2, measures: short: 2 measures; allowed: 3 and up"]
     assert {source.score(number).source for number in range(len(source))} == {"melody/1"}
 
 

@@ -61,10 +61,11 @@ def load_split(name: str, data_dir: str, split: str) -> Sequence[Mapping[str, An
 
 
 def summary(builder: tfds.core.GeneratorBasedBuilder) -> str:
-    """One line: the sizes of the splits, and what was refused, by reason."""
+    """One line: the sizes of the splits, and what was refused or left out, by reason."""
     sizes = ", ".join(f"{name} {split.num_examples}" for name, split in builder.info.splits.items())
-    refused = ", ".join(f"{number} {reason}" for reason, number in builder.info.metadata["refused"].items())
-    return f"{builder.info.full_name}: {sizes}; refused: {refused or 'none'}"
+    metadata = builder.info.metadata
+    refused = ", ".join(f"{number} {reason}" for reason, number in metadata["refused"].items())
+    return f"{builder.info.full_name}: {sizes}; refused: {refused or 'none'}; left out: {len(metadata['left_out'])}"
 
 
 @contextlib.contextmanager

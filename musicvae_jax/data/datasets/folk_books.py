@@ -3,17 +3,17 @@
 Apart from the builder, because worker processes run this.
 """
 
-import functools
+import contextlib
 import importlib.util
-import multiprocessing
 import os
+import pickle
 import re
 import string
-import warnings
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,6 @@ from musicvae_jax.data.splits import window_signatures
 # The default melody grid, but with room for every metre: a codec with more slots may use the long ones.
 GRID = MelodyCodec(slots=64)
 TUNE_TYPES = {"slipjig": "slip jig", "fling": "highland fling"}  # other spellings of the same
-TUNES_PER_TASK = 50
 
 
 class Book(NamedTuple):
@@ -124,14 +123,45 @@ def read_tunes(sources: list[Source], num_processes: int | None = None) -> list[
     """
     if num_processes is None:
         num_processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bar = functools.partial(tqdm, total=len(sources), desc="Reading folk tunes", unit=" tunes", disable=None)
-    if num_processes > 1:
+    with tqdm(total=len(sources), desc="Reading folk tunes", unit=" tunes", disable=None) as bar:
+        if num_processes == 1:
+            return [_counted(bar, read_tune(source)) for source in sources]
+        shares = [sources[first::num_processes] for first in range(num_processes)]
+        read: list[Any] = [None] * len(sources)
+        with ThreadPoolExecutor(num_processes) as threads:
+            for first, share in enumerate(threads.map(lambda share: _read_in_process(share, bar), shares)):
+                read[first::num_processes] = share
+        return read
+
+
+def _read_in_process(sources: list[Source], bar: tqdm) -> list[Tune | Refusal]:
+    """Reads tunes in a new process.
+
+    Not by multiprocessing: a fork does not survive the threads of a caller that already runs JAX, and a spawned process
+    imports the caller's script again, which never ends well where that script lacks ``if __name__ == "__main__"``.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", f"from {__name__} import _serve; _serve()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin and process.stdout
+        pickle.dump(sources, process.stdin)
+        process.stdin.close()
         try:
-            # Not forked: the caller may already run JAX, whose threads a fork does not survive.
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
-                return list(bar(pool.map(read_tune, sources, chunksize=TUNES_PER_TASK)))
-        except BrokenProcessPool:
-            # A script without the usual `if __name__ == "__main__"` cannot start processes: slower is better than not.
-            warnings.warn("could not start worker processes; reading in this one", RuntimeWarning, stacklevel=2)
-    return list(bar(map(read_tune, sources)))
+            return [_counted(bar, pickle.load(process.stdout)) for _ in sources]
+        except EOFError:
+            raise RuntimeError(f"a process that reads folk tunes ended with status {process.wait()}") from None
+
+
+def _serve() -> None:
+    """The other side of `_read_in_process`."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    sys.stdout = sys.stderr  # nothing else may write between the answers
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):  # the other side is gone, and says why itself
+        for source in pickle.load(sys.stdin.buffer):
+            pickle.dump(read_tune(source), out)
+            out.flush()  # keeps the bar moving, and ends this process soon after the other
+
+
+def _counted(bar: tqdm, tune: Tune | Refusal) -> Tune | Refusal:
+    bar.update()
+    return tune

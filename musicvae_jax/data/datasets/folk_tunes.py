@@ -82,7 +82,7 @@ class FolkTunes(tfds.core.GeneratorBasedBuilder):
                 "tunes_found": len(sources),
                 "refused": dict(Counter(refusal.reason for refusal in refusals)),
                 "refused_ids": {refusal.id: refusal.reason for refusal in refusals},
-                "left_out_for_test_airds": [
+                "left_out": [
                     tune.record["id"] for tune, split in zip(tunes, split_of, strict=True) if split == LEFT_OUT
                 ],
                 "component_sizes": {str(size): number for size, number in sizes.items()},
