@@ -28,7 +28,7 @@ def window_signatures(encoded: Encoded, codec: MelodyCodec, length: int = WINDOW
     Returns:
         One digest per window, windows starting at every measure. Windows with fewer than two onsets have none: silence
         or one held note says nothing about where it comes from. (The folk tunes have no such window: the emptiest of
-        their 4-measure windows has 5 onsets, and no window is in more than 4 tunes.)
+        their 4-measure windows has 5 onsets, and no window is in more than 3 tunes.)
     """
     tokens, mask, metre = encoded.tokens, encoded.mask, encoded.metre
     first = first_slots(tokens, mask, codec)
