@@ -91,6 +91,11 @@ def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
         MusicError: "invalid" for no valid score, or a tempo that the format does not hold; "metre" likewise.
         OSError: the file cannot be written; nothing is left behind.
     """
+    _write_atomically(Path(path), to_symusic(score).dumps_midi())
+
+
+def to_symusic(score: Score) -> symusic.Score:
+    """The score as symusic has it, to write or to render; every track is a piano's."""
     check_score(score)
     if not _TEMPOS[0] <= score.tempo <= _TEMPOS[1]:
         raise MusicError(score.source, "tempo", "invalid", f"{score.tempo}; MIDI allows {_TEMPOS[0]} to {_TEMPOS[1]}")
@@ -118,7 +123,7 @@ def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
             rows[:, VELOCITY].astype(np.int8),
         )
         midi.tracks.append(track)
-    _write_atomically(Path(path), midi.dumps_midi())
+    return midi
 
 
 def _measures(changes: list[tuple[int, Metre]], end: int, source: str) -> list[tuple[int, int, int]]:
