@@ -1,0 +1,26 @@
+"""Looking at and listening to what a model makes."""
+
+from musicvae_jax.analysis.audio import listen, render, write_wav
+from musicvae_jax.analysis.curves import plot_training_curves
+from musicvae_jax.analysis.plots import (
+    match_notes,
+    piano_roll,
+    plot_interpolation,
+    plot_reconstruction,
+    plot_samples,
+)
+from musicvae_jax.analysis.report import write_reconstruction, write_score
+
+__all__ = [
+    "listen",
+    "match_notes",
+    "piano_roll",
+    "plot_interpolation",
+    "plot_reconstruction",
+    "plot_samples",
+    "plot_training_curves",
+    "render",
+    "write_reconstruction",
+    "write_score",
+    "write_wav",
+]

@@ -1,0 +1,49 @@
+"""A page to draw on, measured in inches, and what all pictures share."""
+
+import os
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from musicvae_jax.analysis.files import replacing
+
+DPI = 120  # legible at the width of a README
+INK, GREY = "#333333", "#6A6A6A"
+OKABE_ITO = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "vermilion": "#D55E00",
+}
+
+
+class Page:
+    """A figure without pyplot, whose axes are placed in inches from its upper left corner.
+
+    Args:
+        width: inches.
+        height: inches.
+    """
+
+    def __init__(self, width: float, height: float):
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width, height), dpi=DPI)
+        FigureCanvasAgg(self.figure)
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """New axes, all in inches."""
+        bottom = self.height - top - height
+        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+
+    def title(self, text: str, baseline: float) -> None:
+        """A heading at the left; what it says is shown as it is, dollar signs included."""
+        place = (0.1 / self.width, 1 - baseline / self.height)
+        self.figure.text(*place, text, fontsize=11, fontweight="bold", color=INK, parse_math=False)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the PNG, whole or not at all."""
+        with replacing(path) as temporary:
+            self.figure.savefig(temporary, format="png", metadata={"Software": None})
