@@ -95,7 +95,9 @@ class BarReader:
                 self._close_chord(symbol["close_length"])
             elif kind == "bars":
                 self._next_symbol()
-                self._advance([BarNote(0, int(symbol["count"] or 1) * self.bar.full, -1, False)])
+                # Behind other notes it is a slip for z: a rest of whole measures has its bar to itself.
+                length = self._scaled(symbol["count"]) if self.bar.length else int(symbol["count"] or 1) * self.bar.full
+                self._advance([BarNote(0, length, -1, False)])
             elif kind == "field":
                 self._field(symbol["name"], symbol["value"])
         self._end_bar("|]")

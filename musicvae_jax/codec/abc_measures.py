@@ -29,31 +29,27 @@ def join_bars(bars: list[Bar]) -> tuple[list[NoteRow], list[MeasureRow], int]:
     room = 0  # silence that may still be filled at the end of the last measure
     ending_offset = irregular = 0
     for index, bar in enumerate(bars):
-        begins = not index or bars[index - 1].ends_strain or bar.ending > 0
-        ends = bar.ends_strain or index + 1 == len(bars) or bars[index + 1].ending > 0
-        offset = ending_offset if bar.ending > 1 else 0
-        if offset + bar.length > bar.full:
-            offset = 0
-        if bar.ending < 2 and bar.length <= room and (bar.length == room or (begins and bar.length < bar.full)):
-            start, offset, room = end - bar.length, bars[index - 1].full - bar.length, 0
+        before = bars[index - 1] if index else None
+        new_strain = before is None or before.ends_strain
+        short = bar.length < bar.full
+        # An ending follows on, and the last bar leads nowhere: neither is an upbeat.
+        upbeat = short and new_strain and not bar.ending and index + 1 < len(bars)
+        if before and bar.ending < 2 and (bar.length == room or (upbeat and bar.length < room)):
+            start, offset, room = end - bar.length, before.full - bar.length, 0
         else:
-            if begins and bar.ending < 2 and bar.length < bar.full:
-                offset = bar.full - bar.length
-            elif room and not (bars[index - 1].ends_strain or begins):
-                irregular += 1
+            irregular += room > 0 and not new_strain and not bar.ending
+            offset = bar.full - bar.length if upbeat else ending_offset if bar.ending > 1 else 0
+            if offset + bar.length > bar.full:
+                offset = 0
             start = end + offset
-            count = -(-(offset + bar.length) // bar.full)
-            for _ in range(count):
+            for _ in range(-(-(offset + bar.length) // bar.full)):
                 measures.append((end // FINE, *bar.metre))
                 end += bar.full
             room = end - start - bar.length
-            if count > 1 and room:
-                irregular += 1
-                room = 0
-            if room and not begins and not ends and index + 1 == len(bars):
-                irregular += 1
+            if room and not short:
+                irregular, room = irregular + 1, 0
         if bar.ending == 1:
-            ending_offset = offset % bar.full
+            ending_offset = offset
         placed.append((bar, start))
     return _sounding(placed), measures, irregular
 

@@ -19,10 +19,10 @@ _SYMBOL = re.compile(
   | (?P<field>   \[(?P<name>[A-Za-z]):(?P<value>[^\]]*)\] )
   | (?P<bar>     (?: \[\| | :*\|+ | ::+ ) [|\]:]* (?P<after>\d[\d,.-]*)? | :(?=\s*$) )
   | (?P<ending>  \[\s*(?P<number>\d)[\d,.-]* )
-  | (?P<tuplet>  \((?P<p>\d)(?: :(?P<q>\d*) (?: :(?P<r>\d*) )? )? )
+  | (?P<tuplet>  \((?P<p>\d)(?: :(?P<q>\d{{0,2}}) (?: :(?P<r>\d{{0,2}}) )? )? )
   | (?P<note>    (?P<accidental>[_^=]*) (?P<letter>[A-Ga-g]) (?P<octave>[,']*) (?P<length>{_LENGTH}) )
   | (?P<rest>    [zx](?P<rest_length>{_LENGTH}) )
-  | (?P<bars>    [ZX](?P<count>\d{0, 4}) )
+  | (?P<bars>    [ZX](?P<count>\d{{0,4}}) )
   | (?P<broken>  >+ | <+ )
   | (?P<tie>     - )
   | (?P<open>    \[ )
@@ -43,8 +43,8 @@ class TuneText(NamedTuple):
 def split_tunes(text: str) -> list[str]:
     """A book's tunes, each from its ``X:`` line on; a text without ``X:`` is one tune."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
-    starts = [match.start() for match in _TUNE.finditer(text)]
-    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)] or [text]
+    starts = [match.start() for match in _TUNE.finditer(text)] or [0]
+    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
 def read_tune(text: str) -> TuneText:

@@ -34,7 +34,7 @@ def write_abc(score: Score) -> str:
     title = " ".join(score.title.split())
     lines = ["X:1", f"T:{title}", f"M:{metre}", "L:1/8", f"Q:1/4={score.tempo:.10g}"]
     lines.append(f"K:{write_key(score.fifths, score.mode)}")
-    written = []
+    written, name = [], ""
     for measure, start in enumerate(score.measures[:, 0].tolist()):
         change = f"[M:{score.metre(measure)}]" if score.metre(measure) != metre else ""
         metre, end = score.metre(measure), start + score.metre(measure).ticks
@@ -46,9 +46,11 @@ def write_abc(score: Score) -> str:
             onset, duration, pitch = sounds[next_note] if next_note < len(sounds) else (end, 0, 0)
             stop = min(onset if onset > tick else onset + duration, end)
             if onset > tick:
-                text += _lasting("z", stop - tick)
+                text += _lasting("z", stop - tick) + " "
             else:
-                text += _lasting(key.spell(pitch), stop - tick) + "-" * (onset + duration > stop)
+                # A tie carries the accidental over the bar line; spelling anew might find another letter.
+                name = key.spell(pitch) if onset == tick else name.lstrip("^_=")
+                text += _lasting(name, stop - tick) + ("- " if onset + duration > stop else " ")
             tick = stop
         written.append(change + text)
     for first in range(0, len(written), _MEASURES_PER_LINE):
@@ -62,4 +64,4 @@ def _lasting(symbol: str, ticks: int) -> str:
     ways = [(tuplet, Fraction(ticks, _UNIT) * factor) for tuplet, factor in _TUPLETS.items()]
     tuplet, length = next((way for way in ways if way[1].denominator.bit_count() == 1), ways[0])
     number = "" if length.numerator == 1 else str(length.numerator)
-    return tuplet + symbol + number + (f"/{length.denominator}" if length.denominator > 1 else "") + " "
+    return tuplet + symbol + number + (f"/{length.denominator}" if length.denominator > 1 else "")

@@ -82,7 +82,7 @@ class MelodyCodec:
 
         Raises:
             MusicError: "invalid" (not a valid score), "metre" (does not fit the slots), "polyphonic" (notes sound
-                together: two overlap inside one slot, or one still sounds at the second next onset).
+                together: two of one slot for over half of the shorter, or one into the second next onset).
         """
         check_score(score)
         starts, mask = self._layout(score.measures[:, 1:], score.source)
@@ -100,7 +100,8 @@ class MelodyCodec:
         first = np.ones(len(slot), bool)
         first[1:] = slot[1:] != slot[:-1]
         cut = np.append(end[:-1] > onset[1:], False)
-        together = ~first[1:] & cut[:-1]
+        shorter = np.minimum(end[:-1] - onset[:-1], end[1:] - onset[1:])
+        together = ~first[1:] & (2 * (np.minimum(end[:-1], end[1:]) - onset[1:]) > shorter)
         if together.any():
             raise polyphonic(score, int(onset[together.argmax() + 1]))
 

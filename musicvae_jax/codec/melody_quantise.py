@@ -14,7 +14,8 @@ def quantise(score: Score, offsets: tuple[int, ...]) -> Score:
 
     Every onset and end goes to the nearest grid position, the earlier of two; of the notes that share a position the
     first stays; a note lasts at least to the next position and at most to the next onset. Velocity and track, which
-    the grid cannot hold, become the default. Two notes that overlap inside one position are refused as polyphonic.
+    the grid cannot hold, become the default. Two notes of one position that sound together for over half of the
+    shorter are refused as polyphonic.
 
     Args:
         score: a valid, monophonic score.
@@ -23,15 +24,16 @@ def quantise(score: Score, offsets: tuple[int, ...]) -> Score:
     grid = _grid_ticks(score, offsets)
     edges = [*grid, score.end]
     kept: list[tuple[int, int, int]] = []  # onset, end, pitch
-    sounding = 0
+    before = (0, 0)  # onset and duration of the note before, kept or not
     for onset, duration, pitch, _, _ in score.notes.tolist():
         start = _snap(grid, onset)
         if kept and kept[-1][0] == start:
-            if onset < sounding:
+            together = min(before[0] + before[1], onset + duration) - onset
+            if 2 * together > min(before[1], duration):
                 raise polyphonic(score, onset)
-            sounding = onset + duration
+            before = (onset, duration)
             continue
-        sounding = onset + duration
+        before = (onset, duration)
         stop = max(_snap(edges, onset + duration), edges[bisect.bisect_right(edges, start)])
         kept.append((start, stop, pitch))
     starts = [start for start, _, _ in kept] + [score.end]

@@ -74,7 +74,7 @@ def read_midi_tracks(path: str | os.PathLike[str]) -> tuple[Score, list[str]]:
         np.array(measures, np.int32),
         fifths=key[0] if key else None,
         mode=("minor" if key[1] else "major") if key else "",
-        tempo=round(tempo, 3),  # MIDI keeps whole microseconds a quarter: finer digits are rounding
+        tempo=round(tempo, 2),  # MIDI keeps whole microseconds a quarter: finer digits are their rounding
         title=(midi.tracks[0].name if len(midi.tracks) else "") or Path(path).stem,
         source=source,
     )
@@ -84,8 +84,8 @@ def read_midi_tracks(path: str | os.PathLike[str]) -> tuple[Score, list[str]]:
 def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
     """Writes a standard MIDI file, whole or not at all; ``read_midi`` gives the score back.
 
-    What MIDI cannot say is lost: modes other than major and minor, tempo beyond a whole number of microseconds, a
-    missing title, and track numbers that nothing uses.
+    What MIDI cannot say is lost: modes other than major and minor, tempo beyond a hundredth, a missing title, and
+    track numbers that nothing uses. Of two notes of one pitch and track that overlap, MIDI cannot say which one ends.
 
     Raises:
         MusicError: "invalid" for no valid score, or a tempo that the format does not hold; "metre" likewise.
@@ -110,6 +110,8 @@ def to_symusic(score: Score) -> symusic.Score:
     for index, (start, numerator, denominator) in enumerate(score.measures.tolist()):
         # A repeated signature at the last measure marks the end of a piece that ends in silence.
         silent_end = index + 1 == score.num_measures and last_sound <= start
+        if start and not last_sound:
+            break  # symusic 0.5.8 writes later events of a file without notes out of order, with wrong times
         if (numerator, denominator) != before or silent_end:
             midi.time_signatures.append(symusic.TimeSignature(start, numerator, denominator))
         before = (numerator, denominator)

@@ -1,0 +1,90 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from musicvae_jax.codec import (
+    MusicError,
+    check_score,
+    format_refusals,
+    read_score,
+    read_scores,
+    select_track,
+    write_abc,
+    write_midi,
+)
+from tests.codec.music import notes_of, score_of, scores
+
+MELODY = score_of([(0, 480, 60, 80, 0), (480, 480, 64, 80, 0)])
+DUET = score_of([(0, 480, 48, 80, 1), (0, 480, 60, 80, 0), (480, 480, 64, 80, 0)])
+CHORDS = score_of([(0, 960, 48, 80, 0), (0, 480, 60, 80, 0), (480, 480, 55, 80, 0)])
+
+
+def test_files_are_read_by_their_suffix(tmp_path):
+    write_midi(MELODY, tmp_path / "a.mid")
+    write_midi(MELODY, tmp_path / "b.MIDI")
+    (tmp_path / "c.abc").write_text(write_abc(MELODY) + "\n" + write_abc(MELODY))
+    for name, count in [("a.mid", 1), ("b.MIDI", 1), ("c.abc", 2)]:
+        found = read_score(tmp_path / name)
+        assert [notes_of(score) for score in found] == [notes_of(MELODY)] * count
+    with pytest.raises(MusicError, match=r"'\.xml'; allowed: \.mid, \.midi, \.abc"):
+        read_score(tmp_path / "d.xml")
+
+
+def test_nothing_is_picked_silently_out_of_several_tracks(tmp_path):
+    path = tmp_path / "duet.mid"
+    write_midi(dataclasses.replace(DUET, title="Duet"), path)
+    with pytest.raises(MusicError) as caught:
+        read_score(path)
+    assert caught.value.reason == "polyphonic"
+    assert caught.value.detail == (
+        "2 tracks have notes: 0 Duet (2 notes), 1 Duet (1 notes); pass --track N or --track skyline"
+    )
+    assert notes_of(read_score(path, 0)[0]) == [(0, 1, 60), (1, 1, 64)]
+    assert notes_of(read_score(path, "1")[0]) == [(0, 1, 48)]
+    assert notes_of(read_score(path, "skyline")[0]) == [(0, 1, 60), (1, 1, 64)]
+    for wrong in (2, "melody", -1):
+        with pytest.raises(MusicError, match="allowed: auto, skyline, or a track with notes: 0 Duet"):
+            read_score(path, wrong)
+
+
+def test_chords_in_the_only_track_are_refused_and_have_a_skyline():
+    with pytest.raises(MusicError, match=r"measure 1: polyphonic.*--track skyline"):
+        select_track(CHORDS)
+    with pytest.raises(MusicError, match="another --track N or --track skyline"):
+        select_track(CHORDS, 0)
+    assert notes_of(select_track(CHORDS, "skyline")) == [(0, 1, 60), (1, 1, 55)]
+
+
+@given(scores(), scores())
+def test_a_skyline_is_a_melody_of_the_highest_notes(one, other):
+    later = other.notes[other.notes[:, :2].sum(1) <= one.end]
+    notes = np.concatenate([one.notes, later + np.array([0, 0, 0, 0, 1], np.int32)])
+    notes = notes[np.lexsort(notes[:, [4, 2, 0]].T)]
+    both = dataclasses.replace(one, notes=notes)
+    top = select_track(both, "skyline")
+    check_score(top)
+    assert select_track(top) is top
+    assert set(top.notes[:, 0].tolist()) == set(notes[:, 0].tolist())
+    for onset, pitch in top.notes[:, [0, 2]].tolist():
+        assert pitch == notes[notes[:, 0] == onset, 2].max()
+
+
+def test_a_batch_goes_on_after_a_bad_file_and_ends_with_a_table(tmp_path):
+    write_midi(MELODY, tmp_path / "good.mid")
+    write_midi(DUET, tmp_path / "duet.mid")
+    (tmp_path / "text.mid").write_text("not MIDI")
+    (tmp_path / "empty.abc").write_text("")
+    (tmp_path / "book.abc").write_text("X:1\nK:C\nC|\n\n" + write_abc(MELODY).replace("X:1", "X:2"))
+    names = ["text.mid", "good.mid", "gone.mid", "empty.abc", "duet.mid", "book.abc"]
+    found, refusals = read_scores([tmp_path / name for name in names])
+    assert [notes_of(score) for score in found] == [notes_of(MELODY)] * 2
+    assert [error.reason for error in refusals] == ["unreadable", "missing", "empty", "polyphonic", "metre"]
+    lines = format_refusals(refusals).splitlines()
+    assert lines[0].split() == ["file", "place", "reason", "detail"]
+    assert lines[-1] == "5 refused: 1 unreadable, 1 missing, 1 empty, 1 polyphonic, 1 metre"
+    for error, line in zip(refusals, lines[1:-1], strict=True):
+        assert line.startswith(error.source)
+        assert line.endswith(error.detail)
+    assert format_refusals([]) == ""

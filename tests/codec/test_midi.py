@@ -1,0 +1,164 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import symusic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from musicvae_jax.codec import DEFAULT_VELOCITY, MusicError, check_score, read_midi, write_midi
+from tests.codec.music import assert_same, notes_of, score_of, scores
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("midi") / "piece.mid"
+
+
+def midi_of(notes, metres=(), tpq=480, tempos=(), drums=()):
+    """Bytes of a MIDI file with one track of (onset, duration, pitch) and one of percussion."""
+    midi = symusic.Score(tpq)
+    for rows, is_drum in ((notes, False), (drums, True)):
+        track = symusic.Track(name="Tune", program=0, is_drum=is_drum)
+        for onset, duration, pitch in rows:
+            track.notes.append(symusic.Note(onset, duration, pitch, 64))
+        midi.tracks.append(track)
+    for tick, numerator, denominator in metres:
+        midi.time_signatures.append(symusic.TimeSignature(tick, numerator, denominator))
+    for tick, tempo in tempos:
+        midi.tempos.append(symusic.Tempo(tick, tempo))
+    return midi.dumps_midi()
+
+
+@given(
+    scores(),
+    st.integers(-7, 7) | st.none(),
+    st.sampled_from(["major", "minor"]),
+    st.integers(400, 70000),
+    st.sampled_from(["A tune", "Fée"]),
+    st.integers(1, 127),
+)
+def test_reading_what_was_written_is_the_score_again(path, score, fifths, mode, tempo, title, velocity):
+    notes = score.notes.copy()
+    notes[:, 3] = velocity
+    notes[1::2, 4] = 1 if len(notes) > 1 else 0  # two tracks
+    fields = {"fifths": fifths, "mode": mode if fifths is not None else "", "tempo": tempo / 100, "title": title}
+    score = score_of(notes, score.measures, **fields)
+    write_midi(score, path)
+    if not len(notes):
+        with pytest.raises(MusicError, match="empty: no notes"):
+            read_midi(path)
+        return
+    assert_same(read_midi(path), score, but=("source",))
+
+
+@given(st.integers(1, 2000), st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000)), min_size=1, max_size=8))
+def test_ticks_are_rescaled_to_the_nearest(path, tpq, spans):
+    spans = [(onset, duration) for onset, duration in spans if duration * 480 > tpq]  # over a tick, after rescaling
+    path.write_bytes(midi_of([(onset, duration, 40 + row) for row, (onset, duration) in enumerate(spans)], tpq=tpq))
+    if not spans:
+        return
+    notes = read_midi(path).notes
+    by_pitch = notes[np.argsort(notes[:, 2], kind="stable")]
+    exact = np.array([(onset * 480 / tpq, (onset + duration) * 480 / tpq) for onset, duration in spans])
+    assert np.abs(by_pitch[:, 0] - exact[:, 0]).max() <= 0.5
+    assert np.abs(by_pitch[:, :2].sum(1) - exact[:, 1]).max() <= 0.5
+
+
+def test_a_metre_change_inside_a_measure_ends_it_there(path):
+    path.write_bytes(midi_of([(0, 480, 60), (5000, 400, 62)], [(0, 4, 4), (1440, 6, 8), (2890, 2, 4)]))
+    score = read_midi(path)
+    # 3/4 is what 1440 ticks leave of 4/4; 10 ticks into a measure of 6/8 are no metre, so 2/4 waits for its end.
+    assert score.measures[:, :].tolist() == [
+        [0, 3, 4], [1440, 6, 8], [2880, 6, 8], [4320, 2, 4], [5280, 2, 4],
+    ]  # fmt: skip
+    check_score(score)
+
+
+def test_no_metre_is_four_four_and_notes_that_last_no_time_are_left_out(path):
+    path.write_bytes(midi_of([(0, 480, 60), (480, 0, 62), (960, 480, 64)], drums=[(0, 480, 36)]))
+    score = read_midi(path)
+    assert score.measures.tolist() == [[0, 4, 4]]
+    assert notes_of(score) == [(0, 1, 60), (2, 1, 64)]
+    assert set(score.notes[:, 4].tolist()) == {0}
+    assert score.tempo == 120
+
+
+def test_the_first_tempo_counts(path):
+    path.write_bytes(midi_of([(0, 480, 60)], tempos=[(0, 90), (480, 200)]))
+    assert read_midi(path).tempo == 90
+
+
+GOOD = midi_of([(0, 480, 60), (480, 480, 62)], [(0, 3, 4)])
+NOTE_ON = GOOD.index(bytes([0x90, 60]))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"X:1\nM:4/4\nK:C\nCDEF|\n", "unreadable"),  # a text named .mid
+        (b"MThd", "corrupt"),
+        (GOOD[:-5], "corrupt"),
+        (GOOD[:30], "corrupt"),
+        (GOOD[:18] + b"\xa1" + GOOD[19:], "corrupt"),  # a chunk longer than the file: symusic would crash
+        (GOOD[: NOTE_ON + 1] + b"\x80" + GOOD[NOTE_ON + 2 :], "corrupt"),  # a pitch of 128: likewise
+        (GOOD[:NOTE_ON] + b"\xf4" + GOOD[NOTE_ON + 1 :], "corrupt"),
+        (GOOD[:12] + b"\xe7\x28" + GOOD[14:], "unreadable"),  # SMPTE time
+        (GOOD[:12] + b"\0\0" + GOOD[14:], "unreadable"),
+        (midi_of([]), "empty"),
+        (midi_of([], drums=[(0, 480, 36)]), "empty"),
+        (midi_of([(30_000_000, 1, 60)], tpq=1), "length"),
+    ],
+)
+def test_a_file_that_is_no_music_is_one_named_error(path, data, reason):
+    path.write_bytes(data)
+    with pytest.raises(MusicError) as caught:
+        read_midi(path)
+    assert caught.value.reason == reason
+    assert caught.value.source == str(path)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=8), st.integers(0, 2 * len(GOOD))
+)
+def test_any_damage_is_a_valid_score_or_a_music_error(path, changes, cut):
+    data = bytearray(GOOD)
+    for position, value in changes:
+        data[position] = value
+    path.write_bytes(data[:cut])
+    try:
+        score = read_midi(path)
+    except MusicError:
+        return
+    check_score(score)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(MusicError, match="missing: No such file"):
+        read_midi(tmp_path / "none.mid")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    target = tmp_path / "piece.mid"
+    write_midi(score_of([(0, 480, 60, 80, 0)]), target)
+    before = target.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_midi(score_of([(0, 480, 72, 80, 0)]), target)
+    assert target.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [({"tempo": 0.5}, "MIDI allows"), ({"measures": np.array([[0, 256, 4]], np.int32)}, "up to 255")],
+)
+def test_what_midi_cannot_say_is_refused(path, fields, says):
+    score = dataclasses.replace(score_of([(0, 480, 60, DEFAULT_VELOCITY, 0)]), **fields)
+    with pytest.raises(MusicError, match=says):
+        write_midi(score, path)
