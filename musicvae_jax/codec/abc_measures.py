@@ -16,6 +16,7 @@ def join_bars(bars: list[Bar]) -> tuple[list[NoteRow], list[MeasureRow], int]:
     2. A short bar that exactly completes the short bar before it shares its measure, whatever the line between them.
     3. A short bar that begins a strain is an upbeat. It shares the last measure of the strain before, at its end, when
        there is room; else it gets a measure of its own, after silence.
+       A bar that begins an ending, and the last bar, are no upbeats.
     4. Any other short bar is followed by silence. Inside a strain it counts as irregular.
     5. A long bar is split from its start, and silence follows the remainder, if any; then it counts as irregular.
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +31,9 @@ def tunes(files):
 
 def test_nearly_every_tune_is_read(tunes):
     found, refusals = tunes
-    assert len(found) + len(refusals) == 4433
-    assert Counter(error.reason for error in refusals) == {"metre": 13}
+    assert len(found) > 4400
+    assert len(refusals) / len(found) < 0.004
+    assert {error.reason for error in refusals} == {"metre"}
     for tune in found:
         check_score(tune.score)
 
