@@ -27,7 +27,7 @@ def main() -> int:
     defaults = {
         name: (text, Run(workdir=tyro.MISSING, config=config)) for name, (text, config) in CONFIGS.items()
     }
-    name, run_ = tyro.extras.overridable_config_cli(defaults)
+    run_ = tyro.extras.overridable_config_cli(defaults)
 
     from musicvae_jax.training.loop import train
     from musicvae_jax.training.parallel import set_up_devices
@@ -37,7 +37,7 @@ def main() -> int:
     if not result.finished:
         print(f"stopped at step {result.step}; everything is saved in {run_.workdir}: the same command continues")
         return 143
-    print(f"trained {name} for {result.step} steps: {run_.workdir}")
+    print(f"trained for {result.step} steps: {run_.workdir}")
     return 0
 
 

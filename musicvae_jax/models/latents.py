@@ -9,6 +9,7 @@ from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.layers import dtypes
 from musicvae_jax.types import Array, Gaussian
 
+_INITIAL_LOG_SCALE = -1.0
 _MAX_LOG_SCALE = 5.0  # far outside what training visits; keeps a stray activation from becoming infinite
 
 
@@ -24,7 +25,15 @@ class GaussianHead(nn.Module):
         types = dtypes(self.config)
         x = nn.RMSNorm(name="norm", **types)(features).astype(types["param_dtype"])
         loc = nn.Dense(self.dim, name="loc", param_dtype=types["param_dtype"])(x)
-        log_scale = nn.Dense(self.dim, name="log_scale", param_dtype=types["param_dtype"])(x)
+        # Starts with little noise, so that the decoder can learn to read the latents before it learns to ignore them.
+        quiet = nn.initializers.constant(_INITIAL_LOG_SCALE)
+        log_scale = nn.Dense(
+            self.dim,
+            name="log_scale",
+            kernel_init=nn.initializers.zeros,
+            bias_init=quiet,
+            param_dtype=types["param_dtype"],
+        )(x)
         return Gaussian(loc, jnp.clip(log_scale, -_MAX_LOG_SCALE, _MAX_LOG_SCALE))
 
 

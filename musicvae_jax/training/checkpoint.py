@@ -20,9 +20,16 @@ class Checkpoints:
 
     def __init__(self, workdir: Path):
         self.folder = Path(workdir).absolute() / "checkpoints"
-        options = {"max_to_keep": 1, "create": True, "enable_async_checkpointing": True}
         self._managers = {
-            kind: ocp.CheckpointManager(self.folder / kind, options=ocp.CheckpointManagerOptions(**options))
+            kind: ocp.CheckpointManager(
+                self.folder / kind,
+                options=ocp.CheckpointManagerOptions(max_to_keep=1),
+                item_handlers={
+                    "state": ocp.StandardCheckpointHandler(),
+                    "data": ocp.JsonCheckpointHandler(),
+                    "metrics": ocp.JsonCheckpointHandler(),
+                },
+            )
             for kind in _KINDS
         }
 

@@ -96,7 +96,7 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
         params = optax.apply_updates(state.params, updates)
         ema_params = optax.incremental_update(params, state.ema_params, 1 - decay) if decay else ()
         metrics |= {
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "beta": jnp.asarray(beta_at(state.step), jnp.float32),
             "learning_rate": jnp.asarray(rate_at(state.step), jnp.float32),
         }
