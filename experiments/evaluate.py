@@ -12,6 +12,7 @@ from commandline import run
 _TABLE = (
     ("perplexity_elbo", "perplexity, exp((nll + kl) / tokens): comparable with the baselines"),
     ("baseline_markov3_perplexity", "  order-3 Markov chain on the same tokens"),
+    ("baseline_markov6_perplexity", "  order-6 Markov chain on the same tokens"),
     ("baseline_unigram_perplexity", "  unigram on the same tokens"),
     ("perplexity", "perplexity given the latents, exp(nll / tokens)"),
     ("onset_perplexity", "  over tokens that start a note"),
@@ -43,14 +44,14 @@ def evaluate(
     from musicvae_jax.evaluation import evaluate as evaluation
     from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.parallel import set_up_devices
-    from musicvae_jax.training.workdir import write_atomically
+    from musicvae_jax.training.workdir import write_text
 
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
     result = evaluation.evaluate(vae, split, num_examples=num_examples, seed=seed)
     result |= evaluation.evaluate_baselines(vae, split, num_examples=num_examples)
     path = Path(workdir) / "evaluation.json"
-    write_atomically(path, json.dumps(result, indent=2) + "\n")
+    write_text(path, json.dumps(result, indent=2) + "\n")
     print(f"\n{result['num_examples']} windows of {split!r}, checkpoint of step {vae.step}")
     for name, text in _TABLE:
         print(f"  {text:<72} {result[name]:8.3f}")

@@ -46,11 +46,11 @@ def sample(
         seed: of all draws.
         checkpoint: best or latest.
     """
-    from musicvae_jax.codec import parse_metre
+    from musicvae_jax.codec import Metre
     from musicvae_jax.models.sampling import SamplingConfig
 
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-    chosen = parse_metre(metre) if metre else None
+    chosen = Metre.parse(metre) if metre else None
     vae = _load(workdir, checkpoint)
     scores = vae.sample(num, metre=chosen, measures=measures, seed=seed, sampling=sampling)
     _write(scores, [f"sample_{number}" for number in range(num)], out)
@@ -134,13 +134,15 @@ def interpolate(
     sampling = SamplingConfig(temperature=temperature)
     ends = [read_score(file, track)[0] for file in (first, second)]
     vae = _load(workdir, checkpoint)
-    scores = vae.interpolate(*ends, steps, seed=seed, sampling=sampling)
+    scores = vae.interpolate(ends[0], ends[1], steps, seed=seed, sampling=sampling)
     _write(scores, [f"step_{number}" for number in range(steps)], out)
     plot_interpolation(scores, Path(out) / "path.png")
     return 0
 
 
-def gallery(*, workdir: str, out: str, num: int = 8, split: str = "test", seed: int = 0, checkpoint: str = "best") -> int:
+def gallery(
+    *, workdir: str, out: str, num: int = 8, split: str = "test", seed: int = 0, checkpoint: str = "best"
+) -> int:
     """Reconstructions of held-out windows, samples and training curves: what to look at after a training.
 
     Args:
@@ -199,4 +201,4 @@ def _stems(scores: list) -> list[str]:
 
 if __name__ == "__main__":
     commands = {"sample": sample, "reconstruct": reconstruct, "interpolate": interpolate, "gallery": gallery}
-    run(lambda: tyro.extras.subcommand_cli_from_dict(commands, description=__doc__))
+    run(lambda: tyro.extras.subcommand_cli_from_dict(commands, description=__doc__))  # type: ignore[arg-type]

@@ -18,15 +18,14 @@ class Run:
     """Where to train what."""
 
     workdir: str
-    """The run's folder: config.json, metrics.jsonl, checkpoints/. A folder with a run of the same config continues it."""
+    """The run's folder: config.json, metrics.jsonl, checkpoints/. If it holds a run of this config, that continues."""
     config: Annotated[Config, tyro.conf.arg(name="")]
     """The experiment, field by field."""
 
 
 def main() -> int:
-    defaults = {
-        name: (text, Run(workdir=tyro.MISSING, config=config)) for name, (text, config) in CONFIGS.items()
-    }
+    """Parses the command line, trains, and gives the exit status: 143 when a signal stopped the run."""
+    defaults = {name: (text, Run(workdir=tyro.MISSING, config=config)) for name, (text, config) in CONFIGS.items()}
     run_ = tyro.extras.overridable_config_cli(defaults)
 
     from musicvae_jax.training.loop import train

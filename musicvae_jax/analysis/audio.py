@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import symusic
 
-from musicvae_jax.analysis.files import replacing
 from musicvae_jax.analysis.soundfont import move_root_keys
 from musicvae_jax.codec.midi import to_symusic
 from musicvae_jax.codec.score import TICKS_PER_QUARTER, Score
+from musicvae_jax.files import replacing
 
 SAMPLE_RATE = 44100
 _FADE_SECONDS = 0.01

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from musicvae_jax.analysis.files import replacing
+from musicvae_jax.files import replacing
 
 DPI = 120  # legible at the width of a README
 INK, GREY = "#333333", "#6A6A6A"

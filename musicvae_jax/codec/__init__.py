@@ -2,15 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from .abc import Tune, parse_abc, read_abc
-from .abc_write import write_abc
-from .check import check_score
-from .errors import MusicError
-from .files import format_refusals, read_score, read_scores
-from .melody import Encoded, MelodyCodec
-from .midi import read_midi, write_midi
-from .score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Score
-from .tracks import select_track
+from musicvae_jax.codec.abc import Tune, parse_abc, read_abc
+from musicvae_jax.codec.abc_write import write_abc
+from musicvae_jax.codec.check import check_score
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.files import format_refusals, read_score, read_scores
+from musicvae_jax.codec.melody import Encoded, MelodyCodec
+from musicvae_jax.codec.midi import read_midi, write_midi
+from musicvae_jax.codec.score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Score
+from musicvae_jax.codec.tracks import select_track
 
 if TYPE_CHECKING:
     from musicvae_jax.config import CodecConfig

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .abc_bars import BarReader, parse_metre
-from .abc_keys import Key
-from .abc_measures import join_bars
-from .abc_text import read_tune, split_tunes
-from .check import MAX_MEASURES
-from .errors import MusicError
-from .score import ONSET, PITCH, TRACK, Score
+from musicvae_jax.codec.abc_bars import BarReader, parse_metre
+from musicvae_jax.codec.abc_keys import Key
+from musicvae_jax.codec.abc_measures import join_bars
+from musicvae_jax.codec.abc_text import read_tune, split_tunes
+from musicvae_jax.codec.check import MAX_MEASURES
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.score import ONSET, PITCH, TRACK, Score
 
 _MAX_IRREGULAR = 0.25  # share of bars beyond which the metre is not the tune's, when there are at least three
 

@@ -4,11 +4,11 @@ import dataclasses
 import functools
 import re
 
-from .abc_keys import Key
-from .abc_text import symbols
-from .check import check_metre
-from .errors import MusicError
-from .score import TICKS_PER_QUARTER, Metre
+from musicvae_jax.codec.abc_keys import Key
+from musicvae_jax.codec.abc_text import symbols
+from musicvae_jax.codec.check import check_metre
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.score import TICKS_PER_QUARTER, Metre
 
 FINE = 5040  # sub-ticks per tick: 2^4 * 3^2 * 5 * 7, so that tuplets and broken rhythms stay whole numbers
 WHOLE = 4 * TICKS_PER_QUARTER * FINE

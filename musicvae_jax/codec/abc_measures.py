@@ -1,7 +1,7 @@
 """From bars as notated to measures as long as their metre says."""
 
-from .abc_bars import FINE, Bar
-from .score import DEFAULT_VELOCITY
+from musicvae_jax.codec.abc_bars import FINE, Bar
+from musicvae_jax.codec.score import DEFAULT_VELOCITY
 
 MeasureRow = tuple[int, int, int]
 NoteRow = tuple[int, int, int, int, int]

@@ -2,10 +2,10 @@
 
 from fractions import Fraction
 
-from .abc_keys import Key, write_key
-from .check import check_score, place_of
-from .errors import MusicError
-from .score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, Score
+from musicvae_jax.codec.abc_keys import Key, write_key
+from musicvae_jax.codec.check import check_score, place_of
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, Score
 
 _UNIT = TICKS_PER_QUARTER // 2  # L:1/8
 _MEASURES_PER_LINE = 4

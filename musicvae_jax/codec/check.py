@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from .errors import MusicError
-from .score import TICKS_PER_QUARTER, Metre, Score
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.score import TICKS_PER_QUARTER, Metre, Score
 
 MAX_DENOMINATOR = 64
 MAX_MEASURES = 20_000  # ten hours of 4/4: more is a corrupt number, not music

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from .abc import read_abc
-from .errors import MusicError
-from .midi import read_midi_tracks
-from .score import Score
-from .tracks import select_track
+from musicvae_jax.codec.abc import read_abc
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.midi import read_midi_tracks
+from musicvae_jax.codec.score import Score
+from musicvae_jax.codec.tracks import select_track
 
 MIDI_SUFFIXES = (".mid", ".midi")
 ABC_SUFFIXES = (".abc",)

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from musicvae_jax.codec.check import check_metre, check_score, polyphonic
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.melody_quantise import quantise
+from musicvae_jax.codec.score import DEFAULT_VELOCITY, DURATION, ONSET, PITCH, TICKS_PER_QUARTER, VELOCITY, Metre, Score
+from musicvae_jax.codec.tracks import find_polyphony
 from musicvae_jax.types import Field
-
-from .check import check_metre, check_score, polyphonic
-from .errors import MusicError
-from .melody_quantise import quantise
-from .score import DEFAULT_VELOCITY, DURATION, ONSET, PITCH, TICKS_PER_QUARTER, VELOCITY, Metre, Score
-from .tracks import find_polyphony
 
 HOLD, REST, FIRST_PITCH = 0, 1, 2
 NUM_PITCHES = 128

@@ -5,8 +5,8 @@ import dataclasses
 
 import numpy as np
 
-from .check import polyphonic
-from .score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Score
+from musicvae_jax.codec.check import polyphonic
+from musicvae_jax.codec.score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Score
 
 
 def quantise(score: Score, offsets: tuple[int, ...]) -> Score:

@@ -1,17 +1,16 @@
 """MIDI files to `Score` and back, through symusic."""
 
-import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import symusic
 
-from .check import MAX_DENOMINATOR, MAX_MEASURES, check_score
-from .errors import MusicError
-from .midi_check import check_midi
-from .score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, VELOCITY, Metre, Score
+from musicvae_jax.codec.check import MAX_DENOMINATOR, MAX_MEASURES, check_score
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.midi_check import check_midi
+from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, VELOCITY, Metre, Score
+from musicvae_jax.files import replacing
 
 _MAX_NUMERATOR = 255
 _MAX_TICK = int(np.iinfo(np.int32).max)
@@ -91,7 +90,9 @@ def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
         MusicError: "invalid" for no valid score, or a tempo that the format does not hold; "metre" likewise.
         OSError: the file cannot be written; nothing is left behind.
     """
-    _write_atomically(Path(path), to_symusic(score).dumps_midi())
+    content = to_symusic(score).dumps_midi()
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def to_symusic(score: Score) -> symusic.Score:
@@ -160,15 +161,3 @@ def _metre_of(ticks: int, metre: Metre) -> Metre | None:
             return Metre(numerator, denominator)
         denominator *= 2
     return None
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -6,7 +6,7 @@ corrupt file has to be found before it.
 
 from typing import NoReturn
 
-from .errors import MusicError
+from musicvae_jax.codec.errors import MusicError
 
 _HEADER = 14  # bytes of the header chunk
 _MIN_META = {0x51: 3, 0x58: 4, 0x59: 2}  # tempo, metre, key: bytes that a reader takes for granted

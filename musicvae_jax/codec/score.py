@@ -1,9 +1,12 @@
 """`Score`: music on the page, between a file and a codec's tokens."""
 
 import dataclasses
+import re
 from typing import NamedTuple
 
 import numpy as np
+
+from musicvae_jax.codec.errors import MusicError
 
 TICKS_PER_QUARTER = 480  # divisible by 2^5, 3 and 5: every usual note value is a whole number of ticks
 ONSET, DURATION, PITCH, VELOCITY, TRACK = range(5)  # columns of Score.notes
@@ -15,6 +18,19 @@ class Metre(NamedTuple):
 
     numerator: int
     denominator: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Metre":
+        """``"6/8"`` to a metre.
+
+        Raises:
+            MusicError: the text is no metre.
+        """
+        if not re.fullmatch(r"[1-9]\d?/(1|2|4|8|16|32|64)", text):
+            allowed = "two numbers such as 4/4 or 6/8, the second a power of two up to 64"
+            raise MusicError("metre", repr(text), "metre", f"allowed is {allowed}")
+        numerator, denominator = text.split("/")
+        return cls(int(numerator), int(denominator))
 
     @property
     def ticks(self) -> int:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .check import place_of
-from .errors import MusicError
-from .score import DURATION, ONSET, TRACK, Score
+from musicvae_jax.codec.check import place_of
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.score import DURATION, ONSET, TRACK, Score
 
 
 def find_polyphony(notes: np.ndarray) -> int | None:

@@ -16,8 +16,8 @@ TRAIN = "train"
 def load_windows(config: Config, split: str) -> WindowSource:
     """The windows of a split; prepares the data set first where that has not been done.
 
-    Training windows overlap (``hop``) and have ``min_measures`` real measures; those of other splits cover every measure
-    exactly once, pieces of any length included.
+    Training windows overlap (``hop``) and have ``min_measures`` real measures; those of other splits cover every
+    measure exactly once, pieces of any length included.
     """
     data = config.data
     prepare(data.dataset, data.data_dir)

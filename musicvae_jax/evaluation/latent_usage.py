@@ -12,8 +12,8 @@ ACTIVE_VARIANCE = 0.01
 def active_units(posterior: Gaussian) -> tuple[float, float]:
     """The shares of dims that are active under two rules, for an N(0, 1) prior.
 
-    Rule a: mean over x of sigma_d(x) < 0.98. Rule b: variance over x of mu_d(x) >= 0.01 (Burda et al. 2016, section 5.3;
-    He et al. 2019).
+    Rule a: mean over x of sigma_d(x) < 0.98. Rule b: variance over x of mu_d(x) >= 0.01 (Burda et al. 2016, section
+    5.3; He et al. 2019).
 
     Args:
         posterior: float[latent, dim], every unmasked latent of a split.
@@ -34,12 +34,13 @@ def mutual_information(posterior: Gaussian, seed: int = 0, chunk: int = 128) -> 
         seed: of the draws.
         chunk: draws compared at once with all posteriors; bounds the memory to chunk x latent x dim numbers.
     """
-    loc, scale = np.float64(posterior.loc), np.exp(np.float64(posterior.log_scale))
+    loc, log_scale = (np.asarray(leaf, np.float64) for leaf in posterior)
+    scale = np.exp(log_scale)
     draws = loc + scale * np.random.default_rng(seed).standard_normal(loc.shape)
     total = 0.0
     for start in range(0, len(loc), chunk):
         z = draws[start : start + chunk, None, :]
-        log_q = (-0.5 * ((z - loc) / scale) ** 2 - np.log(scale)).sum(-1)  # [draw, latent], up to a constant
+        log_q = (-0.5 * ((z - loc) / scale) ** 2 - log_scale).sum(-1)  # [draw, latent], up to a constant
         own = log_q[np.arange(len(z)), np.arange(start, start + len(z))]
         total += float((own - logsumexp(log_q, axis=1) + np.log(len(loc))).sum())
     return total / len(loc)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.codec.melody import MelodyCodec
-from musicvae_jax.models.latents import sample
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.elbo import elbo_terms, token_nll
@@ -48,7 +47,8 @@ def teacher_forced(output: VAEOutput, batch: Batch, codec: MelodyCodec) -> Sums:
 def agreement(tokens: Array, batch: Batch, codec: MelodyCodec) -> Sums:
     """How far decoded tokens agree with the true ones, float[batch] each.
 
-    ``correct``: equal tokens; ``onset_hits``: onsets of the same pitch in the same slot; ``onset_found``: onsets decoded.
+    ``correct``: equal tokens; ``onset_hits``: onsets of the same pitch in the same slot; ``onset_found``:
+    onsets decoded.
     """
     mask = batch.mask[..., None]
     equal = (tokens == batch.tokens) & mask

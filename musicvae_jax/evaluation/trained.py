@@ -21,7 +21,6 @@ from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import stream
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.training.state import Params, evaluation_params, init_state, make_model
 from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Batch, Gaussian, Latents
@@ -105,7 +104,7 @@ class TrainedVAE:
             names = sorted(self.metres)
             shares = np.array([self.metres[name] for name in names], float)
             drawn = np.random.default_rng(seed).choice(len(names), num, p=shares / shares.sum())
-            rows = np.array([[int(part) for part in names[number].split("/")] for number in drawn])
+            rows = np.array([Metre.parse(names[number]) for number in drawn])
         else:
             rows = np.tile(metre, (num, 1))
         frame = np.zeros((num, self.config.data.measures, 2), np.int32)
@@ -175,11 +174,9 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
     config = read_config(workdir)
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
-    parallel = make_parallel(dataclasses.replace(config.train, batch_size=jax.device_count(), accumulate=1, num_devices=1))
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.eval_shape(partial(init_state, config, model))
-    like = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=parallel.replicated), shapes
-    )
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
     checkpoints = Checkpoints(Path(workdir))
     state, _, _ = checkpoints.restore(like, checkpoint)
     metres = json.loads((Path(workdir) / "metres.json").read_text())

@@ -125,7 +125,9 @@ class AttentionPool(nn.Module):
         """float[..., position, dim] and bool[..., position] to float[..., dim]; zeros where nothing is unmasked."""
         heads, dim, types = self.config.num_heads, self.config.dim, dtypes(self.config)
         x = nn.RMSNorm(name="norm", **types)(x)
-        scores = nn.Dense(heads, use_bias=False, name="query", **types)(x)  # a learned query per head, folded with its keys
+        scores = nn.Dense(heads, use_bias=False, name="query", **types)(
+            x
+        )  # a learned query per head, folded with its keys
         scores = jnp.where(mask[..., None], scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), _MASKED)
         weights = (jax.nn.softmax(scores, -2) * mask.any(-1)[..., None, None]).astype(x.dtype)
         values = nn.DenseGeneral((heads, dim // heads), use_bias=False, name="value", **types)(x)

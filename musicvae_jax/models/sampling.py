@@ -111,7 +111,11 @@ def sample_tokens(
         return (tokens, jnp.where(present, -1, PADDING), cache), tokens
 
     segment = -(-measures // _NUM_SEGMENTS) * slots
-    carry = (jnp.zeros((batch, num_fields), jnp.int32), jnp.full(batch, START), apply((batch,), 0, method="empty_cache"))
+    carry = (
+        jnp.zeros((batch, num_fields), jnp.int32),
+        jnp.full(batch, START),
+        apply((batch,), 0, method="empty_cache"),
+    )
     pieces = []
     for start in range(0, measures * slots, segment):
         positions = jnp.arange(start, min(start + segment, measures * slots))

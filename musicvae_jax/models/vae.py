@@ -42,7 +42,10 @@ class MusicVAE(nn.Module):
         """
         posterior = self.encode(batch, deterministic)
         latents = {level: latent.sample(gaussian, self.make_rng("latent")) for level, gaussian in posterior.items()}
-        kl = {level: latent.kl_divergence(gaussian, standard_normal(gaussian.loc)) for level, gaussian in posterior.items()}
+        kl = {
+            level: latent.kl_divergence(gaussian, standard_normal(gaussian.loc))
+            for level, gaussian in posterior.items()
+        }
         return VAEOutput(self.decoder(latents, batch, deterministic), posterior, latents, kl)
 
     def encode(self, batch: Batch, deterministic: bool = True) -> dict[str, Gaussian]:

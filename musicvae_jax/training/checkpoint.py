@@ -76,6 +76,8 @@ class Checkpoints:
         Raises:
             WorkdirError: if there is none, or it is of another model; the message names the first arrays that differ.
         """
+        if kind not in _KINDS:
+            raise WorkdirError(f"no checkpoint {kind!r}: allowed is {' or '.join(_KINDS)}")
         step = self.latest_step(kind)
         if step is None:
             raise WorkdirError(f"{self.folder} holds no {kind!r} checkpoint yet")

@@ -12,24 +12,20 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from musicvae_jax.codec import make_codec
-from musicvae_jax.config import Config, UserError
+from musicvae_jax.config import Config
 from musicvae_jax.data.load import count_metres, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches, make_train_iterator
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter
 from musicvae_jax.training.parallel import check_platform, make_parallel
+from musicvae_jax.training.progress import Progress
 from musicvae_jax.training.state import TrainState, evaluation_params, init_state, make_model
-from musicvae_jax.training.step import Metrics, make_device_step
+from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import make_validator
-from musicvae_jax.training.workdir import open_workdir, write_atomically
-
-
-class NonFiniteError(UserError):
-    """A loss or gradient became infinite or NaN; the message says where, on what, and what is still good."""
+from musicvae_jax.training.workdir import open_workdir, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +71,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
 
     main_process = jax.process_index() == 0
     if main_process:
-        write_atomically(folder / "metres.json", json.dumps(count_metres(source), indent=2))
+        write_text(folder / "metres.json", json.dumps(count_metres(source), indent=2))
 
     # Model
     model = make_model(config, make_codec(config.codec).fields)
@@ -88,41 +84,42 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         state, data_state, _ = checkpoints.restore(state)
         batches.set_state(data_state)
         start = int(state.step)
+    if start >= settings.num_steps:
+        return TrainResult(state, start, finished=True)
     validate = make_validator(model, parallel, settings.seed)
+    example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
+    if main_process:
+        print("compiling the training step ...", flush=True)
+    step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
+    throughput = Throughput(step, parallel, config)
 
     # Loop
     with contextlib.ExitStack() as stack:
         stack.callback(batches.close)
         stack.callback(checkpoints.close)
         writer = stack.enter_context(MetricWriter(folder, start)) if main_process else None
-        bar = stack.enter_context(
-            tqdm(total=settings.num_steps, initial=start, unit="step", disable=not main_process, dynamic_ncols=True)
-        )
+        progress = stack.enter_context(Progress(start, settings.num_steps, writer, throughput, source, checkpoints))
         stopping = stack.enter_context(_stop_on_signal())
-        step, throughput, pending = None, None, None
-        number = start
-        while number < settings.num_steps and not stopping:
-            with throughput.waiting() if throughput else contextlib.nullcontext():
+        throughput.restart()
+        number, stop, unread = start, False, None
+        while number < settings.num_steps and not stop:
+            with throughput.waiting():
                 batch = next(batches)
             data_state = batches.get_state()
-            on_devices = parallel.shard(batch)
-            if step is None:
-                bar.set_postfix_str("compiling")
-                step = parallel.spread(make_device_step(config, model)).lower(state, on_devices).compile()
-                throughput = Throughput(step, parallel, config)
-            state, metrics = step(state, on_devices)
+            state, metrics = step(state, parallel.shard(batch))
             number += 1
             # The host reads the metrics of the step before, so that the devices never wait for it.
-            if pending is not None:
-                _report(*pending, writer, bar, throughput, source, checkpoints)
-            pending = (number, metrics, batch.index)
+            if unread is not None:
+                progress.report(*unread)
+            unread = (number, metrics, batch.index)
 
             last = number == settings.num_steps
-            saving = last or bool(stopping) or number % settings.checkpoint_every == 0
+            stop = bool(stopping)  # looked at once: a signal that comes after this line is for the next step
+            saving = last or stop or number % settings.checkpoint_every == 0
             evaluating = last or number % settings.eval_every == 0
             if saving or evaluating:  # what is written must come of a step whose loss is known to be finite
-                _report(*pending, writer, bar, throughput, source, checkpoints)
-                pending = None
+                progress.report(*unread)
+                unread = None
             if evaluating:
                 result = validate(evaluation_params(state), held_out)
                 objective = result["nll"] + config.objective.beta * result["kl"]
@@ -131,41 +128,11 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 if objective < best:
                     best = objective
                     checkpoints.save("best", number, state, data_state, {"objective": objective, **result})
-                throughput.restart()
             if saving:
                 checkpoints.save("latest", number, state, data_state, {})
+            if saving or evaluating:
                 throughput.restart()
     return TrainResult(state, number, number >= settings.num_steps)
-
-
-def _report(
-    step: int,
-    metrics: Metrics,
-    index: np.ndarray,
-    writer: MetricWriter | None,
-    bar: tqdm,
-    throughput: Throughput,
-    source: Any,
-    checkpoints: Checkpoints,
-) -> None:
-    """Reads the metrics of a finished step, checks them, and shows them every few steps."""
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    for name in ("loss", "grad_norm"):
-        if not math.isfinite(values[name]):
-            windows = "; ".join(sorted({source.describe(int(number)) for number in index}))
-            raise NonFiniteError(
-                f"{name} = {values[name]} at step {step}. The last good checkpoint is of step "
-                f"{checkpoints.latest_step()} in {checkpoints.folder}. The step's windows: {windows}"
-            )
-    bar.update()
-    summary = throughput.record(step, values)
-    if summary:
-        bar.set_postfix_str(
-            f"loss {summary['loss']:.1f} nll {summary['nll']:.1f} kl {summary['kl']:.1f} "
-            f"{summary['tokens_per_second'] / 1000:.1f}k tokens/s"
-        )
-        if writer:
-            writer.write(step, summary)
 
 
 @contextlib.contextmanager
@@ -175,7 +142,7 @@ def _stop_on_signal() -> Iterator[list[int]]:
 
     def note(number: int, _: Any) -> None:
         received.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -187,5 +154,3 @@ def _stop_on_signal() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from musicvae_jax.training.workdir import write_atomically
+from musicvae_jax.training.workdir import write_text
 
 
 class MetricWriter:
@@ -18,7 +18,7 @@ class MetricWriter:
         self.path = workdir / "metrics.jsonl"
         if self.path.exists():
             kept = [row for row in read_metrics(self.path) if row["step"] <= resume_step]
-            write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file: TextIO = open(self.path, "a", buffering=1)  # noqa: SIM115 - closed by close()
         self._board = None
         if importlib.util.find_spec("tensorboard"):

@@ -16,6 +16,7 @@ from musicvae_jax.training.step import AXIS, Metrics
 from musicvae_jax.types import Batch
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+SpreadStep = Any  # a Step with jit's methods, such as lower
 
 
 def set_up_devices() -> None:
@@ -26,7 +27,7 @@ def set_up_devices() -> None:
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-    if jax.config.jax_compilation_cache_dir is None:
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "musicvae_jax" / "compilation"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -67,7 +68,7 @@ class Parallel:
         """Arrays made under jit, the same on every device, so that they can be donated."""
         return jax.jit(make, out_shardings=self.replicated)()
 
-    def spread(self, device_step: Step) -> Step:
+    def spread(self, device_step: Step) -> SpreadStep:
         """The step of one device, as a compiled function of the replicated state and the sharded batch.
 
         The state is donated: use only what comes back.
@@ -116,5 +117,5 @@ def make_parallel(config: TrainConfig) -> Parallel:
 
 def check_platform(config: Config) -> None:
     """Refuses a float64 model where JAX would silently compute in float32."""
-    if config.model.dtype == "float64" and not jax.config.jax_enable_x64:
+    if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ConfigError("ModelConfig.dtype = 'float64' needs JAX_ENABLE_X64=1; without it JAX computes in float32")

@@ -39,9 +39,7 @@ def make_loss(config: Config, model: MusicVAE) -> Callable[[Params, Batch, Array
     return jax.vmap(loss_of_example, in_axes=(None, 0, 0, None))
 
 
-def make_device_gradients(
-    config: Config, model: MusicVAE
-) -> Callable[[Params, Batch, Array], tuple[Params, Metrics]]:
+def make_device_gradients(config: Config, model: MusicVAE) -> Callable[[Params, Batch, Array], tuple[Params, Metrics]]:
     """``gradients(params, batch, step)`` of the mean loss per token over the global batch, the same on every device.
 
     ``batch`` is one device's share; metrics are means over the global batch. Must run under a mapped axis named `AXIS`.
@@ -61,10 +59,10 @@ def make_device_gradients(
             return microbatch_gradients(params, batch, keys, step)
         split = jax.tree.map(lambda leaf: leaf.reshape(accumulate, -1, *leaf.shape[1:]), (batch, keys))
         first = jax.tree.map(lambda leaf: leaf[0], split)
-        shapes = jax.eval_shape(microbatch_gradients, params, *first, step)
+        shapes = jax.eval_shape(microbatch_gradients, params, first[0], first[1], step)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-        def add(total: tuple, microbatch: tuple) -> tuple[tuple, None]:
+        def add(total: tuple, microbatch: tuple[Batch, Array]) -> tuple[tuple, None]:
             return jax.tree.map(jnp.add, total, microbatch_gradients(params, *microbatch, step)), None
 
         total, _ = jax.lax.scan(add, zeros, split)

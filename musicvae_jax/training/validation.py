@@ -14,7 +14,9 @@ from musicvae_jax.training.state import Params
 from musicvae_jax.types import Array, Batch, num_phrases
 
 
-def make_validator(model: MusicVAE, parallel: Parallel, seed: int) -> Callable[[Params, Iterable[Batch]], dict[str, float]]:
+def make_validator(
+    model: MusicVAE, parallel: Parallel, seed: int
+) -> Callable[[Params, Iterable[Batch]], dict[str, float]]:
     """A function of (params, this process's rows of batches) to means over all windows.
 
     The latents are drawn from the posterior. Rows with index -1 do not count. Keys: ``nll``, ``kl``, ``kl_<level>``

@@ -1,28 +1,20 @@
 """A run's folder: config.json, metrics.jsonl, checkpoints/, evaluation.json."""
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from musicvae_jax.config import Config, UserError, differences, from_json, to_json
+from musicvae_jax.files import replacing
 
 
 class WorkdirError(UserError):
     """A folder that cannot serve this run; the message names both sides."""
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes a text file in one move: readers see the old file or the new one, never half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_text(text)
 
 
 def open_workdir(workdir: str | Path, config: Config) -> Path:
@@ -45,7 +37,7 @@ def open_workdir(workdir: str | Path, config: Config) -> Path:
                 "Give those values, or another --workdir; nothing was changed."
             )
     else:
-        write_atomically(folder / "config.json", to_json(config))
+        write_text(folder / "config.json", to_json(config))
     return folder
 
 

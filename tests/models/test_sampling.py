@@ -18,9 +18,7 @@ def draw(num=8, key=0, sampling=SamplingConfig(), seed=0):
     vae, variables = make_vae()
     batch = jax.tree.map(lambda leaf: leaf[:num], make_batch(8))
     latents = {"global": jax.random.normal(jax.random.key(5), (8, 1, MODEL.global_dim))[:num]}
-    tokens = sample_tokens(
-        vae, variables["params"], latents, batch.metre, batch.mask, jax.random.key(key), sampling
-    )
+    tokens = sample_tokens(vae, variables["params"], latents, batch.metre, batch.mask, jax.random.key(key), sampling)
     return vae, variables, batch, latents, np.asarray(tokens)
 
 
@@ -59,9 +57,13 @@ def test_frequencies_follow_the_logits():
 
 
 @settings(max_examples=30)  # top_k is compiled anew for every value
-@given(st.lists(st.integers(-50, 50).map(lambda n: n / 10), min_size=6, max_size=6, unique=True), st.integers(1, 8), st.floats(0.01, 1.0))
+@given(
+    st.lists(st.integers(-50, 50).map(lambda n: n / 10), min_size=6, max_size=6, unique=True),
+    st.integers(1, 8),
+    st.floats(0.01, 1.0),
+)
 def test_restrictions_keep_the_top(values, top_k, top_p):
-    logits = np.float32(values)
+    logits = np.array(values, np.float32)
     order = np.argsort(-logits, kind="stable")
     kept = np.flatnonzero(np.isfinite(restrict(jnp.asarray(logits), top_k, 1.0)))
     assert logits[kept].min() >= logits[order[min(top_k, len(values)) - 1]]

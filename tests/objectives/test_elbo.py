@@ -19,7 +19,9 @@ from tests.tiny import FIELDS, make_batch, make_vae
 
 def make_gaussian(shape=(4, 2, 3)):
     rng = np.random.default_rng(0)
-    return Gaussian(jnp.asarray(rng.normal(0, 1, shape), jnp.float32), jnp.asarray(rng.normal(0, 0.5, shape), jnp.float32))
+    return Gaussian(
+        jnp.asarray(rng.normal(0, 1, shape), jnp.float32), jnp.asarray(rng.normal(0, 0.5, shape), jnp.float32)
+    )
 
 
 def test_kl_closed_form_equals_monte_carlo():

@@ -19,9 +19,7 @@ from musicvae_jax.training.step import make_device_gradients, make_device_step
 from tests.tiny import CONFIG, FIELDS, make_batch, replace
 
 NOISY = replace(CONFIG, model={"dropout": 0.2, "token_dropout": 0.2})
-SGD = replace(
-    NOISY, train={"optimizer": "sgd", "learning_rate": 0.05, "final_learning_rate": 1.0, "weight_decay": 0.0}
-)
+SGD = replace(NOISY, train={"optimizer": "sgd", "learning_rate": 0.05, "final_learning_rate": 1.0, "weight_decay": 0.0})
 WAYS = {"jit-1": ("jit", 1), "jit-4": ("jit", 4), "pmap-4": ("pmap", 4)}
 
 

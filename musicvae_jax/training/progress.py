@@ -1,0 +1,70 @@
+"""What a run says while it trains, and the check that stops it."""
+
+import math
+from typing import Self
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from musicvae_jax.config import UserError
+from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.metrics import MetricWriter
+from musicvae_jax.training.step import Metrics
+from musicvae_jax.training.throughput import Throughput
+
+
+class NonFiniteError(UserError):
+    """A loss or gradient became infinite or NaN; the message says where, on what, and what is still good."""
+
+
+class Progress:
+    """A bar with the time left, the loss, its terms and the speed; only the process that writes shows it."""
+
+    def __init__(
+        self,
+        start: int,
+        num_steps: int,
+        writer: MetricWriter | None,
+        throughput: Throughput,
+        source: WindowSource,
+        checkpoints: Checkpoints,
+    ):
+        self._writer, self._throughput, self._source, self._checkpoints = writer, throughput, source, checkpoints
+        self._bar = tqdm(total=num_steps, initial=start, unit="step", disable=writer is None, dynamic_ncols=True)
+
+    def report(self, step: int, metrics: Metrics, index: np.ndarray) -> None:
+        """Reads the metrics of a finished step, checks them, and shows and writes their means every few steps.
+
+        Args:
+            step: its number.
+            metrics: as the step returned them, on the devices.
+            index: int[row], the windows of this process's rows.
+
+        Raises:
+            NonFiniteError: the loss or the norm of its gradient is no number.
+        """
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(values[name]):
+                windows = "; ".join(sorted({self._source.describe(int(number)) for number in index}))
+                raise NonFiniteError(
+                    f"{name} = {values[name]} at step {step}. The last good checkpoint is of step "
+                    f"{self._checkpoints.latest_step()} in {self._checkpoints.folder}. The step's windows: {windows}"
+                )
+        self._bar.update()
+        summary = self._throughput.record(step, values)
+        if summary is None or self._writer is None:
+            return
+        self._writer.write(step, summary)
+        terms = " ".join(
+            f"{name} {summary[name]:.1f}" for name in summary if name in ("loss", "nll") or name[:2] == "kl"
+        )
+        self._bar.set_postfix_str(f"{terms} {summary['tokens_per_second'] / 1000:.1f}k tokens/s")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()

@@ -1,0 +1,105 @@
+"""A trained model in a notebook's hands."""
+
+import numpy as np
+import pytest
+
+from musicvae_jax import SamplingConfig, evaluate, evaluate_baselines, load_windows, load_workdir, slerp
+from musicvae_jax.codec import Metre, MusicError
+from musicvae_jax.training.workdir import WorkdirError
+
+KEYS = {
+    "split", "num_examples", "step", "perplexity", "onset_perplexity", "perplexity_elbo", "nll", "kl", "kl_per_phrase",
+    "kl_global", "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
+    "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "active_units_a_global", "active_units_b_global",
+    "mutual_information_global",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def vae(trained_workdir):
+    return load_workdir(trained_workdir)
+
+
+@pytest.fixture(scope="module")
+def tunes(vae):
+    source = load_windows(vae.config, "test")
+    return [source.score(number) for number in (0, len(source) - 1)]
+
+
+def test_evaluation_has_its_figures(vae):
+    result = evaluate(vae, "test", num_examples=20)  # 20 is no multiple of the batch: padding must not count
+    assert set(result) == KEYS
+    assert result["num_examples"] == 20
+    assert result == evaluate(vae, "test", num_examples=20)
+    assert all(np.isfinite(value) for value in result.values() if not isinstance(value, str))
+    baselines = evaluate_baselines(vae, "test", num_examples=20)
+    assert 1 < baselines["baseline_markov3_perplexity"] < baselines["baseline_unigram_perplexity"] < 130
+
+
+def test_padding_rows_do_not_count(vae):
+    """As many windows as fill batches give the mean of their parts."""
+    whole, half = (evaluate(vae, "validation", num_examples=n) for n in (16, 8))
+    assert whole["num_examples"] == 16 and half["num_examples"] == 8
+    assert whole["nll"] != half["nll"]
+
+
+def test_samples_have_the_metre_and_length_asked_for(vae):
+    for score in vae.sample(3, metre=Metre(6, 8), measures=1, seed=1):
+        assert score.num_measures == 1 and score.metre(0) == Metre(6, 8)
+    metres = {str(score.metre(0)) for score in vae.sample(20)}
+    assert len(metres) > 1 and metres <= set(vae.metres)
+
+
+def test_samples_depend_on_the_seed_alone(vae):
+    same, again, other = (vae.sample(2, seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(a.notes, b.notes) for a, b in zip(same, again, strict=True))
+    assert not all(np.array_equal(a.notes, b.notes) for a, b in zip(same, other, strict=True))
+
+
+def test_reconstruction_keeps_the_frame(vae, tunes):
+    for tune in tunes:
+        copy = vae.reconstruct(tune)
+        np.testing.assert_array_equal(copy.measures, tune.measures)
+        assert copy.tempo == tune.tempo and copy.fifths == tune.fifths
+
+
+def test_interpolation_starts_and_ends_at_the_pieces(vae, tunes):
+    path = vae.interpolate(*tunes, steps=4)
+    assert len(path) == 4
+    for end, tune in ((path[0], tunes[0]), (path[-1], tunes[1])):
+        batch = _first(vae, tune)
+        first_window = vae.scores(vae.reconstruct_tokens(batch), batch.metre)[0]
+        np.testing.assert_array_equal(end.notes, first_window.notes)
+    with pytest.raises(ValueError, match="steps = 1"):
+        vae.interpolate(*tunes, steps=1)
+
+
+def _first(vae, tune):
+    batch = vae.windows(tune)
+    return type(batch)(*(leaf[:1] for leaf in batch))
+
+
+def test_slerp_keeps_the_norm_and_hits_the_ends():
+    rng = np.random.default_rng(0)
+    a, b = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 8)))
+    np.testing.assert_allclose(slerp(a, b, 0.0), a, atol=1e-6)
+    np.testing.assert_allclose(slerp(a, b, 1.0), b, atol=1e-6)
+    for share in (0.2, 0.5, 0.9):
+        np.testing.assert_allclose(np.linalg.norm(slerp(a, b, share)), 1, rtol=1e-5)
+    np.testing.assert_allclose(slerp(a, 2 * a, 0.5), 1.5 * a, rtol=1e-4)
+
+
+def test_a_long_metre_is_refused_by_name(vae):
+    with pytest.raises(MusicError, match="12/8"):
+        vae.sample(1, metre=Metre(12, 8))
+
+
+def test_sampling_settings_reach_the_sampler(vae):
+    greedy = vae.sample(2, metre=Metre(4, 4), sampling=SamplingConfig(temperature=0.0))
+    top_one = vae.sample(2, metre=Metre(4, 4), sampling=SamplingConfig(top_k=1))
+    assert all(np.array_equal(a.notes, b.notes) for a, b in zip(greedy, top_one, strict=True))
+
+
+def test_an_unknown_checkpoint_kind_is_refused(trained_workdir):
+    with pytest.raises(WorkdirError, match=r"'worst'.*best.*latest"):
+        load_workdir(trained_workdir, "worst")

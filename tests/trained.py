@@ -1,0 +1,37 @@
+"""A model trained for a few steps on real tunes, once for all tests that need one."""
+
+from pathlib import Path
+
+import pytest
+
+from musicvae_jax.config import Config, DataConfig, TrainConfig
+from musicvae_jax.training.loop import train
+from tests.tiny import MODEL, replace
+
+
+def small_config(data_dir: str) -> Config:
+    """Two measures of a folk tune, a tiny model, forty steps."""
+    config = Config(
+        data=DataConfig(measures=2, hop=2, data_dir=data_dir),
+        model=MODEL,
+        train=TrainConfig(
+            num_steps=40,
+            batch_size=8,
+            learning_rate=3e-3,
+            warmup_steps=2,
+            log_every=5,
+            eval_every=20,
+            eval_examples=16,
+            checkpoint_every=5,
+            ema_decay=0.9,
+        ),
+    )
+    return replace(config, model={"dropout": 0.1})
+
+
+@pytest.fixture(scope="session")
+def trained_workdir(folk_data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    assert train(small_config(folk_data_dir), workdir).finished
+    return workdir

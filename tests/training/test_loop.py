@@ -1,0 +1,230 @@
+"""A run that is stopped, killed or spoilt, and what is left of it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from musicvae_jax.config import Config, to_json
+from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.loop import train
+from musicvae_jax.training.metrics import MetricWriter, read_metrics
+from musicvae_jax.training.progress import NonFiniteError
+from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.workdir import WorkdirError, open_workdir, read_config
+from musicvae_jax.types import Field
+from tests.tiny import CONFIG, FIELDS, replace
+from tests.trained import small_config
+
+METRICS = {
+    "step", "loss", "nll", "kl", "kl_global", "tokens", "grad_norm", "beta", "learning_rate",
+    "step_seconds", "tokens_per_second", "data_wait_share", "flops_per_second", "matmul_peak_share",
+}  # fmt: skip
+VALIDATION = {
+    f"validation_{name}" for name in ("nll", "kl", "kl_global", "kl_per_phrase", "perplexity", "perplexity_elbo")
+}
+
+
+def load(workdir: Path, config: Config):
+    """(state, data iterator state) of the latest checkpoint."""
+    model = make_model(config, (Field("melody", 130),))
+    like = jax.eval_shape(partial(init_state, config, model))
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
+    state, data_state, _ = Checkpoints(workdir).restore(like)
+    return jax.device_get(state), data_state
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from musicvae_jax.config import from_json
+from musicvae_jax.training.loop import train
+result = train(from_json(Path(sys.argv[1]).read_text()), sys.argv[2])
+sys.exit(0 if result.finished else 143)
+"""
+
+
+def start(config: Config, workdir: Path) -> subprocess.Popen:
+    path = workdir.parent / "run.json"
+    path.write_text(to_json(config))
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(path), str(workdir)],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
+    path = workdir / "metrics.jsonl"
+    for _ in range(2400):
+        if path.exists() and any(row["step"] >= step for row in read_metrics(path)):
+            return
+        assert process.poll() is None, "the run ended before it could be stopped"
+        time.sleep(0.05)
+    pytest.fail(f"no step {step} after two minutes")
+
+
+@pytest.fixture
+def straight(trained_workdir):
+    """The config and the folder of a run that nothing interrupted."""
+    return read_config(trained_workdir), trained_workdir
+
+
+def assert_same_end(config: Config, straight: Path, other: Path) -> None:
+    expected, expected_data = load(straight, config)
+    state, data_state = load(other, config)
+    assert data_state == expected_data  # the next batch is the same
+    assert int(state.step) == int(expected.step) == config.train.num_steps
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6), state, expected)
+
+
+def test_killed_and_resumed_equals_straight(straight, tmp_path):
+    config, uninterrupted = straight
+    workdir = tmp_path / "run"
+    process = start(config, workdir)
+    wait_for_step(process, workdir, random.randrange(5, 31, 5))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert start(config, workdir).wait(timeout=240) == 0
+    assert_same_end(config, uninterrupted, workdir)
+    steps = [row["step"] for row in read_metrics(workdir / "metrics.jsonl") if "loss" in row]
+    assert steps == list(range(5, 41, 5))  # no row twice, none missing
+
+
+def test_sigterm_saves_and_resumes(straight, tmp_path):
+    config, uninterrupted = straight
+    config = replace(config, train={"checkpoint_every": 1000})  # nothing but the signal saves
+    workdir = tmp_path / "run"
+    process = start(config, workdir)
+    wait_for_step(process, workdir, 10)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 143
+    stopped = Checkpoints(workdir).latest_step()
+    assert stopped is not None and 10 <= stopped < 40
+    assert start(config, workdir).wait(timeout=240) == 0
+    assert_same_end(config, uninterrupted, workdir)
+
+
+def test_metrics_have_their_names(straight):
+    _, workdir = straight
+    rows = read_metrics(workdir / "metrics.jsonl")
+    assert {frozenset(row) for row in rows} == {frozenset(METRICS), frozenset({"step", *VALIDATION})}
+    assert [row["step"] for row in rows if "loss" in row] == list(range(5, 41, 5))
+    assert [row["step"] for row in rows if "validation_nll" in row] == [20, 40]
+
+
+def test_training_lowers_the_loss(straight):
+    losses = [row["loss"] for row in read_metrics(straight[1] / "metrics.jsonl") if "loss" in row]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_finished_run_stays_as_it_is(straight):
+    config, workdir = straight
+    before = {path: path.stat().st_mtime_ns for path in (workdir / "checkpoints").rglob("*") if path.is_file()}
+    result = train(config, workdir)
+    assert result.finished and result.step == 40
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_loss_that_is_no_number_stops_the_run(folk_data_dir, tmp_path):
+    config = replace(
+        small_config(folk_data_dir),
+        train={"optimizer": "sgd", "learning_rate": 1e30, "warmup_steps": 0, "clip_norm": 1e30, "checkpoint_every": 1},
+    )
+    with pytest.raises(
+        NonFiniteError, match=r"(loss|grad_norm) = (nan|inf) at step \d+.*last good checkpoint"
+    ) as error:
+        train(config, tmp_path / "run")
+    assert "measures" in str(error.value)  # the windows are named, e.g. "ryan/0012 measures 5-6"
+    step = Checkpoints(tmp_path / "run").latest_step()
+    if step is not None:
+        state, _ = load(tmp_path / "run", config)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def test_a_workdir_with_another_config_is_refused(tmp_path):
+    open_workdir(tmp_path, CONFIG)
+    other = replace(CONFIG, model={"dim": 24})
+    with pytest.raises(WorkdirError, match=r"model\.dim: 16 there, 24 here"):
+        open_workdir(tmp_path, other)
+    assert read_config(tmp_path) == CONFIG
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(WorkdirError, match=r"config\.json is missing"):
+        read_config(tmp_path)
+
+
+def make_state(config):
+    return jax.jit(partial(init_state, config, make_model(config, FIELDS)))()
+
+
+def test_a_checkpoint_of_another_model_names_both_sides(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("latest", 3, make_state(CONFIG), {"next_batch": 3}, {})
+    checkpoints.wait()
+    wider = make_state(replace(CONFIG, model={"global_dim": 7}))
+    with pytest.raises(WorkdirError, match=r"of another model.*\n.*6.* in the checkpoint, .*7.* in the model"):
+        checkpoints.restore(wider)
+    restored, data_state, _ = checkpoints.restore(make_state(CONFIG))
+    assert data_state == {"next_batch": 3}
+    jax.tree.map(np.testing.assert_array_equal, restored, make_state(CONFIG))
+
+
+FULL_DISK = """
+import sys, resource
+from pathlib import Path
+from tests.training.test_loop import CONFIG, make_state, Checkpoints
+from musicvae_jax.training.workdir import WorkdirError
+checkpoints = Checkpoints(Path(sys.argv[1]))
+checkpoints.save("latest", 1, make_state(CONFIG), {}, {})
+checkpoints.wait()
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+try:
+    checkpoints.save("latest", 2, make_state(CONFIG), {}, {})
+    checkpoints.wait()
+except WorkdirError as error:
+    print(error)
+    sys.exit(7)
+"""
+
+
+def test_a_full_disk_is_named_and_spares_the_checkpoint_before(tmp_path):
+    root = Path(__file__).parents[2]
+    result = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert result.returncode == 7, result.stderr
+    assert "cannot write the checkpoint of step 2" in result.stdout and "MiB free" in result.stdout
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.latest_step() == 1
+    checkpoints.restore(make_state(CONFIG))
+
+
+def test_metrics_after_the_resumed_step_are_dropped(tmp_path):
+    with MetricWriter(tmp_path) as writer:
+        for step in (1, 2, 3):
+            writer.write(step, {"loss": 1.0})
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "lo')  # a kill in the middle of a line
+    with MetricWriter(tmp_path, resume_step=2) as writer:
+        writer.write(3, {"loss": 0.5})
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}, {"step": 3, "loss": 0.5}]
