@@ -220,6 +220,11 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
 
 
+def check_seed(seed: int) -> None:
+    """Refuses a negative seed."""
+    _check(seed >= 0, "seed", seed, "0 or more")
+
+
 def differences(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
     """The fields in which two configs differ: dotted name -> (first, second)."""
     return dict(_differences(dataclasses.asdict(first), dataclasses.asdict(second), ""))

@@ -1,11 +1,13 @@
 """Everything that evaluation.json says, from one pass over a split."""
 
+import math
 from collections import defaultdict
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
+from musicvae_jax.config import TrainConfig, check_seed
 from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.evaluation.baselines import NGram
@@ -31,16 +33,20 @@ def evaluate(vae: TrainedVAE, split: str, *, num_examples: int | None = None, se
         The flat dict that experiments/evaluate.py writes as evaluation.json; nats are per window unless named
         otherwise.
     """
-    parallel = make_parallel(vae.config.train)
+    check_seed(seed)
     source = load_windows(vae.config, split)
-    batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_examples)
+    batch_size = vae.config.train.batch_size
+    batches = make_eval_batches(source, batch_size, num_examples=num_examples)
+    # Not the devices of the training: this machine may have fewer, or a number that does not divide the batch.
+    num_devices = math.gcd(batch_size, jax.local_device_count())
+    parallel = make_parallel(TrainConfig(batch_size=batch_size, num_devices=num_devices))
     measure = make_measure(vae.model, vae.codec, seed)
     params = jax.device_put(vae.params, parallel.replicated)
     totals: dict[str, float] = defaultdict(float)
     posteriors: dict[str, list[Gaussian]] = defaultdict(list)
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
         real = batch.index >= 0
-        sums, posterior = jax.device_get(measure(params, parallel.shard(batch), other_pieces(batch.index)))
+        sums, posterior = jax.device_get(measure(params, parallel.shard_rows(batch), other_pieces(batch.index)))
         for name, values in sums.items():
             totals[name] += float(values[real].sum(dtype=np.float64))
         for level, gaussian in posterior.items():

@@ -40,7 +40,7 @@ def make_validator(
         return {name: jnp.where(real, value, 0).sum() for name, value in values.items()}
 
     def validate(params: Params, batches: Iterable[Batch]) -> dict[str, float]:
-        collected = [totals(params, parallel.shard(batch)) for batch in batches]
+        collected = [totals(params, parallel.shard_rows(batch)) for batch in batches]
         total = {name: sum(float(row[name]) for row in collected) for name in collected[0]}
         windows, tokens, phrases = total.pop("windows"), total.pop("tokens"), total.pop("phrases")
         return {name: value / windows for name, value in total.items()} | {
