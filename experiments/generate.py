@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from commandline import run
+from commandline import check_first_word, run
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
     from musicvae_jax.evaluation.trained import TrainedVAE
+
+
+def main() -> int:
+    """Parses the command line and calls one of the functions below."""
+    commands = {"sample": sample, "reconstruct": reconstruct, "interpolate": interpolate, "gallery": gallery}
+    check_first_word(commands, "command")
+    return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)  # type: ignore[arg-type]
 
 
 def sample(
@@ -200,5 +207,4 @@ def _stems(scores: list) -> list[str]:
 
 
 if __name__ == "__main__":
-    commands = {"sample": sample, "reconstruct": reconstruct, "interpolate": interpolate, "gallery": gallery}
-    run(lambda: tyro.extras.subcommand_cli_from_dict(commands, description=__doc__))  # type: ignore[arg-type]
+    run(main)

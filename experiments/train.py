@@ -7,7 +7,7 @@ import dataclasses
 from typing import Annotated
 
 import tyro
-from commandline import run
+from commandline import choose, run
 from configs import CONFIGS
 
 from musicvae_jax.config import Config
@@ -26,7 +26,7 @@ class Run:
 def main() -> int:
     """Parses the command line, trains, and gives the exit status: 143 when a signal stopped the run."""
     defaults = {name: (text, Run(workdir=tyro.MISSING, config=config)) for name, (text, config) in CONFIGS.items()}
-    run_ = tyro.extras.overridable_config_cli(defaults)
+    run_ = choose(defaults)
 
     from musicvae_jax.training.loop import train
     from musicvae_jax.training.parallel import set_up_devices

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from musicvae_jax.analysis.figures import GREY, INK, OKABE_ITO, Page
+from musicvae_jax.config import UserError
 from musicvae_jax.training.metrics import read_metrics
 from musicvae_jax.types import LEVELS
 
@@ -44,14 +45,15 @@ def plot_training_curves(
         smoothing: width of the moving average as a share of the rows; 0 for none.
 
     Raises:
-        ValueError: if the file has no row, or smoothing is negative.
+        UserError: if the file has no row.
+        ValueError: if smoothing is negative.
     """
     if smoothing < 0:
         raise ValueError(f"smoothing = {smoothing}: allowed is 0 or more")
     series = _series(read_metrics(Path(metrics)))
     panels = [panel for panel in _PANELS if any(name in series for name in panel[2])]
     if not panels:
-        raise ValueError(f"{metrics} has no rows to draw; the first is written some steps into the training")
+        raise UserError(f"{metrics} has no rows to draw; the first is written some steps into the training")
     rows = -(-len(panels) // _COLUMNS)
     page = Page(_COLUMNS * (_WIDTH + 0.75) + 0.1, rows * (_HEIGHT + 0.8) + 0.1)
     for number, (title, unit, names) in enumerate(panels):

@@ -1,7 +1,5 @@
 """Music in and out of files, and between scores and tokens. NumPy and music libraries; never jax."""
 
-from typing import TYPE_CHECKING
-
 from musicvae_jax.codec.abc import Tune, parse_abc, read_abc
 from musicvae_jax.codec.abc_write import write_abc
 from musicvae_jax.codec.check import check_score
@@ -11,9 +9,7 @@ from musicvae_jax.codec.melody import Encoded, MelodyCodec
 from musicvae_jax.codec.midi import read_midi, write_midi
 from musicvae_jax.codec.score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Score
 from musicvae_jax.codec.tracks import select_track
-
-if TYPE_CHECKING:
-    from musicvae_jax.config import CodecConfig
+from musicvae_jax.config import CodecConfig, ConfigError
 
 __all__ = [
     "DEFAULT_VELOCITY",
@@ -38,8 +34,8 @@ __all__ = [
 ]
 
 
-def make_codec(config: "CodecConfig") -> MelodyCodec:
-    """The codec a config names; raises `ValueError` for a name or a grid it does not know."""
+def make_codec(config: CodecConfig) -> MelodyCodec:
+    """The codec a config names; raises `ConfigError` for a name or a grid it does not know."""
     if config.name != "melody":
-        raise ValueError(f"codec {config.name!r}; allowed: 'melody'")
+        raise ConfigError(f"codec {config.name!r}; allowed: 'melody'")
     return MelodyCodec(tuple(config.subdivisions), config.slots)

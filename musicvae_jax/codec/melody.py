@@ -12,6 +12,7 @@ from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.melody_quantise import quantise
 from musicvae_jax.codec.score import DEFAULT_VELOCITY, DURATION, ONSET, PITCH, TICKS_PER_QUARTER, VELOCITY, Metre, Score
 from musicvae_jax.codec.tracks import find_polyphony
+from musicvae_jax.config import ConfigError
 from musicvae_jax.types import Field
 
 HOLD, REST, FIRST_PITCH = 0, 1, 2
@@ -41,7 +42,7 @@ class MelodyCodec:
         slots: slots of a measure's row; a metre that needs more is refused.
 
     Raises:
-        ValueError: when built from subdivisions that are not sorted, distinct fractions in [0, 1) starting at 0, each
+        ConfigError: when built from subdivisions that are not sorted, distinct fractions in [0, 1) starting at 0, each
             a whole number of ticks, or from slots < 1.
     """
 
@@ -50,7 +51,7 @@ class MelodyCodec:
 
     def __post_init__(self) -> None:
         if self.slots < 1:
-            raise ValueError(f"slots is {self.slots}; allowed: 1 and up")
+            raise ConfigError(f"slots is {self.slots}; allowed: 1 and up")
         _parse_subdivisions(self.subdivisions)
 
     @property
@@ -236,12 +237,12 @@ def _parse_subdivisions(subdivisions: tuple[str, ...]) -> tuple[int, ...]:
     try:
         fractions = [Fraction(text) for text in subdivisions]
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise ValueError(f"subdivisions {subdivisions}: {error}; allowed: fractions such as '1/3'") from None
+        raise ConfigError(f"subdivisions {subdivisions}: {error}; allowed: fractions such as '1/3'") from None
     if not fractions or fractions[0] != 0 or fractions[-1] >= 1 or sorted(set(fractions)) != fractions:
-        raise ValueError(f"subdivisions {subdivisions}; allowed: sorted, distinct fractions in [0, 1), the first 0")
+        raise ConfigError(f"subdivisions {subdivisions}; allowed: sorted, distinct fractions in [0, 1), the first 0")
     ticks = [fraction * TICKS_PER_QUARTER for fraction in fractions]
     if any(tick.denominator != 1 for tick in ticks):
-        raise ValueError(f"subdivisions {subdivisions}; allowed: whole fractions of {TICKS_PER_QUARTER} ticks")
+        raise ConfigError(f"subdivisions {subdivisions}; allowed: whole fractions of {TICKS_PER_QUARTER} ticks")
     return tuple(int(tick) for tick in ticks)
 
 

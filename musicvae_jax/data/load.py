@@ -19,11 +19,11 @@ def load_windows(config: Config, split: str) -> WindowSource:
     Training windows overlap (``hop``) and have ``min_measures`` real measures; those of other splits cover every
     measure exactly once, pieces of any length included.
     """
-    data = config.data
+    data, codec = config.data, make_codec(config.codec)
     prepare(data.dataset, data.data_dir)
     records = load_split(data.dataset, data.data_dir, split)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
-    return WindowSource(records, make_codec(config.codec), data.measures, hop, min_measures)
+    return WindowSource(records, codec, data.measures, hop, min_measures)
 
 
 def count_metres(source: WindowSource) -> dict[str, int]:

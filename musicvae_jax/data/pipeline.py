@@ -13,6 +13,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from musicvae_jax.config import UserError
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.types import Batch
 
@@ -45,11 +46,11 @@ class TrainIterator(Iterator[Batch]):
         """Continues where the iterator of that state stood.
 
         Raises:
-            ValueError: the state was taken over other windows or with another batch size, seed or transposition.
+            UserError: the state was taken over other windows or with another batch size, seed or transposition.
         """
         for name, mine in self._batches.identity.items():
             if state.get(name) != mine:
-                raise ValueError(f"the data iterator's saved state has {name} = {state.get(name)}, this run has {mine}")
+                raise UserError(f"the data iterator's saved state has {name} = {state.get(name)}, this run has {mine}")
         self.close()
         self._open(int(state["next_batch"]))
 
@@ -99,11 +100,12 @@ def make_train_iterator(
         start: the number of the first batch.
 
     Raises:
-        ValueError: no windows, a batch size that the processes do not divide, or a negative number.
+        UserError: no windows.
+        ValueError: a batch size that the processes do not divide, or a negative number.
     """
     _check_rows(batch_size, process_index, process_count)
     if not len(source):
-        raise ValueError(f"no training windows: {len(source.records)} pieces, refused {source.refused}")
+        raise UserError(f"no training windows: {len(source.records)} pieces, refused {source.refused}")
     for name, value in (("seed", seed), ("transpose", transpose), ("num_workers", num_workers), ("start", start)):
         if value < 0:
             raise ValueError(f"{name} = {value}: allowed is 0 or more")
@@ -170,11 +172,12 @@ def make_eval_batches(
         process_count: processes that share the global batch; all get the same number of batches.
 
     Raises:
-        ValueError: a batch size that the processes do not divide, or num_examples below 1.
+        UserError: num_examples below 1.
+        ValueError: a batch size that the processes do not divide.
     """
     _check_rows(batch_size, process_index, process_count)
     if num_examples is not None and num_examples < 1:
-        raise ValueError(f"num_examples = {num_examples}: allowed is 1 or more")
+        raise UserError(f"num_examples = {num_examples}: allowed is 1 or more")
     total = len(source)
     count = total if num_examples is None else min(num_examples, total)
     index = np.arange(count) * total // max(count, 1)

@@ -14,7 +14,7 @@ import numpy as np
 from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.codec.score import Metre, Score
-from musicvae_jax.config import Config
+from musicvae_jax.config import Config, UserError, check_seed
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
@@ -97,9 +97,12 @@ class TrainedVAE:
             seed: of metres, latents and tokens.
             sampling: how tokens are chosen.
         """
+        check_seed(seed)
+        if num < 1:
+            raise UserError(f"num = {num}: allowed is 1 or more")
         measures = self.config.data.measures if measures is None else measures
         if not 1 <= measures <= self.config.data.measures:
-            raise ValueError(f"measures = {measures}: allowed is 1 to the window's {self.config.data.measures}")
+            raise UserError(f"measures = {measures}: allowed is 1 to the window's {self.config.data.measures}")
         if metre is None:
             names = sorted(self.metres)
             shares = np.array([self.metres[name] for name in names], float)
@@ -145,7 +148,7 @@ class TrainedVAE:
         A point has the metre and the length of the nearer end.
         """
         if steps < 2:
-            raise ValueError(f"steps = {steps}: allowed is 2 or more, the two ends")
+            raise UserError(f"steps = {steps}: allowed is 2 or more, the two ends")
         ends = [jax.tree.map(lambda leaf: leaf[:1], self.windows(score)) for score in (first, second)]
         codes = [{level: q.loc[0] for level, q in self.encode(end).items()} for end in ends]
         shares = np.linspace(0, 1, steps)

@@ -25,7 +25,7 @@ from musicvae_jax.training.state import TrainState, evaluation_params, init_stat
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import make_validator
-from musicvae_jax.training.workdir import open_workdir, write_text
+from musicvae_jax.training.workdir import check_workdir, open_workdir, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
     """
     check_platform(config)
     parallel = make_parallel(config.train)
-    folder = open_workdir(workdir, config)
+    check_workdir(workdir, config)
     settings = config.train
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
@@ -69,6 +69,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         load_windows(config, "validation"), settings.batch_size, num_examples=settings.eval_examples, **processes
     )
 
+    # Only now: what the data refuses leaves no folder behind.
+    folder = open_workdir(workdir, config)
     main_process = jax.process_index() == 0
     if main_process:
         write_text(folder / "metres.json", json.dumps(count_metres(source), indent=2))
@@ -114,7 +116,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             unread = (number, metrics, batch.index)
 
             last = number == settings.num_steps
-            stop = bool(stopping)  # looked at once: a signal that comes after this line is for the next step
+            # Looked at once: a signal that comes after this line is for the next step.
+            stop = checkpoints.reached_preemption(number) if jax.process_count() > 1 else bool(stopping)
             saving = last or stop or number % settings.checkpoint_every == 0
             evaluating = last or number % settings.eval_every == 0
             if saving or evaluating:  # what is written must come of a step whose loss is known to be finite
@@ -137,8 +140,14 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[list[int]]:
-    """A list that a SIGTERM or a first Ctrl-C fills; a second Ctrl-C interrupts at once."""
+    """A list that a SIGTERM or a first Ctrl-C fills; a second Ctrl-C interrupts at once.
+
+    Several processes must stop at the same step: there JAX's own preemption service listens instead.
+    """
     received: list[int] = []
+    if jax.process_count() > 1:
+        yield received
+        return
 
     def note(number: int, _: Any) -> None:
         received.append(number)

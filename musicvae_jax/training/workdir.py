@@ -18,16 +18,31 @@ def write_text(path: Path, text: str) -> None:
 
 
 def open_workdir(workdir: str | Path, config: Config) -> Path:
-    """Makes the folder of a run, or checks that it is this run's.
+    """Makes the folder of a run, or takes the one that is there.
 
     Returns:
         The folder, absolute.
 
     Raises:
-        WorkdirError: if the folder holds a run with another config; the message lists the fields that differ.
+        WorkdirError: as `check_workdir`.
     """
+    check_workdir(workdir, config)
     folder = Path(workdir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.json").exists():
+        write_text(folder / "config.json", to_json(config))
+    return folder
+
+
+def check_workdir(workdir: str | Path, config: Config) -> None:
+    """Changes nothing, and returns if a run of this config may start or continue in the folder.
+
+    Raises:
+        WorkdirError: if it holds a run with another config, the message lists the fields that differ; or is a file.
+    """
+    folder = Path(workdir).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise WorkdirError(f"{folder} is a file: allowed is a folder, or a name for a new one")
     if (folder / "config.json").exists():
         changed = differences(read_config(folder), config)
         if changed:
@@ -36,9 +51,6 @@ def open_workdir(workdir: str | Path, config: Config) -> Path:
                 f"{folder} holds a run with another config:\n{rows}\n"
                 "Give those values, or another --workdir; nothing was changed."
             )
-    else:
-        write_text(folder / "config.json", to_json(config))
-    return folder
 
 
 def read_config(workdir: str | Path) -> Config:

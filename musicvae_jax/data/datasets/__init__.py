@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
-from musicvae_jax.config import nearest
+from musicvae_jax.config import UserError, nearest
 from musicvae_jax.data.datasets.folk_tunes import FolkTunes
 from musicvae_jax.data.records import to_score
 
@@ -34,10 +34,10 @@ def prepare(name: str, data_dir: str = "") -> tfds.core.GeneratorBasedBuilder:
         The builder; ``builder.info.splits`` names the splits, ``builder.info.metadata`` what was refused.
 
     Raises:
-        ValueError: an unknown name; the message has the nearest ones.
+        UserError: an unknown name; the message has the nearest ones.
     """
     if name not in BUILDERS:
-        raise ValueError(f"no data set {name!r}: {nearest(name, BUILDERS)}")
+        raise UserError(f"no data set {name!r}: {nearest(name, BUILDERS)}")
     builder = BUILDERS[name](data_dir=data_dir or None, file_format="array_record")
     if not builder.data_path.exists():
         with _locked(Path(builder.data_path)), _quiet():
@@ -52,11 +52,11 @@ def load_split(name: str, data_dir: str, split: str) -> Sequence[Mapping[str, An
     """The records of a split in random access, the data set prepared if need be; `to_score` reads a record.
 
     Raises:
-        ValueError: an unknown data set or split; the message has the nearest ones.
+        UserError: an unknown data set or split; the message has the nearest ones.
     """
     builder = prepare(name, data_dir)
     if split not in builder.info.splits:
-        raise ValueError(f"{name} has no split {split!r}: {nearest(split, builder.info.splits)}")
+        raise UserError(f"{name} has no split {split!r}: {nearest(split, builder.info.splits)}")
     return builder.as_data_source(split)
 
 
