@@ -8,10 +8,30 @@ from typing import Any
 
 _HOMES = {
     # configuration
-    "config": ("CodecConfig", "Config", "ConfigError", "DataConfig", "ModelConfig", "ObjectiveConfig", "TrainConfig"),
+    "config": (
+        "CodecConfig",
+        "Config",
+        "ConfigError",
+        "DataConfig",
+        "ModelConfig",
+        "ObjectiveConfig",
+        "TrainConfig",
+        "UserError",
+    ),
     "types": ("Batch", "Field", "Gaussian", "VAEOutput"),
     # music and data
-    "codec": ("MelodyCodec", "Metre", "MusicError", "Score", "make_codec", "read_midi", "read_score", "write_midi"),
+    "codec": (
+        "MelodyCodec",
+        "Metre",
+        "MusicError",
+        "Score",
+        "make_codec",
+        "parse_abc",
+        "read_midi",
+        "read_score",
+        "write_abc",
+        "write_midi",
+    ),
     "data.load": ("load_windows",),
     "data.windows": ("WindowSource",),
     "data.pipeline": ("make_eval_batches", "make_train_iterator"),

@@ -26,7 +26,10 @@ def small_config(data_dir: str) -> Config:
             ema_decay=0.9,
         ),
     )
-    return replace(config, model={"dropout": 0.1})
+    # Compiling is what costs here: as few layers as there can be.
+    return replace(
+        config, model={"dropout": 0.1, "decoder_layers": 1, "conductor_layers": 0, "encoder_measure_layers": 0}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,10 @@ class Checkpoints:
         items = ocp.args.Composite(metrics=ocp.args.JsonRestore())
         return self._managers[kind].restore(self.latest_step(kind), args=items)["metrics"]
 
+    def reached_preemption(self, step: int) -> bool:
+        """Whether all processes of a run agree to stop after a step, because one of them was told to."""
+        return self._managers["latest"].reached_preemption(step)
+
     def close(self) -> None:
         """Waits, and frees the background threads."""
         self.wait()

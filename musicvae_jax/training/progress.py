@@ -58,9 +58,9 @@ class Progress:
         if summary is None or self._writer is None:
             return
         self._writer.write(step, summary)
-        terms = " ".join(
-            f"{name} {summary[name]:.1f}" for name in summary if name in ("loss", "nll") or name[:2] == "kl"
-        )
+        levels = [name for name in summary if name.startswith("kl_")]
+        names = ["loss", "nll", "kl", *(levels if len(levels) > 1 else [])]
+        terms = " ".join(f"{name} {summary[name]:.1f}" for name in names)
         self._bar.set_postfix_str(f"{terms} {summary['tokens_per_second'] / 1000:.1f}k tokens/s")
 
     def __enter__(self) -> Self:

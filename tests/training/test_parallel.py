@@ -1,11 +1,6 @@
 """The law of devices: one device, four under jit and four under pmap train the same model."""
 
-import os
-import socket
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -130,56 +125,3 @@ def test_state_is_donated():
 def test_what_the_devices_cannot_do_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         make_parallel(replace(CONFIG, train=changes).train)
-
-
-WORKER = """
-import sys
-import jax
-port, rank, count, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-jax.config.update("jax_num_cpu_devices", 4 // count)
-if count > 1:
-    jax.distributed.initialize(f"localhost:{port}", count, rank)
-import numpy as np
-from functools import partial
-from musicvae_jax.training.parallel import make_parallel
-from musicvae_jax.training.state import init_state, make_model
-from musicvae_jax.training.step import make_device_step
-from tests.tiny import FIELDS, make_batch
-from tests.training.test_parallel import SGD, replace
-config = replace(SGD, train={"parallel": sys.argv[5]})
-parallel = make_parallel(config.train)
-assert parallel.mesh.size == 4
-model = make_model(config, FIELDS)
-step = parallel.spread(make_device_step(config, model))
-state = parallel.init(partial(init_state, config, model))
-rows = slice(rank * 8 // count, (rank + 1) * 8 // count)
-for number in range(3):
-    state, metrics = step(state, parallel.shard(jax.tree.map(lambda leaf: leaf[rows], make_batch(seed=number))))
-leaves = {str(n): np.asarray(leaf) for n, leaf in enumerate(jax.tree.leaves((state.params, metrics["loss"])))}
-np.savez(f"{out}/{count}-{rank}.npz", **leaves)
-"""
-
-
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
-def test_two_processes_equal_one(tmp_path, mode):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    root = Path(__file__).parents[2]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(port), str(rank), str(count), str(tmp_path), mode],
-            cwd=root,
-            env=environment | {"PYTHONPATH": str(root)},
-            stderr=subprocess.PIPE,
-        )
-        for count, rank in ((1, 0), (2, 0), (2, 1))
-    ]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=240)
-        assert worker.returncode == 0, errors.decode()
-    one = np.load(tmp_path / "1-0.npz")
-    for rank in range(2):
-        half = np.load(tmp_path / f"2-{rank}.npz")
-        assert_near(dict(one), dict(half), 1e-5)
