@@ -1,5 +1,6 @@
 """A page to draw on, measured in inches, and what all pictures share."""
 
+import io
 import os
 
 from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ class Page:
 
     def __init__(self, width: float, height: float):
         self.width, self.height = width, height
-        self.figure = Figure(figsize=(width, height), dpi=DPI)
+        self.figure = _NotebookFigure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(self.figure)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
@@ -47,3 +48,12 @@ class Page:
         """Writes the PNG, whole or not at all."""
         with replacing(path) as temporary:
             self.figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+class _NotebookFigure(Figure):
+    """A figure that notebooks show without pyplot or a magic command."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        self.savefig(picture, format="png")
+        return picture.getvalue()
