@@ -13,7 +13,7 @@ PACKAGE = ROOT / "musicvae_jax"
 
 # Coarse order of the layers: a module imports from its own layer and from those to its left.
 LAYERS = (
-    ("config", "types", "rng"),
+    ("config", "files", "types", "rng"),
     ("codec",),
     ("data",),
     ("models",),
