@@ -15,7 +15,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import tyro
-from commandline import run
+from commandline import choose, run
 from configs import CONFIGS
 
 from musicvae_jax.config import Config
@@ -66,10 +66,9 @@ batches.close()
 def main() -> int:
     """Parses the command line, measures, prints."""
     text = "times an experiment's training step, sampler and input pipeline"
-    bench = tyro.extras.overridable_config_cli(
-        {name: (text, Benchmark(config=config)) for name, (_, config) in CONFIGS.items()},
-        args=sys.argv[1:] or ["folk-basic"],
-    )
+    if len(sys.argv) == 1:
+        sys.argv.append("folk-basic")
+    bench = choose({name: (text, Benchmark(config=config)) for name, (_, config) in CONFIGS.items()})
     from musicvae_jax.training.parallel import set_up_devices
 
     set_up_devices()

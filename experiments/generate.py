@@ -171,7 +171,8 @@ def gallery(
     copies = vae.scores(vae.reconstruct_tokens(batch, seed=seed), batch.metre)
     originals = vae.scores(batch.tokens, batch.metre)
     for number, (original, copy) in enumerate(zip(originals, copies, strict=True)):
-        write_reconstruction(original, copy, Path(out) / f"reconstruction_{number}", source.describe(number))
+        title = source.describe(int(batch.index[number]))
+        write_reconstruction(original, copy, Path(out) / f"reconstruction_{number}", title)
     samples = vae.sample(num, seed=seed)
     _write(samples, [f"sample_{number}" for number in range(num)], out)
     plot_samples(samples, Path(out) / "samples.png")

@@ -25,3 +25,6 @@ import hypothesis  # noqa: E402
 # Two busy cores make single examples slow now and then: a deadline per example would fail at random.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile("default")
+
+# Music and a trained model, made once for the whole session.
+pytest_plugins = ["tests.folk_data", "tests.trained"]

@@ -32,7 +32,7 @@ DEMO = Config(
         global_dim=64,
         token_dropout=0.3,
     ),
-    objective=ObjectiveConfig(beta=0.25, beta_warmup_steps=1400),
+    objective=ObjectiveConfig(beta=0.2, beta_warmup_steps=1400),
     train=TrainConfig(num_steps=1500, batch_size=32, learning_rate=3e-3, eval_every=500, ema_decay=0.99),
 )
 

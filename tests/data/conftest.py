@@ -1,3 +1,0 @@
-from tests.folk_data import folk_data_dir
-
-__all__ = ["folk_data_dir"]
