@@ -15,10 +15,12 @@ SLOTS = 4
 MODEL = ModelConfig(
     dim=16, num_heads=2, encoder_slot_layers=1, encoder_measure_layers=1, decoder_layers=2, global_dim=6
 )
+# For tests of training, where tracing and compiling are what costs.
+SHALLOW = dataclasses.replace(MODEL, encoder_measure_layers=0, conductor_layers=0, decoder_layers=1)
 CONFIG = Config(
     codec=CodecConfig(slots=SLOTS),
     data=DataConfig(measures=3, hop=1),
-    model=MODEL,
+    model=SHALLOW,
     train=TrainConfig(num_steps=20, batch_size=8, warmup_steps=0, ema_decay=0.9),
 )
 

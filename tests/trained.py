@@ -6,14 +6,14 @@ import pytest
 
 from musicvae_jax.config import Config, DataConfig, TrainConfig
 from musicvae_jax.training.loop import train
-from tests.tiny import MODEL, replace
+from tests.tiny import SHALLOW, replace
 
 
 def small_config(data_dir: str) -> Config:
     """Two measures of a folk tune, a tiny model, forty steps."""
     config = Config(
         data=DataConfig(measures=2, hop=2, data_dir=data_dir),
-        model=MODEL,
+        model=SHALLOW,
         train=TrainConfig(
             num_steps=40,
             batch_size=8,
@@ -26,10 +26,7 @@ def small_config(data_dir: str) -> Config:
             ema_decay=0.9,
         ),
     )
-    # Compiling is what costs here: as few layers as there can be.
-    return replace(
-        config, model={"dropout": 0.1, "decoder_layers": 1, "conductor_layers": 0, "encoder_measure_layers": 0}
-    )
+    return replace(config, model={"dropout": 0.1})
 
 
 @pytest.fixture(scope="session")

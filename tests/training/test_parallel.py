@@ -1,5 +1,6 @@
 """The law of devices: one device, four under jit and four under pmap train the same model."""
 
+import functools
 from functools import partial
 
 import jax
@@ -24,6 +25,7 @@ def spread(config: Config, way: str):
     return config, make_parallel(config.train), make_model(config, FIELDS)
 
 
+@functools.cache  # the one-device results are compared with several others
 def run_steps(config: Config, way: str, steps: int = 5):
     """The state after some steps, and how often the step was traced."""
     config, parallel, model = spread(config, way)
@@ -50,6 +52,7 @@ def assert_near(first, second, tolerance):
     jax.tree.map(near, first, second)
 
 
+@functools.cache
 def first_gradients(config, way):
     config, parallel, model = spread(config, way)
     gradients = make_device_gradients(config, model)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from musicvae_jax.config import to_json
+from musicvae_jax.config import Config, to_json
 from musicvae_jax.training.metrics import read_metrics
 from tests.tiny import replace
 from tests.trained import small_config
@@ -52,19 +52,32 @@ def run(count: int, config: Path, workdir: Path) -> None:
         assert worker.returncode == 0, errors.decode()
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
-def test_two_processes_equal_one(folk_data_dir, tmp_path, mode):
+def make_config(data_dir: str, folder: Path, mode: str) -> tuple[Config, Path]:
+    """A config and its file."""
     changes = {"num_steps": 6, "eval_every": 3, "checkpoint_every": 3, "log_every": 1, "optimizer": "sgd"}
-    config = replace(small_config(folk_data_dir), train={"parallel": mode, **changes})
-    path = tmp_path / "config.json"
+    config = replace(small_config(data_dir), train={"parallel": mode, **changes})
+    path = folder / f"{mode}.json"
     path.write_text(to_json(config))
-    for count in (1, 2):
-        run(count, path, tmp_path / str(count))
-    one, one_data = load(tmp_path / "1", config)
-    two, two_data = load(tmp_path / "2", config)
+    return config, path
+
+
+@pytest.fixture(scope="module")
+def one_process(folk_data_dir, tmp_path_factory):
+    """The folder of a run in one process."""
+    folder = tmp_path_factory.mktemp("one")
+    run(1, make_config(folk_data_dir, folder, "jit")[1], folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode):
+    config, path = make_config(folk_data_dir, tmp_path, mode)
+    run(2, path, tmp_path / "run")
+    one, one_data = load(one_process, config)
+    two, two_data = load(tmp_path / "run", config)
     assert one_data == two_data
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), one.params, two.params)
-    rows = [read_metrics(tmp_path / str(count) / "metrics.jsonl") for count in (1, 2)]
+    rows = [read_metrics(workdir / "metrics.jsonl") for workdir in (one_process, tmp_path / "run")]
     assert len(rows[0]) == len(rows[1]) == 8
     for first, second in zip(*rows, strict=True):
         for name in ("loss", "kl", "validation_nll"):
