@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import platform
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,16 @@ def set_up_devices() -> None:
         jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "musicvae_jax" / "compilation"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        jax.config.update("jax_compilation_cache_dir", str(cache / _kind_of_machine()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _kind_of_machine() -> str:
+    """A name for machines that can run each other's compiled code: a home folder may serve several kinds."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()}-{zlib.crc32(flags.encode()):08x}"
 
 
 @dataclasses.dataclass(frozen=True)
