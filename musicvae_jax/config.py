@@ -113,7 +113,7 @@ class ModelConfig:
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """What layers compute in; parameters stay float32 or wider."""
     remat: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass: less memory, more time."""
 
     def __post_init__(self) -> None:
         _check_positive(self, "dim", "num_heads", "mlp_ratio", "decoder_layers", "global_dim")
