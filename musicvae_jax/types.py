@@ -20,6 +20,7 @@ class Batch(NamedTuple):
     mask: Array  # bool[batch, measure, slot], True where the metre has that slot
     metre: Array  # int32[batch, measure, 2], numerator and denominator; (0, 0) in a padding measure
     index: Array  # int32[batch], the window's number in its split; -1 marks a row that pads a last batch
+    attributes: Any = ()  # dict of span -> float32[batch, time, attribute], or () for none; see codec.attributes
 
 
 class Field(NamedTuple):
@@ -27,6 +28,7 @@ class Field(NamedTuple):
 
     name: str
     size: int  # number of classes
+    end: int | None = None  # of a slot's first field: the class that ends the measure, and is the slot's only field
 
 
 def num_phrases(mask: Array) -> Array:

@@ -2,24 +2,28 @@
 
 from musicvae_jax.codec.abc import Tune, parse_abc, read_abc
 from musicvae_jax.codec.abc_write import write_abc
+from musicvae_jax.codec.base import Codec, Encoded, WindowNotes
 from musicvae_jax.codec.check import check_score
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.files import format_refusals, read_score, read_scores
-from musicvae_jax.codec.melody import Encoded, MelodyCodec
+from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.codec.midi import read_midi, write_midi
-from musicvae_jax.codec.score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Score
+from musicvae_jax.codec.score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Part, Score
 from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.config import CodecConfig, ConfigError
 
 __all__ = [
     "DEFAULT_VELOCITY",
     "TICKS_PER_QUARTER",
+    "Codec",
     "Encoded",
     "MelodyCodec",
     "Metre",
     "MusicError",
+    "Part",
     "Score",
     "Tune",
+    "WindowNotes",
     "check_score",
     "format_refusals",
     "make_codec",

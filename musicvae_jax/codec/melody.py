@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 
+from musicvae_jax.codec.base import Encoded
 from musicvae_jax.codec.check import check_metre, check_score, polyphonic
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.melody_quantise import quantise
@@ -18,15 +18,6 @@ from musicvae_jax.types import Field
 HOLD, REST, FIRST_PITCH = 0, 1, 2
 NUM_PITCHES = 128
 _NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-
-
-class Encoded(NamedTuple):
-    """A whole piece as tokens."""
-
-    tokens: np.ndarray  # int32[measure, slot, field], 0 where masked
-    mask: np.ndarray  # bool[measure, slot]
-    metre: np.ndarray  # int32[measure, 2]
-    dropped: dict[str, int]  # what the grid lost, counted by reason; see `MelodyCodec.encode`
 
 
 @dataclasses.dataclass(frozen=True)

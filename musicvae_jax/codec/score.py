@@ -41,6 +41,14 @@ class Metre(NamedTuple):
         return f"{self.numerator}/{self.denominator}"
 
 
+class Part(NamedTuple):
+    """What plays or sings a track."""
+
+    name: str = ""
+    program: int = 0  # General MIDI, 0-127; 0 is a piano
+    is_drum: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
     """Notes in measures.
@@ -55,6 +63,12 @@ class Score:
         tempo: quarters per minute.
         title: for display.
         source: where it came from, for messages.
+        composer: whose it is, or ``""``.
+        style: the source's own label of its kind, e.g. ``"reel"``, or ``""``.
+        parts: what plays each track; a track beyond is a piano's.
+        chords: int32[chord, 4]: onset and duration in ticks, root 0-11 (C is 0; -1 if unknown), and the pitch
+            classes that sound as a bit set (bit 0 is C); sorted by onset; empty where the source names none.
+        phrase_ends: int32[phrase], the ticks at which phrases end, ascending; empty where the source marks none.
     """
 
     notes: np.ndarray
@@ -64,6 +78,11 @@ class Score:
     tempo: float = 120.0
     title: str = ""
     source: str = "score"
+    composer: str = ""
+    style: str = ""
+    parts: tuple[Part, ...] = ()
+    chords: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.int32))
+    phrase_ends: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
 
     @property
     def num_measures(self) -> int:

@@ -11,7 +11,8 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from musicvae_jax.codec.melody import Encoded, MelodyCodec
+from musicvae_jax.codec.base import Encoded
+from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.data.windows import first_slots
 
 WINDOW_MEASURES = 4

@@ -123,7 +123,8 @@ class WindowSource(Sequence[Batch]):
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"window {index}: allowed is 0 to {len(self) - 1}")
-        return Batch(*(array[0] for array in self.gather(np.array([number]))))
+        one = self.gather(np.array([number]))
+        return Batch(one.tokens[0], one.mask[0], one.metre[0], one.index[0])
 
     def gather(self, index: np.ndarray) -> Batch:
         """Several windows at once.

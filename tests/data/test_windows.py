@@ -75,7 +75,7 @@ def test_a_small_cache_changes_nothing() -> None:
 
 def test_records_and_scores_are_the_same_pieces() -> None:
     scores = [random_melody(seed, 9) for seed in range(3)]
-    records = [to_record(score, id=score.source, book="made up") for score in scores]
+    records = [to_record(score, id=score.source, source="made up") for score in scores]
     one, other = (pickle.loads(pickle.dumps(WindowSource(pieces, CODEC, 4, 4))) for pieces in (scores, records))
     for mine, theirs in zip(one.gather(np.arange(len(one))), other.gather(np.arange(len(other))), strict=True):
         np.testing.assert_array_equal(mine, theirs)

@@ -4,6 +4,7 @@ Apart from the builder, because worker processes run this.
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import os
 import pickle
@@ -110,7 +111,9 @@ def read_tune(source: Source) -> Tune | Refusal:
     except MusicError as error:
         return Refusal(source.id, error.reason)
     kind = " ".join(header.get("R", "").lower().split())
-    record = to_record(score, id=source.id, book=source.book, type=TUNE_TYPES.get(kind, kind))
+    composer = header.get("C", "").partition("\n")[0]
+    score = dataclasses.replace(score, style=TUNE_TYPES.get(kind, kind), composer=composer)
+    record = to_record(score, id=source.id, source=source.book)
     return Tune(record, signatures)
 
 

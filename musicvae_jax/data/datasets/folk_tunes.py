@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from musicvae_jax.data.datasets.features import score_features
 from musicvae_jax.data.datasets.folk_books import Refusal, Tune, corpus_folder, find_tunes, read_tunes
 from musicvae_jax.data.splits import assign, component_sizes, components, sharing
 
@@ -26,7 +27,7 @@ _CITATION = """\
 
 
 class FolkTunes(tfds.core.GeneratorBasedBuilder):
-    """Folk tunes, monophonic, with key, mode, metre and tune type; ``prepare("folk_tunes")`` is the usual way in.
+    """Folk tunes, monophonic, with key, mode, metre and tune type (``style``). Way in: ``prepare("folk_tunes")``.
 
     Splits: ``test_airds`` is Aird's books whole. Tunes of the other books that share a window of 4 measures with Aird's
     (in any key) are in no split. The rest goes to ``train``, ``validation`` and ``test``, about 80/10/10 by tunes, by
@@ -38,33 +39,20 @@ class FolkTunes(tfds.core.GeneratorBasedBuilder):
 
     # To be raised with every change of what a record holds or of how tunes fall into splits, the ABC reader's included:
     # a prepared data set is found by this number alone.
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "1.0.0": "Ryan's, O'Neill's and Aird's books, American fife tunes, Northumbrian Minstrelsy."
+        "2.0.0": "The features that all data sets share: book is now source, type is style.",
+        "1.0.0": "Ryan's, O'Neill's and Aird's books, American fife tunes, Northumbrian Minstrelsy.",
     }
 
     def _info(self) -> tfds.core.DatasetInfo:
-        text, integer = tfds.features.Text, tfds.features.Scalar(np.int32)
         return tfds.core.DatasetInfo(
             builder=self,
             description="British, Irish and American fiddle, fife and pipe tunes of the 18th and 19th century, as "
             "transcribed to ABC in the corpus of music21. The tunes are in the public domain.",
             homepage="https://github.com/cuthbertLab/music21",
             citation=_CITATION,
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": text(doc="unique, e.g. oneill/0732"),
-                    "title": text(),
-                    "book": text(),
-                    "key_fifths": integer,  # -7 (flats) to 7 (sharps), records.NO_KEY if unknown
-                    "mode": text(),
-                    "metre": text(doc="of the first measure, e.g. 6/8"),
-                    "type": text(doc="e.g. reel; empty if unknown"),
-                    "tempo": tfds.features.Scalar(np.float32, doc="quarters per minute"),
-                    "notes": tfds.features.Tensor(shape=(None, 5), dtype=np.int32, doc="Score.notes"),
-                    "measures": tfds.features.Tensor(shape=(None, 3), dtype=np.int32, doc="Score.measures"),
-                }
-            ),
+            features=score_features(),
             metadata=tfds.core.MetadataDict(),
         )
 
