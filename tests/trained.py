@@ -1,5 +1,7 @@
 """A model trained for a few steps on real tunes, once for all tests that need one."""
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,11 @@ def small_config(data_dir: str) -> Config:
 
 @pytest.fixture(scope="session")
 def trained_workdir(folk_data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing interrupted."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    assert train(small_config(folk_data_dir), workdir).finished
-    return workdir
+    """The folder of a run that nothing interrupted; the processes of one test session share it, so only read it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with open(root / "trained.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first process trains, the others wait and find the run finished
+        assert train(small_config(folk_data_dir), root / "trained").finished
+    return root / "trained"

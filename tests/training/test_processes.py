@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from musicvae_jax.config import Config, to_json
+from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
 from tests.tiny import replace
 from tests.trained import small_config
@@ -23,8 +24,7 @@ import sys
 import jax
 port, rank, count, config, workdir = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
 jax.config.update("jax_num_cpu_devices", 4 // count)
-if count > 1:
-    jax.distributed.initialize(f"localhost:{port}", count, rank)
+jax.distributed.initialize(f"localhost:{port}", count, rank)
 from pathlib import Path
 from musicvae_jax.config import from_json
 from musicvae_jax.training.loop import train
@@ -33,7 +33,7 @@ assert train(from_json(Path(config).read_text()), workdir).finished
 """
 
 
-def run(count: int, config: Path, workdir: Path) -> None:
+def run(config: Path, workdir: Path, count: int = 2) -> None:
     """Trains in ``count`` processes with four devices in all."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -65,14 +65,15 @@ def make_config(data_dir: str, folder: Path, mode: str) -> tuple[Config, Path]:
 def one_process(folk_data_dir, tmp_path_factory):
     """The folder of a run in one process."""
     folder = tmp_path_factory.mktemp("one")
-    run(1, make_config(folk_data_dir, folder, "jit")[1], folder / "run")
+    assert jax.device_count() == 4
+    assert train(make_config(folk_data_dir, folder, "jit")[0], folder / "run").finished
     return folder / "run"
 
 
-@pytest.mark.parametrize("mode", ["jit", "pmap"])
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode):
     config, path = make_config(folk_data_dir, tmp_path, mode)
-    run(2, path, tmp_path / "run")
+    run(path, tmp_path / "run")
     one, one_data = load(one_process, config)
     two, two_data = load(tmp_path / "run", config)
     assert one_data == two_data
