@@ -68,6 +68,19 @@ def test_f1_is_two_hits_over_found_and_wanted():
     np.testing.assert_allclose(figures(tokens, batch)["onset_f1"], 2 * found / (found + wanted), rtol=1e-6)
 
 
+@given(st.integers(0, 100))
+def test_on_a_grid_notes_are_equal_where_tokens_are(seed):
+    """Comparing notes is comparing onset tokens slot by slot, where every slot has its own time."""
+    batch, codec = make_batch(seed=seed), VoicesCodec(slots=4, voices=2)
+    rng = np.random.default_rng(seed)
+    true, heard = (np.where(batch.mask[..., None], rng.choice([0, 1, 62, 64], (8, 3, 4, 2)), 0) for _ in range(2))
+    hits = agreement(heard, batch._replace(tokens=true), codec)
+    equal = (true == heard) & batch.mask[..., None]
+    np.testing.assert_array_equal(hits["correct"], equal.sum((1, 2, 3)))
+    np.testing.assert_array_equal(hits["onset_hits"], (equal & codec.is_onset(true)).sum((1, 2, 3)))
+    np.testing.assert_array_equal(hits["onset_found"], codec.is_onset(heard).sum((1, 2, 3)))
+
+
 def piece(*onsets, track=0):
     return [(onset, 240, 60 + onset // 240, 80, track) for onset in onsets]
 
