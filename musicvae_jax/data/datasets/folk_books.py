@@ -3,32 +3,22 @@
 Apart from the builder, because worker processes run this.
 """
 
-import contextlib
 import dataclasses
-import importlib.util
-import os
-import pickle
 import re
 import string
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from tqdm import tqdm
+from typing import NamedTuple
 
 from musicvae_jax.codec.abc import parse_abc
 from musicvae_jax.codec.abc_text import split_tunes
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.data.datasets.pieces import GRID, Piece, Refusal
+from musicvae_jax.data.datasets.readers import read_parallel
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.splits import window_signatures
 
-# The default melody grid, but with room for every metre: a codec with more slots may use the long ones.
-GRID = MelodyCodec(slots=64)
 TUNE_TYPES = {"slipjig": "slip jig", "fling": "highland fling"}  # other spellings of the same
 
 
@@ -58,35 +48,6 @@ class Source(NamedTuple):
     text: str
 
 
-class Tune(NamedTuple):
-    """A tune that was read."""
-
-    record: dict[str, Any]
-    signatures: list[bytes]
-
-
-class Refusal(NamedTuple):
-    """A tune that was not."""
-
-    id: str
-    reason: str
-
-
-def corpus_folder() -> Path:
-    """Where the installed music21 keeps its corpus; found without importing it, which takes seconds.
-
-    Raises:
-        FileNotFoundError: music21 is not installed, or lacks its corpus.
-    """
-    spec = importlib.util.find_spec("music21")
-    folders = [Path(folder) / "corpus" for folder in (spec.submodule_search_locations or ())] if spec else []
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    place = f"no folder {folders[0]}" if folders else "the package is not installed"
-    raise FileNotFoundError(f"folk_tunes reads the corpus of the music21 package: {place}; pip install music21")
-
-
 def find_tunes(folder: Path) -> Iterator[Source]:
     """The text of every tune below the corpus folder, in a fixed order, with unique ids.
 
@@ -103,7 +64,7 @@ def find_tunes(folder: Path) -> Iterator[Source]:
                 seen[name] += 1
 
 
-def read_tune(source: Source) -> Tune | Refusal:
+def read_tune(source: Source) -> Piece | Refusal:
     """One tune's record and the signatures of its windows on the default melody grid."""
     try:
         score, header = parse_abc(source.text, source=source.id)
@@ -114,57 +75,9 @@ def read_tune(source: Source) -> Tune | Refusal:
     composer = header.get("C", "").partition("\n")[0]
     score = dataclasses.replace(score, style=TUNE_TYPES.get(kind, kind), composer=composer)
     record = to_record(score, id=source.id, source=source.book)
-    return Tune(record, signatures)
+    return Piece(record, signatures)
 
 
-def read_tunes(sources: list[Source], num_processes: int | None = None) -> list[Tune | Refusal]:
-    """Reads tunes in parallel, in order, with one progress bar (none where the output is not a terminal).
-
-    Args:
-        sources: what to read.
-        num_processes: defaults to the number of cores; 1 reads in this process.
-    """
-    if num_processes is None:
-        num_processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with tqdm(total=len(sources), desc="Reading folk tunes", unit=" tunes", disable=None) as bar:
-        if num_processes == 1:
-            return [_counted(bar, read_tune(source)) for source in sources]
-        shares = [sources[first::num_processes] for first in range(num_processes)]
-        read: list[Any] = [None] * len(sources)
-        with ThreadPoolExecutor(num_processes) as threads:
-            for first, share in enumerate(threads.map(lambda share: _read_in_process(share, bar), shares)):
-                read[first::num_processes] = share
-        return read
-
-
-def _read_in_process(sources: list[Source], bar: tqdm) -> list[Tune | Refusal]:
-    """Reads tunes in a new process.
-
-    Not by multiprocessing: a fork does not survive the threads of a caller that already runs JAX, and a spawned process
-    imports the caller's script again, which never ends well where that script lacks ``if __name__ == "__main__"``.
-    """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-c", f"from {__name__} import _serve; _serve()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
-        assert process.stdin and process.stdout
-        pickle.dump(sources, process.stdin)
-        process.stdin.close()
-        try:
-            return [_counted(bar, pickle.load(process.stdout)) for _ in sources]
-        except EOFError:
-            raise RuntimeError(f"a process that reads folk tunes ended with status {process.wait()}") from None
-
-
-def _serve() -> None:
-    """The other side of `_read_in_process`."""
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    sys.stdout = sys.stderr  # nothing else may write between the answers
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):  # the other side is gone, and says why itself
-        for source in pickle.load(sys.stdin.buffer):
-            pickle.dump(read_tune(source), out)
-            out.flush()  # keeps the bar moving, and ends this process soon after the other
-
-
-def _counted(bar: tqdm, tune: Tune | Refusal) -> Tune | Refusal:
-    bar.update()
-    return tune
+def read_tunes(sources: list[Source], num_processes: int | None = None) -> list[Piece | Refusal]:
+    """Reads tunes in parallel, in order; see `read_parallel`."""
+    return list(read_parallel(read_tune, sources, num_processes, "Reading folk tunes", " tunes"))
