@@ -1,6 +1,7 @@
 """Windows against the pieces they are cut from."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,8 +112,9 @@ def test_padding_rows_are_empty() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("measures", 0), ("hop", 0), ("min_measures", 5), ("min_measures", 0)])
 def test_impossible_windows_are_refused(name: str, value: int) -> None:
+    arguments: dict[str, Any] = {"measures": 4, "hop": 4, "min_measures": 1, name: value}
     with pytest.raises(ValueError, match=f"{name} = {value}: allowed"):
-        WindowSource([], CODEC, **{"measures": 4, "hop": 4, "min_measures": 1, name: value})
+        WindowSource([], CODEC, **arguments)
 
 
 def test_a_window_that_does_not_exist() -> None:

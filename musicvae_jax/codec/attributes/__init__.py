@@ -82,12 +82,13 @@ def attributes(
         throughout padding.
     """
     num_rows, num_measures, _ = metre.shape
+    tree = pulses(metre.reshape(-1, 2).astype(np.int64))
     result = {}
     for span in spans:
         cells = make_cells(notes, metre, span)
-        found = rhythm(cells, pulses(cells.metre)) | pitch(cells) | harmony(cells)
+        found = rhythm(cells, tree) | pitch(cells) | harmony(cells)
         if span == "measure":
-            found |= arvae(cells)
+            found |= arvae(cells, found)
         if velocities:
             found |= dynamics(cells)
         if changes is not None:

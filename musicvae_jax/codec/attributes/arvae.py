@@ -7,7 +7,6 @@ corpus of their authors.
 import numpy as np
 
 from musicvae_jax.codec.attributes.cells import Cells
-from musicvae_jax.codec.attributes.pitch import pitch
 from musicvae_jax.codec.score import TICKS_PER_QUARTER
 
 # The positions of a quarter, and what an onset there weighs in rhythmic complexity: the beats of a measure differ.
@@ -17,7 +16,7 @@ _GRID = (np.arange(4)[:, None] * TICKS_PER_QUARTER + _OFFSETS).reshape(-1)
 _RANGE = 26
 
 
-def arvae(measures: Cells) -> dict[str, np.ndarray]:
+def arvae(measures: Cells, pitch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """float64[measure] each, NaN in a measure that is not in 4/4.
 
     An onset goes to the nearest of the measure's 24 positions, the earlier of two; onsets of one position count once.
@@ -32,16 +31,16 @@ def arvae(measures: Cells) -> dict[str, np.ndarray]:
 
     Args:
         measures: the cells of span "measure".
+        pitch: their attributes of pitch.
     """
     place = np.searchsorted((_GRID[1:] + _GRID[:-1]) / 2, measures.notes.onset)
     onsets = np.zeros((measures.num, len(_GRID)))
     onsets[measures.cell, place] = 1
     common = (measures.metre == 4).all(1)
-    melodic = pitch(measures)
     found = {
         "arvae_rhythmic_complexity": onsets @ _WEIGHTS / _WEIGHTS.sum(),
         "arvae_note_density": onsets.sum(1) / len(_GRID),
-        "arvae_pitch_range": np.nan_to_num(melodic["pitch_range"]) / _RANGE,
-        "arvae_contour": np.nan_to_num(melodic["contour"]) / _RANGE,
+        "arvae_pitch_range": np.nan_to_num(pitch["pitch_range"]) / _RANGE,
+        "arvae_contour": np.nan_to_num(pitch["contour"]) / _RANGE,
     }
     return {name: np.where(common, values, np.nan) for name, values in found.items()}
