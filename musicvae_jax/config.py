@@ -93,12 +93,21 @@ class DataConfig:
     """Training windows with fewer real measures are left out."""
     transpose: int = 5
     """Training windows are transposed by a random number of semitones in [-transpose, transpose]."""
+    velocity_scale: float = 0.0
+    """Velocities of training windows are scaled by a random factor in [1 / (1 + this), 1 + this]."""
+    voice_dropout: float = 0.0
+    """Probability that a voice, or a track of a performance, is silent in a training window; one always stays."""
+    timing_jitter: float = 0.0
+    """Probability that an onset of a performance moves by one grid step in a training window."""
+    attributes: bool = False
+    """Batches carry the attributes of their windows, over measures, phrases and the window."""
     num_workers: int = 0
     """Worker processes of the input pipeline; 0 uses threads of this one."""
 
     def __post_init__(self) -> None:
         _check_positive(self, "measures", "hop", "min_measures")
-        _check_not_negative(self, "transpose", "num_workers")
+        _check_not_negative(self, "transpose", "velocity_scale", "num_workers")
+        _check_probability(self, "voice_dropout", "timing_jitter")
         _check(
             self.min_measures <= self.measures,
             "DataConfig.min_measures",

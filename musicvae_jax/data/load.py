@@ -6,8 +6,7 @@ import numpy as np
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
-from musicvae_jax.data.datasets import load_split
-from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.datasets import list_styles, load_split
 from musicvae_jax.data.windows import WindowSource
 
 TRAIN = "train"
@@ -22,13 +21,24 @@ def load_windows(config: Config, split: str) -> WindowSource:
     data, codec = config.data, make_codec(config.codec)
     records = load_split(data.dataset, data.data_dir, split, data.manual_dir)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
-    return WindowSource(records, codec, data.measures, hop, min_measures, track=data.track)
+    styles = list_styles(data.dataset, data.data_dir, data.manual_dir) if data.attributes else ()
+    return WindowSource(
+        records,
+        codec,
+        data.measures,
+        hop,
+        min_measures,
+        track=data.track,
+        attributes=data.attributes,
+        styles=styles,
+    )
 
 
 def count_metres(source: WindowSource) -> dict[str, int]:
     """How many measures of each metre the windows hold, e.g. ``{"4/4": 51204}``."""
     counts: Counter[str] = Counter()
-    for batch in make_eval_batches(source, 256):
+    for start in range(0, len(source), 256):
+        batch = source.cut(np.arange(start, min(start + 256, len(source))))  # attributes would cost, and say nothing
         rows, numbers = np.unique(batch.metre.reshape(-1, 2), axis=0, return_counts=True)
         counts.update({f"{top}/{bottom}": int(n) for (top, bottom), n in zip(rows, numbers, strict=True) if top})
     return dict(counts)

@@ -4,6 +4,7 @@ What a global batch holds depends on the seed and on the batch's number alone: n
 that make it, nor on where a run was resumed.
 """
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,12 @@ import numpy as np
 from absl import flags
 
 from musicvae_jax.config import UserError
+from musicvae_jax.data.augment import Augmentation, augment
+from musicvae_jax.data.random_bits import ORDER, random_bits
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.types import Batch
 
 PREFETCH_BATCHES = 8
-_ORDER, _TRANSPOSITION = 0, 1  # uses of random bits
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 class TrainIterator(Iterator[Batch]):
@@ -38,19 +39,21 @@ class TrainIterator(Iterator[Batch]):
         self._next_batch += 1
         return batch
 
-    def get_state(self) -> dict[str, int]:
-        """A few integers: the number of the batch that `next` would give, and what the order depends on."""
+    def get_state(self) -> dict[str, float]:
+        """A few numbers: the number of the batch that `next` would give, and what the order depends on."""
         return {"next_batch": self._next_batch, **self._batches.identity}
 
-    def set_state(self, state: dict[str, int]) -> None:
+    def set_state(self, state: dict[str, float]) -> None:
         """Continues where the iterator of that state stood.
 
         Raises:
-            UserError: the state was taken over other windows or with another batch size, seed or transposition.
+            UserError: the state was taken over other windows or with another batch size, seed or augmentation.
         """
+        # A state of an older version lacks the augmentations that there were not: they were off.
+        saved = {name: 0 for name in dataclasses.asdict(Augmentation()) if name != "transpose"} | state
         for name, mine in self._batches.identity.items():
-            if state.get(name) != mine:
-                raise UserError(f"the data iterator's saved state has {name} = {state.get(name)}, this run has {mine}")
+            if saved.get(name) != mine:
+                raise UserError(f"the data iterator's saved state has {name} = {saved.get(name)}, this run has {mine}")
         self.close()
         self._open(int(state["next_batch"]))
 
@@ -78,38 +81,48 @@ def make_train_iterator(
     *,
     seed: int = 0,
     transpose: int = 0,
+    velocity_scale: float = 0.0,
+    voice_dropout: float = 0.0,
+    timing_jitter: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
     start: int = 0,
 ) -> TrainIterator:
-    """Endless training batches: shuffled anew each epoch, transposed at random, resumable.
+    """Endless training batches: shuffled anew each epoch, augmented at random, resumable.
 
     Example e of epoch k is at position k * len(source) + e of one endless order; global batch b holds positions
     b * batch_size to (b + 1) * batch_size - 1, and process p of P its rows p * batch_size / P onwards.
 
     Args:
-        source: the windows.
+        source: the windows; where it gives attributes, they are those of the augmented windows.
         batch_size: rows of the global batch, over all processes.
-        seed: of the order and of the transpositions.
+        seed: of the order and of all augmentation, which is drawn from (seed, position).
         transpose: each window is moved by a number of semitones that is uniform over [-transpose, transpose], narrowed
-            to what keeps every pitch of its piece within 0..127, and drawn from (seed, position).
+            to what keeps every pitch of its piece within 0..127.
+        velocity_scale: see `augment.Augmentation`, as for the next two.
+        voice_dropout: a probability.
+        timing_jitter: a probability.
         process_index: this process.
         process_count: processes that share the global batch.
         num_workers: worker processes that make batches; 0 makes them in a thread of this one.
         start: the number of the first batch.
 
     Raises:
-        UserError: no windows.
-        ValueError: a batch size that the processes do not divide, or a negative number.
+        UserError: no windows; augmentation that the codec's tokens cannot show.
+        ValueError: a batch size that the processes do not divide, or a number outside its range.
     """
     _check_rows(batch_size, process_index, process_count)
+    augmentation = Augmentation(
+        transpose=transpose, velocity_scale=velocity_scale, voice_dropout=voice_dropout, timing_jitter=timing_jitter
+    )
+    augmentation.check(source.codec)
     if not len(source):
         raise UserError(f"no training windows: {len(source.records)} pieces, refused {source.refused}")
-    for name, value in (("seed", seed), ("transpose", transpose), ("num_workers", num_workers), ("start", start)):
+    for name, value in (("seed", seed), ("num_workers", num_workers), ("start", start)):
         if value < 0:
             raise ValueError(f"{name} = {value}: allowed is 0 or more")
-    batches = _TrainBatches(source, batch_size, seed, transpose, process_index, process_count)
+    batches = _TrainBatches(source, batch_size, seed, augmentation, process_index, process_count)
     return TrainIterator(batches, num_workers, start)
 
 
@@ -121,21 +134,21 @@ class _TrainBatches(Sequence[Batch]):
         source: WindowSource,
         batch_size: int,
         seed: int,
-        transpose: int,
+        augmentation: Augmentation,
         process_index: int,
         process_count: int,
     ):
-        self._source, self._batch_size, self._seed, self._transpose = source, batch_size, seed, transpose
+        self._source, self._batch_size, self._seed, self._augmentation = source, batch_size, seed, augmentation
         self._rows = _process_rows(batch_size, process_index, process_count)
 
     @property
-    def identity(self) -> dict[str, int]:
-        """What the order depends on."""
+    def identity(self) -> dict[str, float]:
+        """What the batches depend on."""
         return {
             "num_windows": len(self._source),
             "batch_size": self._batch_size,
             "seed": self._seed,
-            "transpose": self._transpose,
+            **dataclasses.asdict(self._augmentation),
         }
 
     def __len__(self) -> int:
@@ -144,14 +157,15 @@ class _TrainBatches(Sequence[Batch]):
     def __getitem__(self, number: Any) -> Any:
         positions = number * self._batch_size + self._rows
         index = _shuffled(self._seed, positions, len(self._source))
-        batch = self._source.gather(index)
-        if self._transpose:
-            low, high = self._source.pitch_range(index).T.astype(np.int64)
-            semitones = _semitones(self._seed, positions, self._transpose, low, high)
-            for shift in np.unique(semitones):
-                rows = semitones == shift
-                batch.tokens[rows] = self._source.codec.transpose(batch.tokens[rows], int(shift))
-        return batch
+        batch = augment(
+            self._source.cut(index),
+            self._source.codec,
+            self._augmentation,
+            seed=self._seed,
+            positions=positions,
+            pitches=self._source.pitch_range(index),
+        )
+        return self._source.with_attributes(batch)
 
 
 def make_eval_batches(
@@ -228,23 +242,4 @@ def _shuffled(seed: int, positions: np.ndarray, num_windows: int) -> np.ndarray:
 def _epoch_order(seed: int, epoch: int, num_windows: int) -> np.ndarray:
     """A permutation of the windows. Sorting own bits, not numpy's shuffle: that may change with numpy's version."""
     positions = np.arange(num_windows, dtype=np.uint64) + np.uint64(epoch * num_windows)
-    return np.argsort(_random_bits(seed, _ORDER, positions), kind="stable")
-
-
-def _semitones(seed: int, positions: np.ndarray, limit: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Uniform transpositions within [-limit, limit] and the range of MIDI pitches, a function of (seed, position)."""
-    lowest, highest = np.maximum(-limit, -low), np.minimum(limit, 127 - high)
-    bits = _random_bits(seed, _TRANSPOSITION, positions.astype(np.uint64))
-    return lowest + (bits % (highest - lowest + 1).astype(np.uint64)).astype(np.int64)
-
-
-def _random_bits(seed: int, use: int, counter: np.ndarray) -> np.ndarray:
-    """uint64 random bits of (seed, use, counter), without state: SplitMix64 (Steele, Lea and Flood 2014)."""
-    return _mix(_mix(_mix(np.array([seed], np.uint64)) + np.uint64(use)) + counter * _GAMMA)
-
-
-def _mix(bits: np.ndarray) -> np.ndarray:
-    bits = bits + _GAMMA
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    return np.argsort(random_bits(seed, ORDER, positions), kind="stable")

@@ -15,6 +15,7 @@ from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import Score
 from musicvae_jax.codec.tracks import select_track
+from musicvae_jax.data.attributes import PieceLabels, window_attributes
 from musicvae_jax.data.records import to_score
 from musicvae_jax.types import Batch
 
@@ -50,6 +51,8 @@ class WindowSource(Sequence[Batch]):
         min_measures: int = 1,
         cache_pieces: int = 1 << 14,
         track: str = "",
+        attributes: bool = False,
+        styles: Sequence[str] = (),
     ):
         """Encodes every piece once to count its windows.
 
@@ -61,6 +64,8 @@ class WindowSource(Sequence[Batch]):
             min_measures: windows with fewer real measures are left out.
             cache_pieces: encoded pieces kept in memory (a folk tune takes about 4 kB).
             track: which melody of each piece is taken, see `codec.tracks.select_track`; ``""`` takes the whole piece.
+            attributes: whether batches carry the attributes of their windows.
+            styles: the data set's labels of style, for the attribute of that name.
 
         Raises:
             ValueError: measures or hop below 1, or min_measures outside 1..measures.
@@ -94,6 +99,7 @@ class WindowSource(Sequence[Batch]):
         self.refused = dict(Counter(error.reason for error in self.refusals))
         self.dropped = dict(dropped)
         self._ends = np.cumsum(num_windows)
+        self._labels = PieceLabels(map(self._score, range(len(records))), styles) if attributes else None
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -106,7 +112,8 @@ class WindowSource(Sequence[Batch]):
         if not 0 <= number < len(self):
             raise IndexError(f"window {index}: allowed is 0 to {len(self) - 1}")
         one = self.gather(np.array([number]))
-        return Batch(one.tokens[0], one.mask[0], one.metre[0], one.index[0])
+        attributes = {span: values[0] for span, values in one.attributes.items()} if one.attributes else ()
+        return Batch(one.tokens[0], one.mask[0], one.metre[0], one.index[0], attributes)
 
     def gather(self, index: np.ndarray) -> Batch:
         """Several windows at once.
@@ -117,6 +124,22 @@ class WindowSource(Sequence[Batch]):
         Returns:
             The batch: tokens int32[batch, measure, slot, field] and the rest as in `Batch`.
         """
+        return self.with_attributes(self.cut(index))
+
+    def with_attributes(self, batch: Batch) -> Batch:
+        """A batch that `cut` made, its tokens changed since or not, with the attributes of what it now holds.
+
+        Without ``attributes`` it is the batch itself. Rows of padding have NaN.
+        """
+        if self._labels is None:
+            return batch
+        pieces, starts = self._locate(np.maximum(batch.index, 0))
+        changes = self._labels.changes(pieces, starts, self.measures)
+        found = window_attributes(batch, self.codec, changes=changes, style=self._labels.style(pieces))
+        return batch._replace(attributes=found)
+
+    def cut(self, index: np.ndarray) -> Batch:
+        """`gather` without attributes."""
         index = np.asarray(index, np.int64)
         batch = self._empty(index)
         pieces, starts = self._locate(np.maximum(index, 0))

@@ -62,6 +62,9 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         settings.batch_size,
         seed=settings.seed,
         transpose=config.data.transpose,
+        velocity_scale=config.data.velocity_scale,
+        voice_dropout=config.data.voice_dropout,
+        timing_jitter=config.data.timing_jitter,
         num_workers=config.data.num_workers,
         **processes,
     )

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import io
 import shutil
 import sys
@@ -25,6 +26,7 @@ __all__ = [
     "DMelodies",
     "FolkTunes",
     "Pop909",
+    "list_styles",
     "load_split",
     "prepare",
     "summary",
@@ -79,6 +81,18 @@ def load_split(name: str, data_dir: str, split: str, manual_dir: str = "") -> Se
     if split not in builder.info.splits:
         raise UserError(f"{name} has no split {split!r}: {nearest(split, builder.info.splits)}")
     return builder.as_data_source(split)
+
+
+@functools.cache
+def list_styles(name: str, data_dir: str, manual_dir: str = "") -> tuple[str, ...]:
+    """The labels of style that the pieces of a data set have, over all its splits, sorted; the data set is prepared.
+
+    A style's number, where an attribute wants one, is its place here: it depends on the data set alone.
+    """
+    builder = prepare(name, data_dir, manual_dir)
+    splits = (builder.as_data_source(split) for split in builder.info.splits)
+    found = {to_score(record).style for records in splits for record in records}
+    return tuple(sorted(found - {""}))
 
 
 def summary(builder: tfds.core.GeneratorBasedBuilder) -> str:

@@ -1,0 +1,123 @@
+"""Notes of windows, dealt out to the cells of a span: a measure, a phrase or the window.
+
+Every attribute is a sum, a mean or an extreme over the notes of a cell, found for all cells at once.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from musicvae_jax.codec.base import WindowNotes
+from musicvae_jax.codec.score import TICKS_PER_QUARTER
+from musicvae_jax.types import MEASURES_PER_PHRASE
+
+SPANS = ("measure", "phrase", "window")
+
+
+class Cells(NamedTuple):
+    """The notes and measures of windows, with the cell that each is in. Cells are numbered row by row."""
+
+    num: int  # cells
+    num_measures: int  # of a row
+    notes: WindowNotes
+    metre: np.ndarray  # int64[measure, 2], the measures of all rows, one after another
+    measure_ticks: np.ndarray  # int64[measure]
+    measure_start: np.ndarray  # int64[measure], ticks from the start of the measure's cell
+    measure_cell: np.ndarray  # int64[measure]
+    ticks: np.ndarray  # int64[cell], its length; 0 for padding
+    measure: np.ndarray  # int64[note], the measure, among those of all rows, in which the note starts
+    cell: np.ndarray  # int64[note], ascending
+    tick: np.ndarray  # int64[note], from the start of the cell
+    first: np.ndarray  # int64[onset], the lowest of the notes that start at a distinct onset of a cell
+
+    @property
+    def quarters(self) -> np.ndarray:
+        """float64[cell], its length; 0 for padding."""
+        return self.ticks / TICKS_PER_QUARTER
+
+    @property
+    def onset_cell(self) -> np.ndarray:
+        """int64[onset]."""
+        return self.cell[self.first]
+
+    @property
+    def gap(self) -> np.ndarray:
+        """int64[onset], ticks to the cell's next onset, or from its last onset to its end."""
+        tick, cell = self.tick[self.first], self.onset_cell
+        following = np.append(tick[1:], 0)
+        last = np.append(cell[1:] != cell[:-1], True)[: len(cell)]
+        return np.where(last, self.ticks[cell], following[: len(cell)]) - tick
+
+
+def measures_per_cell(span: str, num_measures: int) -> int:
+    """Measures in a cell of a span, of windows of so many."""
+    return {"measure": 1, "phrase": MEASURES_PER_PHRASE, "window": max(num_measures, 1)}[span]
+
+
+def make_cells(notes: WindowNotes, metre: np.ndarray, span: str) -> Cells:
+    """Deals the notes of windows out to the cells of a span.
+
+    Args:
+        notes: the notes, sorted as `WindowNotes` says.
+        metre: int[row, measure, 2], (0, 0) in padding measures.
+        span: one of `SPANS`.
+    """
+    num_rows, num_measures, _ = metre.shape
+    size = measures_per_cell(span, num_measures)
+    per_row = -(-num_measures // size)
+    ticks = measure_ticks(metre)
+    padded = np.zeros((num_rows, per_row * size), np.int64)
+    padded[:, :num_measures] = ticks
+    blocks = padded.reshape(num_rows, per_row, size)
+    start = (np.cumsum(blocks, -1) - blocks).reshape(num_rows, -1)[:, :num_measures].reshape(-1)
+    measure_cell = (np.arange(num_rows)[:, None] * per_row + np.arange(num_measures) // size).reshape(-1)
+    measure = notes.row * num_measures + notes.measure
+    cell, tick = measure_cell[measure], start[measure] + notes.onset
+    new = np.ones(len(cell), bool)
+    new[1:] = (cell[1:] != cell[:-1]) | (tick[1:] != tick[:-1])
+    return Cells(
+        num=num_rows * per_row,
+        num_measures=num_measures,
+        notes=notes,
+        metre=metre.reshape(-1, 2).astype(np.int64),
+        measure_ticks=ticks.reshape(-1),
+        measure_start=start,
+        measure_cell=measure_cell,
+        ticks=blocks.sum(-1).reshape(-1),
+        measure=measure,
+        cell=cell,
+        tick=tick,
+        first=np.flatnonzero(new),
+    )
+
+
+def measure_ticks(metre: np.ndarray) -> np.ndarray:
+    """Lengths of measures: int[..., measure, 2] to int64[..., measure], 0 for padding."""
+    metre = metre.astype(np.int64)
+    return metre[..., 0] * 4 * TICKS_PER_QUARTER // np.maximum(metre[..., 1], 1)
+
+
+def total(cell: np.ndarray, num: int, values: np.ndarray | None = None) -> np.ndarray:
+    """Sums over the entries of each cell, float64[cell]; how many there are where no values are given."""
+    return np.bincount(cell, values, num).astype(np.float64)
+
+
+def mean(cell: np.ndarray, num: int, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Means over the entries of each cell, float64[cell]; NaN where there are none, or they weigh nothing."""
+    if weights is None:
+        return ratio(total(cell, num, values), total(cell, num))
+    return ratio(total(cell, num, values * weights), total(cell, num, weights))
+
+
+def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Quotients; NaN where the divisor is 0."""
+    return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom != 0)
+
+
+def entropy(cell: np.ndarray, num: int, values: np.ndarray) -> np.ndarray:
+    """Entropies in nats of the frequencies of values, integers from 0, in each cell; NaN where there are none."""
+    size = int(values.max(initial=0)) + 1
+    keys, counts = np.unique(cell * size + values, return_counts=True)
+    number = total(cell, num)
+    logs = ratio(total(keys // size, num, counts * np.log(counts)), number)
+    return np.maximum(np.log(np.where(number, number, np.nan)) - logs, 0)  # -1e-16 is rounding

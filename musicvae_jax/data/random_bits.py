@@ -1,0 +1,30 @@
+"""Random numbers without state: functions of a seed, a use and a counter, so that no order of work changes them."""
+
+import numpy as np
+
+ORDER, TRANSPOSITION, VELOCITY, VOICES, TIMING = range(5)  # uses
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+def random_bits(seed: int, use: int, counter: np.ndarray) -> np.ndarray:
+    """uint64 random bits of (seed, use, counter): SplitMix64 (Steele, Lea and Flood 2014).
+
+    Args:
+        seed: 0 or more.
+        use: keeps the draws of different purposes apart.
+        counter: uint64, any shape.
+    """
+    return _mix(_mix(_mix(np.array([seed], np.uint64)) + np.uint64(use)) + counter * _GAMMA)
+
+
+def uniform(seed: int, use: int, counter: np.ndarray, num: int) -> np.ndarray:
+    """Numbers in [0, 1) for each counter: float64[counter, num] of int[counter]; a longer row starts the same."""
+    bits = random_bits(seed, use, counter.astype(np.uint64))[:, None]
+    return (_mix(bits + np.arange(num, dtype=np.uint64) * _GAMMA) >> np.uint64(11)) * 2.0**-53
+
+
+def _mix(bits: np.ndarray) -> np.ndarray:
+    bits = bits + _GAMMA
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))

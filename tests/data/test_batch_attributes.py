@@ -1,0 +1,151 @@
+"""Attributes in the batch: those of the tokens that are in it, whoever made it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
+from musicvae_jax.codec.attributes import ATTRIBUTES, SPANS, num_cells
+from musicvae_jax.config import Config, DataConfig, from_json, to_json
+from musicvae_jax.data.attributes import window_attributes
+from musicvae_jax.data.datasets import list_styles
+from musicvae_jax.data.load import count_metres, load_windows
+from musicvae_jax.data.pipeline import make_eval_batches, make_train_iterator
+from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.types import Batch
+from tests.data.melodies import melodies, random_melody
+
+STYLES = ("jig", "reel", "waltz")
+COLUMN = {attribute.name: number for number, attribute in enumerate(ATTRIBUTES)}
+C, G = (0, 0b10010001), (7, 0b100010000100)
+
+
+def piece(seed: int, num_measures: int):
+    """A melody with a style, or one that its data set does not know, and a chord per half of a measure or none."""
+    score = random_melody(seed, num_measures)
+    onsets = np.arange(0, score.end, 960)
+    kinds = np.array([C, G])[np.random.default_rng(seed).integers(0, 2, len(onsets))]
+    chords = np.concatenate([onsets[:, None], np.full((len(onsets), 1), 960), kinds], 1).astype(np.int32)
+    style = ("reel", "jig", "", "polka")[seed % 4]
+    return dataclasses.replace(score, style=style, chords=chords if seed % 3 else chords[:0])
+
+
+SCORES = [piece(seed, 5 + seed % 7) for seed in range(12)]
+SOURCE = WindowSource(SCORES, MelodyCodec(), 4, 2, 2, attributes=True, styles=STYLES)
+
+
+def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys() == set(SPANS)
+    for span, values in one.items():
+        np.testing.assert_array_equal(values, other[span], err_msg=span)
+
+
+@pytest.mark.parametrize("codec", [MelodyCodec(), VoicesCodec(), PerformanceCodec()], ids=lambda c: type(c).__name__)
+def test_attributes_are_those_of_the_transposed_tokens(codec):
+    source = WindowSource(SCORES, codec, 4, 2, 2, attributes=True, styles=STYLES)
+    batches = make_train_iterator(source, 64, seed=1, transpose=5)
+    batch = next(batches)
+    batches.close()
+    plain = source.gather(batch.index)
+    moved, still = (part.attributes["window"][..., COLUMN["mean_pitch"]] for part in (batch, plain))
+    assert len(np.unique((moved - still).round())) == 11
+    again = window_attributes(batch, codec)
+    labels = [COLUMN["chord_change_rate"], COLUMN["style"]]
+    for span, values in batch.attributes.items():
+        assert values.dtype == np.float32 and values.shape == (64, num_cells(span, 4), len(ATTRIBUTES))
+        assert np.isnan(again[span][..., labels]).all()
+        np.testing.assert_array_equal(np.delete(values, labels, -1), np.delete(again[span], labels, -1))
+    dynamics = batch.attributes["window"][..., COLUMN["mean_velocity"]]
+    assert np.isnan(dynamics).all() if not isinstance(codec, PerformanceCodec) else (dynamics == 80).all()
+
+
+def test_styles_and_chords_are_those_of_the_piece():
+    seen = set()
+    for number in range(len(SOURCE)):
+        batch, score = SOURCE.gather(np.array([number])), SOURCE.score(number)
+        start = int(SOURCE.describe(number).split(" measures ")[1].split("-")[0]) - 1
+        style = batch.attributes["window"][0, 0, COLUMN["style"]]
+        assert np.isnan(style) if score.style not in STYLES else STYLES[int(style)] == score.style
+        seen.add(score.style)
+        rates = batch.attributes["measure"][0, :, COLUMN["chord_change_rate"]]
+        for measure, rate in enumerate(rates):
+            if not len(score.chords) or start + measure >= score.num_measures:
+                assert np.isnan(rate)
+                continue
+            first = 2 * (start + measure)
+            changes = sum(
+                place > 0 and score.chords[place, 2] != score.chords[place - 1, 2] for place in (first, first + 1)
+            )
+            assert rate == changes / 4
+    assert seen == {"reel", "jig", "", "polka"}
+
+
+@given(melodies(max_measures=9), st.integers(1, 8), st.integers(1, 9))
+@settings(max_examples=30)
+def test_rows_of_padding_are_nan_and_others_do_not_depend_on_their_batch(score, measures, batch_size):
+    source = WindowSource([score], MelodyCodec(), measures, measures, attributes=True)
+    for batch in make_eval_batches(source, batch_size):
+        for row, number in enumerate(batch.index.tolist()):
+            if number < 0:
+                assert all(np.isnan(values[row]).all() for values in batch.attributes.values())
+                continue
+            one = source[number]
+            assert one.tokens.ndim == 3
+            assert_equal({span: values[row] for span, values in batch.attributes.items()}, one.attributes)
+
+
+def test_worker_processes_and_resumed_runs_make_the_same_attributes():
+    alone = make_train_iterator(SOURCE, 4, seed=3, transpose=5)
+    expected = [next(alone) for _ in range(6)]
+    alone.close()
+    workers = make_train_iterator(SOURCE, 4, seed=3, transpose=5, num_workers=2, start=3)
+    found = [next(workers) for _ in range(3)]
+    workers.close()
+    for one, other in zip(found, expected[3:], strict=True):
+        assert_equal(one.attributes, other.attributes)
+
+
+def test_without_attributes_nothing_changes():
+    plain = WindowSource(SCORES, MelodyCodec(), 4, 2, 2)
+    one, other = plain.gather(np.arange(len(plain))), SOURCE.gather(np.arange(len(SOURCE)))
+    assert one.attributes == () and SOURCE.cut(one.index).attributes == ()
+    for mine, theirs in zip(one[:4], other[:4], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_switch_is_off_by_default_and_old_configs_still_load():
+    text = to_json(Config())
+    for name in ("attributes", "velocity_scale", "voice_dropout", "timing_jitter"):
+        line = next(line for line in text.splitlines(keepends=True) if f'"{name}"' in line)
+        text = text.replace(line, "")
+    text = text.replace(",\n  }", "\n  }")
+    assert from_json(text) == Config() and not Config().data.attributes
+
+
+def test_folk_tunes_have_styles_that_all_splits_number_alike(folk_data_dir):
+    config = Config(data=DataConfig(data_dir=folk_data_dir, attributes=True, measures=4))
+    styles = list_styles("folk_tunes", folk_data_dir)
+    assert list(styles) == sorted(set(styles)) and "reel" in styles and "" not in styles
+    source = load_windows(config, "validation")
+    batch = make_eval_batches(source, 64, num_examples=64)[0]
+    for row, number in enumerate(batch.index.tolist()):
+        style, label = batch.attributes["window"][row, 0, COLUMN["style"]], source.score(number).style
+        assert styles[int(style)] == label if label else np.isnan(style)
+    # Real music is where attributes are defined: of the notes' own, only an interval needs two notes.
+    window = batch.attributes["window"][:, 0]
+    names = [one.name for one in ATTRIBUTES if one.spans == SPANS and one.group in {"rhythm", "pitch", "harmony"}]
+    always = [COLUMN[name] for name in names if name not in {"chord_change_rate", "mean_interval"}]
+    assert not np.isnan(window[:, always]).any()
+    plain = load_windows(Config(data=dataclasses.replace(config.data, attributes=False)), "validation")
+    assert count_metres(source) == count_metres(plain)
+
+
+def test_a_batch_is_a_tree_of_rows():
+    jax = pytest.importorskip("jax")
+    batch = SOURCE.gather(np.array([0, 3, -1]))
+    rows = jax.tree.map(lambda leaf: leaf[:2], batch)
+    assert isinstance(rows, Batch)
+    assert_equal(rows.attributes, SOURCE.gather(np.array([0, 3])).attributes)
