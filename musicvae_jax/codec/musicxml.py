@@ -93,8 +93,7 @@ def read_musicxml(path: str | os.PathLike[str], *, drums: bool = False) -> Score
     bars = _bars(document, staves, source)
     starts, measures, _ = place_bars(bars)
     end = measures[-1][0] + Metre(*measures[-1][1:]).ticks
-    ends = [start + bar.length for start, bar in zip(starts, bars, strict=True)]
-    notes, phrase_ends = _join_ties(staves, starts, ends)
+    notes, phrase_ends = _join_ties(staves, bars, starts)
     return Score(
         notes,
         np.array(measures, np.int32),
@@ -201,30 +200,34 @@ def _bars(document: XmlScore, staves: list[_Staff], source: str) -> list[Bar]:
     return bars
 
 
-def _join_ties(staves: list[_Staff], starts: list[int], ends: list[int]) -> tuple[np.ndarray, list[int]]:
+def _join_ties(staves: list[_Staff], bars: list[Bar], starts: list[int]) -> tuple[np.ndarray, list[int]]:
     """All notes as `Score.notes` has them, and the ticks at which notes with a fermata end in the first such staff.
 
     Args:
         staves: from the top.
-        starts, ends: of the bars, in sub-ticks.
+        bars: in order.
+        starts: where each bar starts, in sub-ticks.
     """
     rows: list[list[int]] = []
     phrase_ends: set[int] = set()
+    lengths = [max(staff.lengths[bar] for staff in staves if bar < len(staff.lengths)) for bar in range(len(bars))]
     for track, staff in enumerate(staves):
-        tied: dict[tuple[int, int], dict[str, list[int]]] = {}  # pitch and end -> voice -> the row of a note
+        tied: dict[tuple[int, int], list[tuple[str, list[int]]]] = {}  # pitch and end -> voices and rows of notes
         held = []
         for note in sorted(staff.notes, key=lambda note: (starts[note.bar] + note.start, note.pitch)):
             start, end = starts[note.bar] + note.start, starts[note.bar] + note.end
-            if abs(end - ends[note.bar]) <= _TOLERANCE:
-                end = ends[note.bar]
-            before = tied.get((note.pitch, start), {}) if note.continues else {}
-            row = before.pop(note.voice if note.voice in before else next(iter(before), ""), None)
-            if row is None:
+            if note.end == lengths[note.bar] and abs(note.end - bars[note.bar].length) <= _TOLERANCE:
+                end = starts[note.bar] + bars[note.bar].length  # of a bar that is not quite as long as its metre says
+            before = tied.get((note.pitch, start), []) if note.continues else []
+            if before:
+                voices = [voice for voice, _ in before]
+                _, row = before.pop(voices.index(note.voice) if note.voice in voices else 0)
+            else:
                 row = [start, end, note.pitch, note.velocity, track]
                 rows.append(row)
             row[1] = end
             if note.continued:
-                tied.setdefault((note.pitch, end), {})[note.voice] = row
+                tied.setdefault((note.pitch, end), []).append((note.voice, row))
             if note.fermata:
                 held.append(row)
         phrase_ends = phrase_ends or {_tick(row[1]) for row in held}

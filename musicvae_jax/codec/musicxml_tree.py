@@ -247,7 +247,7 @@ class _PartReader:
 
     def _pitch(self, pitch: ET.Element) -> None:
         step = _text(pitch.find("step"))
-        octave = self._number(pitch, "octave", -1, 10)
+        octave = self._number(pitch, "octave", -2, 10)
         alter = pitch.find("alter")
         semitones = math.floor(self._number(pitch, "alter", -4, 4, missing=0) + 0.5)  # quarter tones are rounded up
         if step not in tuple("ABCDEFG"):

@@ -78,7 +78,7 @@ def musicxml_text(score: Score) -> bytes:
     if score.style:
         _child(_child(identification, "miscellaneous"), "miscellaneous-field", score.style, name="style")
     listed = _child(root, "part-list")
-    top = int(score.notes[:, TRACK].min(initial=0)) if len(score.notes) else 0
+    top = int(score.notes[:, TRACK].min()) if len(score.notes) else 0
     for track in range(tracks):
         part = part_of(score, track)
         if not 0 <= part.program <= 127:

@@ -113,16 +113,13 @@ def test_held_notes_agree_with_a_walk_over_time(notes, pedal):
     pedal = sorted(pedal, key=lambda event: event[0])
     time, value = (np.array(column, int) for column in zip(*pedal, strict=True)) if pedal else (np.zeros(0, int),) * 2
     found = hold_sustained(start, start + length, pitch, time, value)
-    last = max([int((start + length).max()), *time.tolist()])
     for note, end in enumerate(found.tolist()):
-        released = tick = int(start[note] + length[note])
-        following = [int(s) for s, p in zip(start, pitch, strict=True) if p == pitch[note] and s >= released]
-        again = [int(s) for s, p in zip(start, pitch, strict=True) if p == pitch[note] and start[note] < s < released]
-        before = [int(v) for t, v in pedal if t <= tick]
-        while not again and tick < last and before and before[-1] >= 64 and tick not in following:
-            tick += 1
-            before = [int(v) for t, v in pedal if t <= tick]
-        assert end == tick
+        released = int(start[note] + length[note])
+        state = [level >= 64 for tick, level in pedal if tick <= released]
+        lifted = [tick for tick, level in pedal if tick > released and level < 64]
+        again = [onset for onset in start[pitch == pitch[note]].tolist() if onset > start[note]]
+        until = min(lifted[:1] or [max([int((start + length).max()), *time.tolist()])])
+        assert end == (max(min([until, *again]), released) if state and state[-1] else released)
 
 
 @given(st.integers(1, 2000), st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000)), min_size=1, max_size=8))

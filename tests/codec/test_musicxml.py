@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import MusicError, Part, Score, check_score, read_musicxml, write_musicxml
@@ -48,7 +48,7 @@ def chords_of(draw, score: Score) -> np.ndarray:
     return np.array(rows, np.int32).reshape(-1, 4)
 
 
-@settings(max_examples=40, phases=(Phase.generate,))
+@settings(max_examples=40)
 @given(st.data())
 def test_reading_what_was_written_is_the_score_again(path, data):
     score = data.draw(polyphony())
