@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from musicvae_jax.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainConfig
+from musicvae_jax.config import CodecConfig, Config, DataConfig, ModelConfig, ObjectiveConfig, TrainConfig
 
 FOLK_BASIC = Config(
     # The tunes' own keys, as they are held out; --data.transpose 5 for a model of all keys, which learns more slowly.
@@ -18,6 +18,35 @@ FOLK_BASIC = Config(
     ),
     objective=ObjectiveConfig(beta=0.2, beta_warmup_steps=1000),
     train=TrainConfig(num_steps=2800, batch_size=32, learning_rate=2e-3, eval_every=400),
+)
+
+CHORALES_BASIC = dataclasses.replace(
+    FOLK_BASIC,
+    codec=CodecConfig(name="voices", slots=16),
+    data=DataConfig(dataset="bach_chorales", measures=8, hop=1, min_measures=4, transpose=5),
+    objective=ObjectiveConfig(beta=0.2, beta_warmup_steps=700),
+    train=dataclasses.replace(FOLK_BASIC.train, num_steps=1400, eval_every=200),
+)
+
+# Everything that is played: melody, bridge and piano with their velocities.
+PERFORMANCE = CodecConfig(
+    name="performance",
+    subdivisions=("0", *(f"{twelfth}/12" for twelfth in range(1, 12))),
+    positions=48,
+    slots=48,
+    velocities=16,
+    tracks=3,
+)
+POP909_BASIC = dataclasses.replace(
+    CHORALES_BASIC,
+    codec=PERFORMANCE,
+    data=DataConfig(dataset="pop909", measures=4, hop=2, min_measures=4, transpose=5),
+)
+
+MIDI_FOLDER_BASIC = dataclasses.replace(
+    POP909_BASIC,
+    codec=dataclasses.replace(PERFORMANCE, positions=72, tracks=4),
+    data=dataclasses.replace(POP909_BASIC.data, dataset="midi_folder"),
 )
 
 DEMO = Config(
@@ -56,4 +85,7 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "debug": ("a minute on two cores: shows that everything runs, learns next to nothing", DEBUG),
     "demo": ("what `make demo` trains: one phrase of four measures", DEMO),
     "folk-basic": ("the basic VAE of folk tunes: eight measures, one latent", FOLK_BASIC),
+    "chorales-basic": ("the basic VAE of Bach's chorales: four voices, eight measures", CHORALES_BASIC),
+    "pop909-basic": ("the basic VAE of POP909: all that is played, with velocities, four measures", POP909_BASIC),
+    "midi-folder-basic": ("the basic VAE of your own files: --data.path DIR", MIDI_FOLDER_BASIC),
 }
