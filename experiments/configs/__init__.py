@@ -25,7 +25,7 @@ CHORALES_BASIC = dataclasses.replace(
     codec=CodecConfig(name="voices", slots=16),
     data=DataConfig(dataset="bach_chorales", measures=8, hop=1, min_measures=4, transpose=5),
     objective=ObjectiveConfig(beta=0.2, beta_warmup_steps=700),
-    train=dataclasses.replace(FOLK_BASIC.train, num_steps=1400, eval_every=200),
+    train=dataclasses.replace(FOLK_BASIC.train, num_steps=1500, eval_every=250),
 )
 
 # Everything that is played: melody, bridge and piano with their velocities.
@@ -41,6 +41,7 @@ POP909_BASIC = dataclasses.replace(
     CHORALES_BASIC,
     codec=PERFORMANCE,
     data=DataConfig(dataset="pop909", measures=4, hop=2, min_measures=4, transpose=5),
+    train=dataclasses.replace(CHORALES_BASIC.train, num_steps=1000),
 )
 
 MIDI_FOLDER_BASIC = dataclasses.replace(
