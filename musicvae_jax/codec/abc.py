@@ -16,14 +16,15 @@ import numpy as np
 
 from musicvae_jax.codec.abc_bars import BarReader, parse_metre
 from musicvae_jax.codec.abc_keys import Key
-from musicvae_jax.codec.abc_measures import join_bars
+from musicvae_jax.codec.abc_measures import check_extent, join_bars
 from musicvae_jax.codec.abc_text import read_tune, split_tunes
-from musicvae_jax.codec.check import MAX_MEASURES
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import ONSET, PITCH, TRACK, Score
 from musicvae_jax.codec.source import read_bytes
 
-MAX_BYTES = 2**26  # of a book
+MAX_BYTES = 2**25  # of a book
+_MAX_TUNES = 100_000
+_MAX_TUNE = 2**18  # characters
 _MAX_IRREGULAR = 0.25  # share of bars beyond which the metre is not the tune's, when there are at least three
 
 
@@ -42,7 +43,7 @@ def read_abc(path: str | os.PathLike[str], refusals: list[MusicError] | None = N
         refusals: gets the tunes that cannot be read, and reading goes on; without it the first of them raises.
 
     Raises:
-        MusicError: "missing", "empty" or "unreadable" for the file, else as `parse_abc` for a tune.
+        MusicError: "missing", "empty", "size" or "unreadable" for the file, else as `parse_abc` for a tune.
     """
     path = Path(path)
     data = read_bytes(path, MAX_BYTES)
@@ -50,6 +51,8 @@ def read_abc(path: str | os.PathLike[str], refusals: list[MusicError] | None = N
         text = data.decode()
     except UnicodeDecodeError:
         text = data.decode("latin-1")
+    if text.count("X:") > _MAX_TUNES:
+        raise MusicError(str(path), "file", "size", f"over {_MAX_TUNES:,} tunes; allowed: up to that")
     tunes = []
     for number, tune in enumerate(split_tunes(text), 1):
         reference = re.match(r"X:\s*(\d+)", tune)
@@ -69,8 +72,10 @@ def parse_abc(text: str, source: str = "abc") -> Tune:
 
     Raises:
         MusicError: "unreadable" (no header, a field that cannot be understood), "empty" (no notes), "metre" (free, or
-            more than a quarter of the bars do not add up), "range" (a pitch outside MIDI), "length".
+            more than a quarter of the bars do not add up), "range" (a pitch outside MIDI), "length", "size".
     """
+    if len(text) > _MAX_TUNE:
+        raise MusicError(source, "tune", "size", f"{len(text):,} characters; allowed: up to {_MAX_TUNE:,}")
     header, body, voices = read_tune(text)
     if "K" not in header:
         raise MusicError(source, "header", "unreadable", "no K: field; an ABC header ends with one")
@@ -80,8 +85,7 @@ def parse_abc(text: str, source: str = "abc") -> Tune:
     unit = header.get("L", "1/16" if metre.numerator * 4 < metre.denominator * 3 else "1/8").split("\n")[-1]
     key = Key(header["K"])
     bars = BarReader(metre, unit, key, source).read(body)
-    if sum(1 + bar.length // bar.full for bar in bars) > MAX_MEASURES:
-        raise MusicError(source, "body", "length", f"over {MAX_MEASURES} measures")
+    check_extent(bars, source, "body")
     rows, measures, irregular = join_bars(bars)
     if not rows:
         raise MusicError(source, "body", "empty", "no notes")
@@ -96,7 +100,7 @@ def parse_abc(text: str, source: str = "abc") -> Tune:
 
 def _tempo(text: str) -> float:
     """Quarters per minute; ``Q:80`` counts quarters; 120 where nothing is said."""
-    text = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
+    text = re.sub(r'"[^"]*"', "", text.partition("\n")[0][:100])
     match = re.search(r"((?:\d{1,3}/\d{1,3}\s+)*\d{1,3}/\d{1,3})\s*=\s*(\d{1,4}(?:\.\d+)?)", text)
     if match:
         beats = [part.split("/") for part in match[1].split()]

@@ -114,7 +114,9 @@ class BarReader:
         if carried is not None and continues:
             pitch = carried  # a tie carries an accidental over the bar line
         if not 0 <= pitch <= 127:
-            raise MusicError(self.source, "body", "range", f"{symbol[0]!r} is MIDI pitch {pitch}; allowed: 0 to 127")
+            raise MusicError(
+                self.source, "body", "range", f"{symbol[0][:20]!r} is MIDI pitch {pitch}; allowed: 0 to 127"
+            )
         self.written[name] = pitch
         if self.chord is None:
             self._advance([BarNote(0, self._scaled(symbol["length"]), pitch, continues)])

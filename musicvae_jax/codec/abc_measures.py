@@ -3,10 +3,21 @@
 from collections.abc import Sequence
 
 from musicvae_jax.codec.abc_bars import FINE, Bar
+from musicvae_jax.codec.check import MAX_MEASURES
+from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import DEFAULT_VELOCITY
 
 MeasureRow = tuple[int, int, int]
 NoteRow = tuple[int, int, int, int, int]
+_MAX_TICK = 2**31 - 1
+
+
+def check_extent(bars: Sequence[Bar], source: str, place: str) -> None:
+    """Raises `MusicError` "length" for bars that are more, or longer, than a piece of music."""
+    counts = [1 + bar.length // bar.full for bar in bars]
+    ticks = sum(count * bar.metre.ticks for count, bar in zip(counts, bars, strict=True))
+    if sum(counts) > MAX_MEASURES or ticks > _MAX_TICK:
+        raise MusicError(source, place, "length", f"over {MAX_MEASURES} measures, or {_MAX_TICK} ticks")
 
 
 def join_bars(bars: list[Bar]) -> tuple[list[NoteRow], list[MeasureRow], int]:

@@ -13,14 +13,15 @@ _FIELD = re.compile(r"^([A-Za-z]):(?![|:\]])(.*)$")  # "A:|" is music
 _COMMENT = re.compile(r"(?<!\\)%.*")
 _OLD_CHORD = re.compile(r"\+([_^=]*[A-Ga-g][^+|\n]*)\+")  # ABC before 1.6 wrote +CEG+ for [CEG]
 _LENGTH = r"\d{0,4}(?:/+\d{0,4})*"
+# No pattern may look further than its own end, or damaged text takes quadratic time.
 _SYMBOL = re.compile(
     rf"""
-    (?P<skip>    \{{[^}}]*\}} | "[^"]*" | ![^!\s|]*! | Hx | y{_LENGTH} )
-  | (?P<field>   \[(?P<name>[A-Za-z]):(?P<value>[^\]]*)\] )
+    (?P<skip>    \{{[^{{}}]*\}} | "[^"]*" | ![^!\s|]*! | Hx | y{_LENGTH} )
+  | (?P<field>   \[(?P<name>[A-Za-z]):(?P<value>[^][]*)\] )
   | (?P<bar>     (?: \[\| | :*\|+ | ::+ ) [|\]:]* (?P<after>\d[\d,.-]*)? | :(?=\s*$) )
   | (?P<ending>  \[\s*(?P<number>\d)[\d,.-]* )
   | (?P<tuplet>  \((?P<p>\d)(?: :(?P<q>\d{{0,2}}) (?: :(?P<r>\d{{0,2}}) )? )? )
-  | (?P<note>    (?P<accidental>[_^=]*) (?P<letter>[A-Ga-g]) (?P<octave>[,']*) (?P<length>{_LENGTH}) )
+  | (?P<note>    (?P<accidental>[_^=]{{0,4}}) (?P<letter>[A-Ga-g]) (?P<octave>[,']*) (?P<length>{_LENGTH}) )
   | (?P<rest>    [zx](?P<rest_length>{_LENGTH}) )
   | (?P<bars>    [ZX](?P<count>\d{{0,4}}) )
   | (?P<broken>  >+ | <+ )
@@ -51,7 +52,7 @@ def read_tune(text: str) -> TuneText:
     """Header and first voice of one tune."""
     header: dict[str, str] = {}
     body: list[str] = []
-    voices: list[str] = []
+    voices: dict[str, None] = {}  # in order
     current = ""
     for raw in text.split("\n"):
         line = _COMMENT.sub("", raw).rstrip()
@@ -64,13 +65,13 @@ def read_tune(text: str) -> TuneText:
         if field and field[1] == "V":
             current = _voice(field[2], voices)
         elif field:
-            if field[1] in "KLM" and current == (voices or [""])[0]:
+            if field[1] in "KLM" and current == next(iter(voices), ""):
                 body.append(f"[{field[1]}:{field[2].strip()}]")
         else:
             inline = re.match(r"\s*\[V:([^\]]*)\]", line)
             if inline:
                 current, line = _voice(inline[1], voices), line[inline.end() :]
-            if current == (voices or [""])[0]:
+            if current == next(iter(voices), ""):
                 body.append(line.removesuffix("\\"))
     return TuneText(header, _OLD_CHORD.sub(r"[\1]", "\n".join(body)), max(len(voices), 1))
 
@@ -84,8 +85,7 @@ def symbols(body: str) -> Iterator[re.Match[str]]:
     return (match for match in _SYMBOL.finditer(body) if match.lastgroup != "skip")
 
 
-def _voice(value: str, voices: list[str]) -> str:
+def _voice(value: str, voices: dict[str, None]) -> str:
     name = (value.split() or [""])[0]
-    if name not in voices:
-        voices.append(name)
+    voices.setdefault(name)
     return name

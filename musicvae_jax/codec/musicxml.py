@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from musicvae_jax.codec.abc_bars import FINE, Bar
-from musicvae_jax.codec.abc_measures import place_bars
-from musicvae_jax.codec.check import MAX_MEASURES
+from musicvae_jax.codec.abc_measures import check_extent, place_bars
 from musicvae_jax.codec.chord_kinds import bits_of
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.musicxml_tree import XmlMeasure, XmlPart, XmlScore, read_tree
@@ -195,8 +194,7 @@ def _bars(document: XmlScore, staves: list[_Staff], source: str) -> list[Bar]:
         if not length or abs(length - bar.full) <= _TOLERANCE:
             bar.length = bar.full
         bars.append(bar)
-    if sum(1 + bar.length // bar.full for bar in bars) > MAX_MEASURES:
-        raise MusicError(source, "parts", "length", f"over {MAX_MEASURES} measures")
+    check_extent(bars, source, "parts")
     return bars
 
 

@@ -1,0 +1,131 @@
+"""What bad input gets: a named refusal or a valid score; no crash, no hang, no file that was not asked for."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.codec.damage import MEGABYTES, SECONDS, Damaged, damaged_files
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SAMPLE = {"mid": 2, "abc": 2, "musicxml": 1, "mxl": 1}
+
+
+class Result(NamedTuple):
+    outcome: str
+    seconds: float
+    megabytes: int  # the most that the process held meanwhile
+
+
+def sweep(files: list[Damaged], folder: Path) -> dict[str, Result]:
+    """Reads all files in another process, and again from the next one on where that process dies."""
+    inputs, elsewhere = folder / "inputs", [folder / name for name in ("cwd", "tmp", "home")]
+    for path in (inputs, *elsewhere):
+        path.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(elsewhere[1]), "HOME": str(elsewhere[2])}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    results: dict[str, Result] = {}
+    left = {file.name: file.content for file in files}
+    assert len(left) == len(files)
+    while left:
+        for name, content in left.items():
+            if content is None:
+                (inputs / name).mkdir(exist_ok=True)
+            else:
+                (inputs / name).write_bytes(content)
+        command = [sys.executable, "-m", "tests.codec.damage", str(inputs)]
+        child = subprocess.run(command, cwd=elsewhere[0], env=environment, capture_output=True, text=True, check=False)
+        started = ""
+        for line in child.stdout.splitlines():
+            said = json.loads(line)
+            started = said.get("start", "")
+            if not started:
+                name = said.pop("name")
+                results[name] = Result(**said)
+        if child.returncode:
+            assert started, child.stderr
+            number = -child.returncode
+            died = "HANG" if number == signal.SIGALRM else f"CRASH: {number}: {child.stderr[-300:]}"
+            results[started] = Result(died, SECONDS, 0)
+        for name, content in left.items():  # reading changes nothing
+            assert (inputs / name).is_dir() if content is None else (inputs / name).read_bytes() == content
+        assert {path.name for path in inputs.iterdir()} == set(left)
+        for name in set(results) & set(left):
+            (inputs / name).rmdir() if left[name] is None else (inputs / name).unlink()
+            del left[name]
+    assert not [path for place in elsewhere for path in place.iterdir()]
+    return results
+
+
+def check(results: dict[str, Result]) -> None:
+    wrong = {name: result for name, result in results.items() if not result.outcome.replace("_", "").islower()}
+    assert not wrong
+    assert max(result.seconds for result in results.values()) < SECONDS
+    assert max(result.megabytes for result in results.values()) < MEGABYTES
+
+
+def table(files: list[Damaged], results: dict[str, Result]) -> str:
+    """Kinds of damage, how many of each came to what, and the worst time and memory."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    seconds: dict[str, float] = defaultdict(float)
+    megabytes: dict[str, int] = defaultdict(int)
+    for file in files:
+        result = results[file.name]
+        counts[file.kind][result.outcome] += 1
+        for kind in (file.kind, "all"):
+            counts[kind][result.outcome] += kind == "all"
+            seconds[kind] = max(seconds[kind], result.seconds)
+            megabytes[kind] = max(megabytes[kind], result.megabytes)
+    rows = [f"{'kind':30} {'files':>5} {'worst s':>7} {'peak MB':>7}  outcomes"]
+    for kind in [*(kind for kind in counts if kind != "all"), "all"]:
+        said = ", ".join(f"{number} {outcome}" for outcome, number in counts[kind].most_common() if number)
+        rows.append(f"{kind:30} {counts[kind].total():5} {seconds[kind]:7.2f} {megabytes[kind]:7}  {said}")
+    return "\n".join(rows)
+
+
+def test_a_sample_of_damaged_files_is_refused_or_read(tmp_path):
+    files = list(damaged_files(most=SAMPLE))
+    assert len(files) >= 60 and len({file.kind for file in files}) > 40
+    results = sweep(files, tmp_path)
+    check(results)
+    assert {"read", "corrupt", "unreadable", "empty", "size"} <= {result.outcome for result in results.values()}
+
+
+def test_the_damage_is_the_same_for_the_same_seed():
+    some = {"mid": 3, "abc": 3, "musicxml": 3, "mxl": 1}
+    first, second = (list(damaged_files(seed=3, most=some)) for _ in range(2))
+    assert first == second
+    assert first != list(damaged_files(seed=4, most=some))
+
+
+def test_a_crash_and_a_hang_are_seen(tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    # A reader that crashes on one file and hangs on another.
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import os, signal, pathlib\n"
+        "def read(path, *_, **__):\n"
+        "    os.kill(os.getpid(), signal.SIGSEGV if path.stem == 'a' else signal.SIGALRM)\n"
+        "import musicvae_jax.codec as codec\n"
+        "codec.read_whole = read\n"
+    )
+    monkeypatch.setattr("tests.codec.test_damage.ROOT", f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    results = sweep([Damaged("x", "a.mid", b"a"), Damaged("x", "b.mid", b"b")], tmp_path)
+    assert results["a.mid"].outcome.startswith("CRASH: 11") and results["b.mid"].outcome == "HANG"
+    with pytest.raises(AssertionError):
+        check(results)
+
+
+@pytest.mark.slow
+def test_every_damaged_file_is_refused_or_read(tmp_path, capsys):
+    files = list(damaged_files())
+    assert len(files) >= 500
+    results = sweep(files, tmp_path)
+    with capsys.disabled():
+        print("\n" + table(files, results))
+    check(results)
