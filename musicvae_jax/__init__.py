@@ -34,6 +34,7 @@ _HOMES = {
         "write_abc",
         "write_midi",
     ),
+    "codec.attributes": ("ATTRIBUTES", "attributes"),
     "data.load": ("load_windows",),
     "data.windows": ("WindowSource",),
     "data.pipeline": ("make_eval_batches", "make_train_iterator"),
