@@ -38,6 +38,7 @@ _HOMES = {
         "write_musicxml",
         "write_score",
     ),
+    "codec.attributes": ("ATTRIBUTES", "attributes"),
     "data.load": ("load_windows",),
     "data.windows": ("WindowSource",),
     "data.pipeline": ("make_eval_batches", "make_train_iterator"),

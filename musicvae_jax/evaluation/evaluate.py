@@ -1,5 +1,6 @@
 """Everything that evaluation.json says, from one pass over a split."""
 
+import dataclasses
 import math
 from collections import defaultdict
 
@@ -68,8 +69,9 @@ def evaluate_baselines(vae: TrainedVAE, split: str, *, num_examples: int | None 
     tunes live in few keys). Their likelihood is exact: the VAE's rival figure is ``perplexity_elbo``, not
     ``perplexity``, which sees the music through z.
     """
-    train = load_windows(vae.config, TRAIN)
-    held_out = make_eval_batches(load_windows(vae.config, split), 256, num_examples=num_examples)
+    config = dataclasses.replace(vae.config, data=dataclasses.replace(vae.config.data, attributes=False))
+    train = load_windows(config, TRAIN)
+    held_out = make_eval_batches(load_windows(config, split), 256, num_examples=num_examples)
     fields = vae.codec.fields
     tokens = sum(int(existing_fields(batch.tokens, batch.mask, fields).sum()) for batch in held_out)
     result = {}

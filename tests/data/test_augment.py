@@ -182,6 +182,17 @@ def test_jittered_onsets_move_by_a_step_and_keep_their_order(score, seed, probab
     assert_kept(moved, batch, PERFORMANCE, set(COLUMN) - kept)
 
 
+@given(st.sampled_from([(4, 48), (3, 36), (1, 12)]), st.data(), st.integers(0, 1000))
+def test_jittered_onsets_never_meet_nor_leave_their_measure(metre, data, seed):
+    quarters, num_positions = metre
+    places = sorted(data.draw(st.sets(st.integers(0, num_positions - 1) | st.just(num_positions - 1), max_size=16)))
+    notes = np.array([(40 * place, 40, 60, 80, 0) for place in places], np.int32).reshape(-1, 5)
+    batch = windows(Score(notes, np.array([(0, quarters, 4)], np.int32)), PERFORMANCE, 1)
+    many = Batch(*(np.repeat(part, 50, 0) for part in batch[:4]))
+    new = augmented(many, PERFORMANCE, seed, timing_jitter=1.0).tokens[:, 0, : len(places), 0]
+    assert (np.diff(new, axis=1) > 0).all() and (new >= 1).all() and (new <= num_positions).all()
+
+
 def test_onsets_are_jittered_both_ways_as_often_as_asked():
     notes = np.array([(480 * n, 240, 60 + pitch, 80, 0) for n in range(4) for pitch in (0, 4)], np.int32)
     batch = windows(Score(notes, np.array([(0, 4, 4)], np.int32)), PERFORMANCE, 1)

@@ -114,10 +114,22 @@ def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom != 0)
 
 
-def entropy(cell: np.ndarray, num: int, values: np.ndarray) -> np.ndarray:
-    """Entropies in nats of the frequencies of values, integers from 0, in each cell; NaN where there are none."""
+def entropy(cell: np.ndarray, num: int, counts: np.ndarray) -> np.ndarray:
+    """Entropies in nats of frequencies, n log n - sum of c log c over n; NaN in a cell without any.
+
+    Args:
+        cell: int64[value], the cell of each value that is counted.
+        num: cells.
+        counts: int64[value], how often it is there.
+    """
+    number = total(cell, num, counts)
+    logs = total(cell, num, counts * np.log(np.maximum(counts, 1)))
+    found = np.log(np.maximum(number, 1)) - ratio(logs, number)
+    return np.maximum(found, 0)  # below 0 by rounding only
+
+
+def occurrences(cell: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cells and counts, for `entropy`, of the distinct values, integers from 0, of each cell."""
     size = int(values.max(initial=0)) + 1
     keys, counts = np.unique(cell * size + values, return_counts=True)
-    number = total(cell, num)
-    logs = ratio(total(keys // size, num, counts * np.log(counts)), number)
-    return np.maximum(np.log(np.where(number, number, np.nan)) - logs, 0)  # -1e-16 is rounding
+    return keys // size, counts

@@ -25,7 +25,7 @@ def harmony(cells: Cells) -> dict[str, np.ndarray]:
     classes = cells.notes.pitch % 12
     counts = np.bincount(cells.cell * 12 + classes, minlength=cells.num * 12).reshape(cells.num, 12)
     return {
-        "pitch_class_entropy": entropy(cells.cell, cells.num, classes),
+        "pitch_class_entropy": entropy(np.repeat(np.arange(cells.num), 12), cells.num, counts.reshape(-1)),
         "scale_consistency": ratio((counts @ _SCALES).max(1), total(cells.cell, cells.num)),
         "tonal_tension": tension(cells),
     }

@@ -35,7 +35,8 @@ def _lines(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pitches of lines, one line of a cell after another; their cells; and which of them end a line."""
     track, pitches, cell, tick = cells.notes.track, cells.notes.pitch, cells.cell, cells.tick
     if (track[1:] != track[:-1]).any():
-        order = np.lexsort((pitches, tick, track, cell))
+        # Within a cell notes are sorted by onset and pitch, and a stable sort leaves that alone.
+        order = np.argsort(cell * (int(track.max()) + 1) + track, kind="stable")
         track, pitches, cell, tick = track[order], pitches[order], cell[order], tick[order]
     ends = np.ones(len(cell), bool)
     ends[:-1] = (cell[1:] != cell[:-1]) | (track[1:] != track[:-1])

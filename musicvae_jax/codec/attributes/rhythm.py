@@ -5,7 +5,7 @@ The last onset of a cell reaches to the cell's end: a cell's rhythm is a matter 
 
 import numpy as np
 
-from musicvae_jax.codec.attributes.cells import Cells, entropy, mean, ratio, total
+from musicvae_jax.codec.attributes.cells import Cells, entropy, mean, occurrences, ratio, total
 from musicvae_jax.codec.attributes.metrical import Pulses, depths
 
 
@@ -39,10 +39,11 @@ def rhythm(cells: Cells, tree: Pulses) -> dict[str, np.ndarray]:
     skipped = np.where(following > length, 0, skipped)
     strength = np.maximum(depth - skipped, 0)
 
+    gap_cell, gap_count = occurrences(cell, gap)
     full = total(cells.measure_cell, cells.num, tree.full)
     return {
         "note_density": ratio(total(cells.cell, cells.num), cells.quarters),
         "syncopation": mean(cell, cells.num, strength),
         "rhythmic_complexity": ratio(total(cell, cells.num, depth), full),
-        "onset_entropy": entropy(cell, cells.num, gap),
+        "onset_entropy": entropy(gap_cell, cells.num, gap_count),
     }
