@@ -3,27 +3,20 @@
 Apart from the builder, because worker processes run this.
 """
 
-import contextlib
 import dataclasses
 import importlib.util
-import os
-import pickle
 import re
 import string
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from tqdm import tqdm
 
 from musicvae_jax.codec.abc import parse_abc
 from musicvae_jax.codec.abc_text import split_tunes
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.data.datasets.readers import read_parallel
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.splits import window_signatures
 
@@ -118,53 +111,5 @@ def read_tune(source: Source) -> Tune | Refusal:
 
 
 def read_tunes(sources: list[Source], num_processes: int | None = None) -> list[Tune | Refusal]:
-    """Reads tunes in parallel, in order, with one progress bar (none where the output is not a terminal).
-
-    Args:
-        sources: what to read.
-        num_processes: defaults to the number of cores; 1 reads in this process.
-    """
-    if num_processes is None:
-        num_processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with tqdm(total=len(sources), desc="Reading folk tunes", unit=" tunes", disable=None) as bar:
-        if num_processes == 1:
-            return [_counted(bar, read_tune(source)) for source in sources]
-        shares = [sources[first::num_processes] for first in range(num_processes)]
-        read: list[Any] = [None] * len(sources)
-        with ThreadPoolExecutor(num_processes) as threads:
-            for first, share in enumerate(threads.map(lambda share: _read_in_process(share, bar), shares)):
-                read[first::num_processes] = share
-        return read
-
-
-def _read_in_process(sources: list[Source], bar: tqdm) -> list[Tune | Refusal]:
-    """Reads tunes in a new process.
-
-    Not by multiprocessing: a fork does not survive the threads of a caller that already runs JAX, and a spawned process
-    imports the caller's script again, which never ends well where that script lacks ``if __name__ == "__main__"``.
-    """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-c", f"from {__name__} import _serve; _serve()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
-        assert process.stdin and process.stdout
-        pickle.dump(sources, process.stdin)
-        process.stdin.close()
-        try:
-            return [_counted(bar, pickle.load(process.stdout)) for _ in sources]
-        except EOFError:
-            raise RuntimeError(f"a process that reads folk tunes ended with status {process.wait()}") from None
-
-
-def _serve() -> None:
-    """The other side of `_read_in_process`."""
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    sys.stdout = sys.stderr  # nothing else may write between the answers
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):  # the other side is gone, and says why itself
-        for source in pickle.load(sys.stdin.buffer):
-            pickle.dump(read_tune(source), out)
-            out.flush()  # keeps the bar moving, and ends this process soon after the other
-
-
-def _counted(bar: tqdm, tune: Tune | Refusal) -> Tune | Refusal:
-    bar.update()
-    return tune
+    """Reads tunes in parallel, in order; see `read_parallel`."""
+    return list(read_parallel(read_tune, sources, num_processes, "Reading folk tunes", " tunes"))
