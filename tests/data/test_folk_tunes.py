@@ -15,7 +15,8 @@ from musicvae_jax.codec.base import Encoded
 from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.codec.score import Score
 from musicvae_jax.data.datasets import folk_tunes, load_split, prepare, to_score
-from musicvae_jax.data.datasets.folk_books import GRID, corpus_folder, find_tunes, read_tunes
+from musicvae_jax.data.datasets.folk_books import find_tunes, read_tunes
+from musicvae_jax.data.datasets.pieces import GRID, corpus_folder
 from musicvae_jax.data.pipeline import make_train_iterator
 from musicvae_jax.data.splits import window_signatures
 from musicvae_jax.data.windows import WindowSource
@@ -139,7 +140,8 @@ def test_a_preparation_that_dies_leaves_nothing_half_written(tmp_path: Path, mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(folk_tunes.FolkTunes, "_generate_examples", dies)
-    leftover = tmp_path / "folk_tunes" / "incomplete.ABC123_1.0.0"  # of a run that was killed outright
+    # Of a run that was killed outright.
+    leftover = tmp_path / "folk_tunes" / f"incomplete.ABC123_{folk_tunes.FolkTunes.VERSION}"
     leftover.mkdir(parents=True)
     with pytest.raises(KeyboardInterrupt):
         prepare("folk_tunes", str(tmp_path))

@@ -4,24 +4,21 @@ Apart from the builder, because worker processes run this.
 """
 
 import dataclasses
-import importlib.util
 import re
 import string
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from musicvae_jax.codec.abc import parse_abc
 from musicvae_jax.codec.abc_text import split_tunes
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.data.datasets.pieces import GRID, Piece, Refusal
 from musicvae_jax.data.datasets.readers import read_parallel
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.splits import window_signatures
 
-# The default melody grid, but with room for every metre: a codec with more slots may use the long ones.
-GRID = MelodyCodec(slots=64)
 TUNE_TYPES = {"slipjig": "slip jig", "fling": "highland fling"}  # other spellings of the same
 
 
@@ -51,35 +48,6 @@ class Source(NamedTuple):
     text: str
 
 
-class Tune(NamedTuple):
-    """A tune that was read."""
-
-    record: dict[str, Any]
-    signatures: list[bytes]
-
-
-class Refusal(NamedTuple):
-    """A tune that was not."""
-
-    id: str
-    reason: str
-
-
-def corpus_folder() -> Path:
-    """Where the installed music21 keeps its corpus; found without importing it, which takes seconds.
-
-    Raises:
-        FileNotFoundError: music21 is not installed, or lacks its corpus.
-    """
-    spec = importlib.util.find_spec("music21")
-    folders = [Path(folder) / "corpus" for folder in (spec.submodule_search_locations or ())] if spec else []
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    place = f"no folder {folders[0]}" if folders else "the package is not installed"
-    raise FileNotFoundError(f"folk_tunes reads the corpus of the music21 package: {place}; pip install music21")
-
-
 def find_tunes(folder: Path) -> Iterator[Source]:
     """The text of every tune below the corpus folder, in a fixed order, with unique ids.
 
@@ -96,7 +64,7 @@ def find_tunes(folder: Path) -> Iterator[Source]:
                 seen[name] += 1
 
 
-def read_tune(source: Source) -> Tune | Refusal:
+def read_tune(source: Source) -> Piece | Refusal:
     """One tune's record and the signatures of its windows on the default melody grid."""
     try:
         score, header = parse_abc(source.text, source=source.id)
@@ -107,9 +75,9 @@ def read_tune(source: Source) -> Tune | Refusal:
     composer = header.get("C", "").partition("\n")[0]
     score = dataclasses.replace(score, style=TUNE_TYPES.get(kind, kind), composer=composer)
     record = to_record(score, id=source.id, source=source.book)
-    return Tune(record, signatures)
+    return Piece(record, signatures)
 
 
-def read_tunes(sources: list[Source], num_processes: int | None = None) -> list[Tune | Refusal]:
+def read_tunes(sources: list[Source], num_processes: int | None = None) -> list[Piece | Refusal]:
     """Reads tunes in parallel, in order; see `read_parallel`."""
     return list(read_parallel(read_tune, sources, num_processes, "Reading folk tunes", " tunes"))

@@ -1,7 +1,6 @@
 """Folk tunes: the TFDS builder over the ABC collections of the music21 package, read where they are installed."""
 
 import importlib.metadata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -9,10 +8,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from musicvae_jax.data.datasets.features import score_features
-from musicvae_jax.data.datasets.folk_books import Refusal, Tune, corpus_folder, find_tunes, read_tunes
+from musicvae_jax.data.datasets.folk_books import find_tunes, read_tunes
+from musicvae_jax.data.datasets.pieces import SHARES, Piece, corpus_folder, refusal_counts, sort_out
 from musicvae_jax.data.splits import assign, component_sizes, components, sharing
 
-SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 HELD_OUT_BOOK, HELD_OUT_SPLIT = "aird/", "test_airds"
 LEFT_OUT = ""  # the split of tunes that are in none
 
@@ -60,16 +59,13 @@ class FolkTunes(tfds.core.GeneratorBasedBuilder):
         """Reads every tune first, because a tune's split depends on all the others."""
         del dl_manager  # nothing is downloaded
         sources = list(find_tunes(corpus_folder()))
-        read = read_tunes(sources)
-        tunes, duplicates = _without_copies([tune for tune in read if isinstance(tune, Tune)])
-        refusals = [*(refusal for refusal in read if isinstance(refusal, Refusal)), *duplicates]
+        tunes, refusals = sort_out(read_tunes(sources))
         split_of, sizes = choose_splits(tunes)
         self.info.metadata.update(
             {
                 "music21": importlib.metadata.version("music21"),
                 "tunes_found": len(sources),
-                "refused": dict(Counter(refusal.reason for refusal in refusals)),
-                "refused_ids": {refusal.id: refusal.reason for refusal in refusals},
+                **refusal_counts(refusals),
                 "left_out": [
                     tune.record["id"] for tune, split in zip(tunes, split_of, strict=True) if split == LEFT_OUT
                 ],
@@ -81,12 +77,12 @@ class FolkTunes(tfds.core.GeneratorBasedBuilder):
             for name in (*SHARES, HELD_OUT_SPLIT)
         }
 
-    def _generate_examples(self, tunes: list[Tune]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(self, tunes: list[Piece]) -> Iterator[tuple[str, dict[str, Any]]]:
         for tune in tunes:
             yield tune.record["id"], tune.record
 
 
-def choose_splits(tunes: Sequence[Tune]) -> tuple[list[str], dict[int, int]]:
+def choose_splits(tunes: Sequence[Piece]) -> tuple[list[str], dict[int, int]]:
     """The split of each tune, `LEFT_OUT` for none, and the component sizes of train, validation and test together."""
     held_out = np.array([tune.record["id"].startswith(HELD_OUT_BOOK) for tune in tunes], bool)
     signatures = [tune.signatures for tune in tunes]
@@ -96,17 +92,3 @@ def choose_splits(tunes: Sequence[Tune]) -> tuple[list[str], dict[int, int]]:
     labels = components([signatures[number] for number in rest])
     split_of[rest] = assign([tunes[number].record["id"] for number in rest], labels, SHARES)
     return split_of.tolist(), component_sizes(labels)
-
-
-def _without_copies(tunes: Sequence[Tune]) -> tuple[list[Tune], list[Refusal]]:
-    """The tunes whose notes and measures no earlier tune has, and the others as refusals."""
-    seen: set[bytes] = set()
-    kept, copies = [], []
-    for tune in tunes:
-        key = tune.record["notes"].tobytes() + tune.record["measures"].tobytes()
-        if key in seen:
-            copies.append(Refusal(tune.record["id"], "duplicate"))
-        else:
-            kept.append(tune)
-        seen.add(key)
-    return kept, copies
