@@ -66,6 +66,10 @@ class DataConfig:
     dataset: str = "folk_tunes"
     data_dir: str = ""
     """Where prepared data sets live; empty means TFDS's own default."""
+    manual_dir: str = ""
+    """The folder that a data set is prepared from, where that is the user's own; needed until it is prepared."""
+    track: str = ""
+    """What to take of a piece: empty the whole score; "skyline", a track's number or a part's name, one melody."""
     measures: int = 8
     """Measures in a window."""
     hop: int = 4

@@ -32,12 +32,14 @@ def select_track(score: Score, track: str | int = "auto", names: Sequence[str] =
     Args:
         score: all tracks.
         track: ``"auto"`` takes a score that is a melody already and refuses others; ``"skyline"`` takes the highest
-            note at each onset of all tracks and cuts it at the next onset; a number takes that track.
-        names: the tracks' names, for the message.
+            note at each onset of all tracks and cuts it at the next onset; a number takes that track, and so does a
+            name that one track alone has, in any case.
+        names: the tracks' names; those of the score's parts if empty.
 
     Raises:
         MusicError: "polyphonic", listing the tracks, or "track" when there is no such track or word.
     """
+    names = names or [part.name for part in score.parts]
     present, counts = np.unique(score.notes[:, TRACK], return_counts=True)
     listing = ", ".join(
         f"{number} {names[number] if number < len(names) else ''}".rstrip() + f" ({count} notes)"
@@ -54,9 +56,12 @@ def select_track(score: Score, track: str | int = "auto", names: Sequence[str] =
             raise MusicError(score.source, place, "polyphonic", detail)
         return score
     if track == "skyline":
-        return dataclasses.replace(score, notes=_skyline(score.notes))
+        return dataclasses.replace(score, notes=_skyline(score.notes), parts=())
     if isinstance(track, str) and track.isdecimal():
         track = int(track)
+    named = [number for number, name in enumerate(names) if name.casefold() == str(track).casefold()]
+    if isinstance(track, str) and len(named) == 1:
+        track = named[0]
     if isinstance(track, str) or track not in present:
         detail = f"{track!r}; allowed: auto, skyline, or a track with notes: {listing or 'none has any'}"
         raise MusicError(score.source, "tracks", "track", detail)
@@ -67,7 +72,7 @@ def select_track(score: Score, track: str | int = "auto", names: Sequence[str] =
         place = place_of(score, int(chosen[found, ONSET]))
         detail = f"notes sound together in track {track}; tracks: {listing}; pass another --track N or --track skyline"
         raise MusicError(score.source, place, "polyphonic", detail)
-    return dataclasses.replace(score, notes=chosen)
+    return dataclasses.replace(score, notes=chosen, parts=score.parts[track : track + 1])
 
 
 def _skyline(notes: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
-from musicvae_jax.data.datasets import load_split, prepare
+from musicvae_jax.data.datasets import load_split
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 
@@ -20,10 +20,9 @@ def load_windows(config: Config, split: str) -> WindowSource:
     measure exactly once, pieces of any length included.
     """
     data, codec = config.data, make_codec(config.codec)
-    prepare(data.dataset, data.data_dir)
-    records = load_split(data.dataset, data.data_dir, split)
+    records = load_split(data.dataset, data.data_dir, split, data.manual_dir)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
-    return WindowSource(records, codec, data.measures, hop, min_measures)
+    return WindowSource(records, codec, data.measures, hop, min_measures, track=data.track)
 
 
 def count_metres(source: WindowSource) -> dict[str, int]:

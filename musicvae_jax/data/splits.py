@@ -98,7 +98,7 @@ def assign(ids: Sequence[str], labels: np.ndarray, shares: Mapping[str, float]) 
     for id, label in zip(ids, labels.tolist(), strict=True):
         members[label].append(id)
     keys = {label: min(names) for label, names in members.items()}
-    order = sorted(members, key=lambda label: _stable_hash(keys[label]))
+    order = sorted(members, key=lambda label: stable_hash(keys[label]))
     rest, *others = shares
     largest = max(order, key=lambda label: (len(members[label]), keys[label]), default=None)
     split_of = {} if largest is None else {largest: rest}
@@ -123,6 +123,6 @@ def component_sizes(labels: np.ndarray) -> dict[int, int]:
     return dict(sorted(sizes.items(), reverse=True))
 
 
-def _stable_hash(text: str) -> bytes:
+def stable_hash(text: str) -> bytes:
     """Python's own hash of text differs between processes."""
     return hashlib.blake2b(text.encode(), digest_size=8).digest()

@@ -14,6 +14,7 @@ import numpy as np
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.melody import HOLD, MelodyCodec
 from musicvae_jax.codec.score import Score
+from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.records import to_score
 from musicvae_jax.types import Batch
 
@@ -69,6 +70,7 @@ class WindowSource(Sequence[Batch]):
         hop: int,
         min_measures: int = 1,
         cache_pieces: int = 1 << 14,
+        track: str = "",
     ):
         """Encodes every piece once to count its windows.
 
@@ -79,6 +81,7 @@ class WindowSource(Sequence[Batch]):
             hop: measures from one window to the next.
             min_measures: windows with fewer real measures are left out.
             cache_pieces: encoded pieces kept in memory (a folk tune takes about 4 kB).
+            track: which melody of each piece is taken, see `codec.tracks.select_track`; ``""`` takes the whole piece.
 
         Raises:
             ValueError: measures or hop below 1, or min_measures outside 1..measures.
@@ -89,7 +92,7 @@ class WindowSource(Sequence[Batch]):
         if not 1 <= min_measures <= measures:
             raise ValueError(f"min_measures = {min_measures}: allowed is 1 to measures = {measures}")
         self.records, self.codec, self.measures, self.hop = records, codec, measures, hop
-        self._cache_pieces = cache_pieces
+        self._cache_pieces, self._track = cache_pieces, track
         self._piece = functools.lru_cache(cache_pieces)(self._encode)
         self.refusals: list[MusicError] = []
         dropped: Counter[str] = Counter()
@@ -163,7 +166,7 @@ class WindowSource(Sequence[Batch]):
         return self._pitches[self._locate(np.asarray(index))[0]]
 
     def score(self, index: int) -> Score:
-        """The whole piece that a window comes from, with its title, tempo and key."""
+        """The whole piece (its chosen track) that a window comes from, with its title, tempo and key."""
         return self._score(int(self._locate(np.array([index]))[0][0]))
 
     def describe(self, index: int) -> str:
@@ -189,7 +192,8 @@ class WindowSource(Sequence[Batch]):
 
     def _score(self, number: int) -> Score:
         record = self.records[number]
-        return record if isinstance(record, Score) else to_score(record)
+        score = record if isinstance(record, Score) else to_score(record)
+        return select_track(score, self._track) if self._track else score
 
     def _encode(self, number: int) -> _Piece:
         encoded = self.codec.encode(self._score(number))

@@ -1,6 +1,8 @@
 """Windows against the pieces they are cut from."""
 
+import dataclasses
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec.melody import HOLD, REST, MelodyCodec
-from musicvae_jax.codec.score import Metre, Score
+from musicvae_jax.codec.score import Metre, Part, Score
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.windows import WindowSource
 from tests.data.melodies import melodies, random_melody
@@ -101,6 +103,29 @@ def test_refusals_are_counted_by_reason() -> None:
     assert {source.score(number).source for number in range(len(source))} == {"melody/1"}
 
 
+def test_a_track_of_each_piece() -> None:
+    """The windows of a chosen track are those of a piece that has no other."""
+    upper, lower = random_melody(1, 6, low=70), random_melody(2, 6, high=60)
+    lower.notes[:, 4] = 1
+    notes = np.concatenate([upper.notes, lower.notes])
+    notes = notes[np.lexsort(notes[:, [4, 2, 0]].T)]
+    both = dataclasses.replace(upper, notes=notes, parts=(Part("Melody"), Part("Bass", 32)))
+    lower.notes[:, 4] = 0
+    skyline = {int(onset) for onset in upper.notes[:, 0]}
+    for track, expected in (("melody", upper), ("0", upper), ("Bass", lower), ("1", lower)):
+        source = WindowSource([to_record(both, id="melody/1", source="")], CODEC, 4, 4, track=track)
+        alone = WindowSource([expected], CODEC, 4, 4)
+        for mine, theirs in zip(source.gather(np.arange(2)), alone.gather(np.arange(2)), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        np.testing.assert_array_equal(source.pitch_range(np.arange(2)), alone.pitch_range(np.arange(2)))
+        assert [part.name for part in source.score(0).parts] == ["Melody" if expected is upper else "Bass"]
+    top = WindowSource([both], CODEC, 4, 4, track="skyline").score(0)
+    assert {int(note[0]) for note in top.notes if note[2] >= 70} == skyline
+    assert WindowSource([both], CODEC, 4, 4).refused == {"polyphonic": 1}
+    refusals = WindowSource([both], CODEC, 4, 4, track="tenor").refusals
+    assert "'tenor'; allowed: auto, skyline, or a track with notes: 0 Melody" in str(refusals[0])
+
+
 def test_padding_rows_are_empty() -> None:
     source = WindowSource([random_melody(0, 8)], CODEC, 4, 4)
     batch = source.gather(np.array([1, -1]))
@@ -111,8 +136,9 @@ def test_padding_rows_are_empty() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("measures", 0), ("hop", 0), ("min_measures", 5), ("min_measures", 0)])
 def test_impossible_windows_are_refused(name: str, value: int) -> None:
+    sizes: dict[str, Any] = {"measures": 4, "hop": 4, "min_measures": 1, name: value}
     with pytest.raises(ValueError, match=f"{name} = {value}: allowed"):
-        WindowSource([], CODEC, **{"measures": 4, "hop": 4, "min_measures": 1, name: value})
+        WindowSource([], CODEC, **sizes)
 
 
 def test_a_window_that_does_not_exist() -> None:

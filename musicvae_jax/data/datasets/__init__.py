@@ -13,48 +13,69 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from musicvae_jax.config import UserError, nearest
+from musicvae_jax.data.datasets.bach_chorales import BachChorales
+from musicvae_jax.data.datasets.dmelodies import DMelodies
 from musicvae_jax.data.datasets.folk_tunes import FolkTunes
+from musicvae_jax.data.datasets.pop909 import Pop909
 from musicvae_jax.data.records import to_score
 
-__all__ = ["BUILDERS", "FolkTunes", "load_split", "prepare", "summary", "to_score"]
+__all__ = [
+    "BUILDERS",
+    "BachChorales",
+    "DMelodies",
+    "FolkTunes",
+    "Pop909",
+    "load_split",
+    "prepare",
+    "summary",
+    "to_score",
+]
 
-BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {"folk_tunes": FolkTunes}
+BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
+    "bach_chorales": BachChorales,
+    "dmelodies": DMelodies,
+    "folk_tunes": FolkTunes,
+    "pop909": Pop909,
+}
 
 
-def prepare(name: str, data_dir: str = "") -> tfds.core.GeneratorBasedBuilder:
+def prepare(name: str, data_dir: str = "", manual_dir: str = "") -> tfds.core.GeneratorBasedBuilder:
     """Makes a data set ready to read; does nothing when it is.
 
     The data set appears in one rename, when it is whole. Processes that prepare the same one take turns.
 
     Args:
-        name: a key of `BUILDERS`.
+        name: a key of `BUILDERS`, for a builder with configs also ``"name/config"``.
         data_dir: where prepared data sets live; ``""`` is TFDS's own default, ``~/tensorflow_datasets``.
+        manual_dir: the folder with what the user has put there, for the builders that read one; once the data set is
+            prepared, it is not looked at.
 
     Returns:
         The builder; ``builder.info.splits`` names the splits, ``builder.info.metadata`` what was refused.
 
     Raises:
-        UserError: an unknown name; the message has the nearest ones.
+        UserError: an unknown name, with the nearest ones; a `manual_dir` that is not there, or lacks what is read.
     """
-    if name not in BUILDERS:
-        raise UserError(f"no data set {name!r}: {nearest(name, BUILDERS)}")
-    builder = BUILDERS[name](data_dir=data_dir or None, file_format="array_record")
+    builder = _builder(name, data_dir)
     if not builder.data_path.exists():
         with _locked(Path(builder.data_path)), _quiet():
+            if manual_dir and not Path(manual_dir).expanduser().is_dir():
+                raise UserError(f"manual_dir = {manual_dir!r}: no such folder")
             # The one that held the lock may have prepared it: a new builder looks again.
-            builder = BUILDERS[name](data_dir=data_dir or None, file_format="array_record")
-            builder.download_and_prepare()
+            builder = _builder(name, data_dir)
+            options = tfds.download.DownloadConfig(manual_dir=manual_dir or None)
+            builder.download_and_prepare(download_config=options)
         print(summary(builder), file=sys.stderr)
     return builder
 
 
-def load_split(name: str, data_dir: str, split: str) -> Sequence[Mapping[str, Any]]:
+def load_split(name: str, data_dir: str, split: str, manual_dir: str = "") -> Sequence[Mapping[str, Any]]:
     """The records of a split in random access, the data set prepared if need be; `to_score` reads a record.
 
     Raises:
         UserError: an unknown data set or split; the message has the nearest ones.
     """
-    builder = prepare(name, data_dir)
+    builder = prepare(name, data_dir, manual_dir)
     if split not in builder.info.splits:
         raise UserError(f"{name} has no split {split!r}: {nearest(split, builder.info.splits)}")
     return builder.as_data_source(split)
@@ -66,6 +87,17 @@ def summary(builder: tfds.core.GeneratorBasedBuilder) -> str:
     metadata = builder.info.metadata
     refused = ", ".join(f"{number} {reason}" for reason, number in metadata["refused"].items())
     return f"{builder.info.full_name}: {sizes}; refused: {refused or 'none'}; left out: {len(metadata['left_out'])}"
+
+
+def _builder(name: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
+    dataset, _, config = name.partition("/")
+    if dataset not in BUILDERS:
+        raise UserError(f"no data set {name!r}: {nearest(name, BUILDERS)}")
+    kind = BUILDERS[dataset]
+    if config and config not in kind.builder_configs:
+        known = nearest(config, kind.builder_configs) if kind.builder_configs else "it has none"
+        raise UserError(f"{dataset} has no config {config!r}: {known}")
+    return kind(config=config or None, data_dir=data_dir or None, file_format="array_record")
 
 
 @contextlib.contextmanager

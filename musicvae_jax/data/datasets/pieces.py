@@ -46,15 +46,20 @@ def sort_out(read: Sequence[Piece | Refusal]) -> tuple[list[Piece], list[Refusal
     return kept, refused
 
 
-def choose_splits(pieces: Sequence[Piece], shares: Mapping[str, float]) -> tuple[list[str], dict[str, int]]:
+def choose_splits(
+    pieces: Sequence[Piece], shares: Mapping[str, float]
+) -> tuple[dict[str, list[Piece]], dict[str, int]]:
     """Deals out pieces by whole components of shared windows.
 
     Returns:
-        The split of each piece, and the number of components of each size, largest first.
+        The pieces of each split, and the number of components of each size, largest first.
     """
     labels = components([piece.signatures for piece in pieces])
     sizes = {str(size): number for size, number in component_sizes(labels).items()}
-    return assign([piece.record["id"] for piece in pieces], labels, shares), sizes
+    split_of = assign([piece.record["id"] for piece in pieces], labels, shares)
+    return {
+        name: [piece for piece, split in zip(pieces, split_of, strict=True) if split == name] for name in shares
+    }, sizes
 
 
 def refusal_counts(refusals: Sequence[Refusal]) -> dict[str, Any]:

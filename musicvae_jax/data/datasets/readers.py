@@ -150,6 +150,7 @@ class _Reader:
                 clock.cancel()
                 clock.join()
         if error is not None:
+            error.add_note(f"reading {item!r:.200}")
             raise error
         return result
 
