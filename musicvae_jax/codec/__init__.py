@@ -5,9 +5,11 @@ from musicvae_jax.codec.abc_write import write_abc
 from musicvae_jax.codec.base import Codec, Encoded, WindowNotes
 from musicvae_jax.codec.check import check_score
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.files import format_refusals, read_score, read_scores
+from musicvae_jax.codec.files import format_refusals, read_score, read_scores, read_whole, write_score
 from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.codec.midi import read_midi, write_midi
+from musicvae_jax.codec.musicxml import read_musicxml
+from musicvae_jax.codec.musicxml_write import write_musicxml
 from musicvae_jax.codec.score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Part, Score
 from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.config import CodecConfig, ConfigError
@@ -30,11 +32,15 @@ __all__ = [
     "parse_abc",
     "read_abc",
     "read_midi",
+    "read_musicxml",
     "read_score",
     "read_scores",
+    "read_whole",
     "select_track",
     "write_abc",
     "write_midi",
+    "write_musicxml",
+    "write_score",
 ]
 
 

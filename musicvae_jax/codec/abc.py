@@ -21,7 +21,9 @@ from musicvae_jax.codec.abc_text import read_tune, split_tunes
 from musicvae_jax.codec.check import MAX_MEASURES
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import ONSET, PITCH, TRACK, Score
+from musicvae_jax.codec.source import read_bytes
 
+MAX_BYTES = 2**26  # of a book
 _MAX_IRREGULAR = 0.25  # share of bars beyond which the metre is not the tune's, when there are at least three
 
 
@@ -43,12 +45,7 @@ def read_abc(path: str | os.PathLike[str], refusals: list[MusicError] | None = N
         MusicError: "missing", "empty" or "unreadable" for the file, else as `parse_abc` for a tune.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise MusicError(str(path), "file", "missing", error.strerror or str(error)) from None
-    if not data.strip():
-        raise MusicError(str(path), "file", "empty", "nothing in it; allowed: ABC tunes, each from an X: line on")
+    data = read_bytes(path, MAX_BYTES)
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -1,5 +1,7 @@
 """From bars as notated to measures as long as their metre says."""
 
+from collections.abc import Sequence
+
 from musicvae_jax.codec.abc_bars import FINE, Bar
 from musicvae_jax.codec.score import DEFAULT_VELOCITY
 
@@ -8,6 +10,16 @@ NoteRow = tuple[int, int, int, int, int]
 
 
 def join_bars(bars: list[Bar]) -> tuple[list[NoteRow], list[MeasureRow], int]:
+    """The notes of bars in full measures.
+
+    Returns:
+        notes (onset, duration, pitch, velocity, track) unsorted; the rest as `place_bars`.
+    """
+    starts, measures, irregular = place_bars(bars)
+    return _sounding(list(zip(bars, starts, strict=True))), measures, irregular
+
+
+def place_bars(bars: Sequence[Bar]) -> tuple[list[int], list[MeasureRow], int]:
     """Lays bars out in full measures, so that every bar line of a full bar is a measure line.
 
     The rules for a bar that is shorter or longer than its metre, in this order:
@@ -21,10 +33,10 @@ def join_bars(bars: list[Bar]) -> tuple[list[NoteRow], list[MeasureRow], int]:
     5. A long bar is split from its start, and silence follows the remainder, if any; then it counts as irregular.
 
     Returns:
-        notes (onset, duration, pitch, velocity, track) unsorted, measures (start, numerator, denominator), and the
-        number of irregular bars.
+        the sub-tick at which each bar starts, measures (start, numerator, denominator), and the number of irregular
+        bars.
     """
-    placed: list[tuple[Bar, int]] = []  # bar and the sub-tick at which it starts
+    starts: list[int] = []
     measures: list[MeasureRow] = []
     end = 0  # of the measures, in sub-ticks
     room = 0  # silence that may still be filled at the end of the last measure
@@ -51,8 +63,8 @@ def join_bars(bars: list[Bar]) -> tuple[list[NoteRow], list[MeasureRow], int]:
                 irregular, room = irregular + 1, 0
         if bar.ending == 1:
             ending_offset = offset
-        placed.append((bar, start))
-    return _sounding(placed), measures, irregular
+        starts.append(start)
+    return starts, measures, irregular
 
 
 def _sounding(placed: list[tuple[Bar, int]]) -> list[NoteRow]:

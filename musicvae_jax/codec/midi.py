@@ -9,50 +9,55 @@ import symusic
 from musicvae_jax.codec.check import MAX_DENOMINATOR, MAX_MEASURES, check_score
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.midi_check import check_midi
-from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, VELOCITY, Metre, Score
+from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, VELOCITY, Metre, Part, Score
+from musicvae_jax.codec.source import read_bytes
+from musicvae_jax.codec.tracks import known_parts, part_of
 from musicvae_jax.files import replacing
 
+MAX_BYTES = 2**23  # a million notes: more is no piece of music
+_SUSTAIN = 64  # the controller's number
 _MAX_NUMERATOR = 255
 _MAX_TICK = int(np.iinfo(np.int32).max)
 _TEMPOS = (4.0, 60_000.0)  # quarters per minute whose microseconds fit the file's three bytes
 
 
-def read_midi(path: str | os.PathLike[str]) -> Score:
-    """All pitched tracks of a file, percussion left out.
+def read_midi(path: str | os.PathLike[str], *, drums: bool = False, sustain: bool = False) -> Score:
+    """All pitched tracks of a file.
 
     Ticks are rescaled to 480 a quarter, to the nearest. Notes that last no time are left out. Measures follow the
     time signatures, 4/4 before the first, to the end of the last note or signature; `_measures` has the rule for one
     that falls inside a measure. Tempo and key are the first of the file.
 
+    Args:
+        path: a standard MIDI file, of format 0 or 1.
+        drums: keep percussion (channel 10), as tracks whose part is a drum.
+        sustain: lengthen notes while their track's sustain pedal is down; see `hold_sustained`.
+
     Raises:
-        MusicError: "missing", "empty" (no notes), "unreadable", "corrupt", or "length".
+        MusicError: "missing", "empty" (no notes), "unreadable", "corrupt", "size", or "length".
     """
-    return read_midi_tracks(path)[0]
-
-
-def read_midi_tracks(path: str | os.PathLike[str]) -> tuple[Score, list[str]]:
-    """`read_midi`, and the name of each track, for messages."""
     source = str(path)
+    checked = check_midi(read_bytes(path, MAX_BYTES), source)
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise MusicError(source, "file", "missing", error.strerror or str(error)) from None
-    try:
-        midi = symusic.Score.from_midi(check_midi(data, source))
-    except (RuntimeError, ValueError, UnicodeDecodeError) as error:
-        if isinstance(error, MusicError):
-            raise
+        midi = symusic.Score.from_midi(checked.data)
+    except (RuntimeError, ValueError) as error:
         raise MusicError(source, "file", "corrupt", str(error)) from None
 
     def rescale(ticks: np.ndarray) -> np.ndarray:
         return (2 * TICKS_PER_QUARTER * ticks.astype(np.int64) + midi.ticks_per_quarter) // (2 * midi.ticks_per_quarter)
 
+    tracks = [track for track in midi.tracks if drums or not track.is_drum]
     rows = []
-    for number, track in enumerate(track for track in midi.tracks if not track.is_drum):
+    for number, track in enumerate(tracks):
         columns = track.notes.numpy()
-        onset = rescale(columns["time"])
-        duration = rescale(columns["time"].astype(np.int64) + columns["duration"]) - onset
-        note = [onset, duration, columns["pitch"], columns["velocity"], np.full(len(onset), number)]
+        start = columns["time"].astype(np.int64)
+        end = start + columns["duration"]
+        if sustain and not track.is_drum:
+            controls = track.controls.numpy()
+            pedal = controls["number"] == _SUSTAIN
+            end = hold_sustained(start, end, columns["pitch"], controls["time"][pedal], controls["value"][pedal])
+        onset = rescale(start)
+        note = [onset, rescale(end) - onset, columns["pitch"], columns["velocity"], np.full(len(onset), number)]
         rows.append(np.stack(note, axis=1).astype(np.int64))
     notes = np.concatenate(rows) if rows else np.zeros((0, 5), np.int64)
     notes = notes[(notes[:, DURATION] > 0) & (notes[:, ONSET] >= 0) & (notes[:, VELOCITY] > 0)]
@@ -68,35 +73,39 @@ def read_midi_tracks(path: str | os.PathLike[str]) -> tuple[Score, list[str]]:
     measures = _measures(changes, int((notes[:, ONSET] + notes[:, DURATION]).max()), source)
     key = next(((event.key, event.tonality) for event in midi.key_signatures if -7 <= event.key <= 7), None)
     tempo = next((event.qpm for event in midi.tempos if _TEMPOS[0] <= event.qpm <= _TEMPOS[1]), 120.0)
-    score = Score(
+    return Score(
         notes.astype(np.int32),
         np.array(measures, np.int32),
         fifths=key[0] if key else None,
         mode=("minor" if key[1] else "major") if key else "",
         tempo=round(tempo, 2),  # MIDI keeps whole microseconds a quarter: finer digits are their rounding
-        title=(midi.tracks[0].name if len(midi.tracks) else "") or Path(path).stem,
+        title=checked.title or Path(path).stem,
         source=source,
+        parts=known_parts(Part(track.name, track.program, track.is_drum) for track in tracks),
     )
-    return score, [track.name for track in midi.tracks if not track.is_drum]
 
 
 def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
-    """Writes a standard MIDI file, whole or not at all; ``read_midi`` gives the score back.
+    """Writes a standard MIDI file, whole or not at all; ``read_midi(path, drums=True)`` gives the score back.
 
-    What MIDI cannot say is lost: modes other than major and minor, tempo beyond a hundredth, a missing title, and
-    track numbers that nothing uses. Of two notes of one pitch and track that overlap, MIDI cannot say which one ends.
+    The first track holds the title, tempo, key and metres; a track for each part follows. What MIDI cannot say is lost:
+    modes other than major and minor, tempo beyond a hundredth, a missing title, composer, style, chords, phrase ends,
+    and parts and track numbers without a note. Of two notes of one pitch and track that overlap, MIDI cannot say which
+    one ends.
 
     Raises:
-        MusicError: "invalid" for no valid score, or a tempo that the format does not hold; "metre" likewise.
+        MusicError: "invalid" for no valid score, or a tempo or program that the format does not hold; "metre" likewise.
         OSError: the file cannot be written; nothing is left behind.
     """
-    content = to_symusic(score).dumps_midi()
+    midi = to_symusic(score)
+    midi.tracks.insert(0, symusic.Track(name=score.title))
+    content = midi.dumps_midi()
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def to_symusic(score: Score) -> symusic.Score:
-    """The score as symusic has it, to write or to render; every track is a piano's."""
+    """The score as symusic has it, to write or to render: a track for each part that plays."""
     check_score(score)
     if not _TEMPOS[0] <= score.tempo <= _TEMPOS[1]:
         raise MusicError(score.source, "tempo", "invalid", f"{score.tempo}; MIDI allows {_TEMPOS[0]} to {_TEMPOS[1]}")
@@ -118,7 +127,10 @@ def to_symusic(score: Score) -> symusic.Score:
         before = (numerator, denominator)
     for number in np.unique(score.notes[:, TRACK]).tolist():
         rows = score.notes[score.notes[:, TRACK] == number]
-        track = symusic.Track(name=score.title, program=0, is_drum=False)
+        part = part_of(score, number)
+        if not 0 <= part.program <= 127:
+            raise MusicError(score.source, f"part {number}", "invalid", f"program {part.program}; allowed: 0 to 127")
+        track = symusic.Track(name=part.name, program=part.program, is_drum=part.is_drum)
         track.notes = symusic.Note.from_numpy(
             rows[:, ONSET].astype(np.int32),
             rows[:, DURATION].astype(np.int32),
@@ -127,6 +139,41 @@ def to_symusic(score: Score) -> symusic.Score:
         )
         midi.tracks.append(track)
     return midi
+
+
+def hold_sustained(
+    start: np.ndarray, end: np.ndarray, pitch: np.ndarray, pedal_time: np.ndarray, pedal_value: np.ndarray
+) -> np.ndarray:
+    """Where notes end when a sustain pedal holds them.
+
+    The pedal is down from a value of 64 or more to the next smaller one. A note released while it is down sounds on
+    until it goes up, and to the end of the track if it never does, but not into the next onset of its pitch. MIDI's
+    pedal is a channel's; here it is a track's: a pedal written in another track than the notes holds nothing.
+
+    Args:
+        start, end, pitch: int[note], ticks.
+        pedal_time, pedal_value: int[event], in the order of the file.
+
+    Returns:
+        int64[note], never before `end`.
+    """
+    end = end.astype(np.int64)
+    if not len(start) or not len(pedal_time):
+        return end
+    order = np.argsort(pedal_time, kind="stable")
+    time, down = pedal_time[order].astype(np.int64), pedal_value[order] >= 64
+    track_end = max(int(end.max()), int(time[-1]))
+    # For each event, when the pedal next is up: the time of the first "up" at or after it.
+    ups = np.where(down, track_end, time)
+    next_up = np.minimum.accumulate(ups[::-1])[::-1]
+    current = np.searchsorted(time, end, side="right") - 1
+    held = (current >= 0) & down[np.maximum(current, 0)]
+    longer = np.where(held, np.maximum(next_up[np.maximum(current, 0)], end), end)
+    key = (pitch.astype(np.int64) << 40) + start
+    keys = np.append(np.unique(key), np.iinfo(np.int64).max)
+    later = keys[np.searchsorted(keys, key, side="right")]
+    following = np.where(later >> 40 == pitch, later & (1 << 40) - 1, np.iinfo(np.int64).max)
+    return np.maximum(np.minimum(longer, following), end)
 
 
 def _measures(changes: list[tuple[int, Metre]], end: int, source: str) -> list[tuple[int, int, int]]:

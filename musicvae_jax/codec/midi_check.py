@@ -4,7 +4,7 @@ symusic 0.5.8 ends the process (segmentation fault) on a chunk longer than the f
 corrupt file has to be found before it.
 """
 
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from musicvae_jax.codec.errors import MusicError
 
@@ -13,8 +13,15 @@ _MIN_META = {0x51: 3, 0x58: 4, 0x59: 2}  # tempo, metre, key: bytes that a reade
 _MAX_TICKS = 2**31 // 64  # leaves room to rescale in 32 bits
 
 
-def check_midi(data: bytes, source: str) -> bytes:
-    """Returns the chunks that the header announces, every event of them well formed.
+class CheckedMidi(NamedTuple):
+    """A file that symusic may see."""
+
+    data: bytes  # the chunks that the header announces, every event of them well formed
+    title: str  # the name of its first track, which by convention is the piece's, or ""
+
+
+def check_midi(data: bytes, source: str) -> CheckedMidi:
+    """Returns the file without what follows its last track.
 
     Raises:
         MusicError: "empty", "unreadable" (not a MIDI file), or "corrupt", with the byte at which it stops making sense.
@@ -29,7 +36,7 @@ def check_midi(data: bytes, source: str) -> bytes:
     if not 0 < division < 0x8000:
         detail = f"time division {division:#06x}; allowed: ticks per quarter, 1 to 32767"
         raise MusicError(source, "byte 12", "unreadable", detail)
-    start = _HEADER
+    start, title = _HEADER, b""
     for track in range(int.from_bytes(data[10:12], "big")):
         length = int.from_bytes(data[start + 4 : start + 8], "big")
         end = start + 8 + length
@@ -37,13 +44,19 @@ def check_midi(data: bytes, source: str) -> bytes:
             detail = f"the file ends after {len(data)} bytes, inside or before track {track}"
             raise MusicError(source, f"byte {start}", "corrupt", detail)
         if data[start : start + 4] == b"MTrk":
-            _check_track(data, start + 8, end, source)
+            name = _check_track(data, start + 8, end, source)
+            title = title if track else name
         start = end
-    return data[:start]
+    try:
+        return CheckedMidi(data[:start], title.decode())
+    except UnicodeDecodeError:
+        return CheckedMidi(data[:start], title.decode("latin-1"))
 
 
-def _check_track(data: bytes, position: int, end: int, source: str) -> None:
+def _check_track(data: bytes, position: int, end: int, source: str) -> bytes:
+    """Returns the track's name."""
     time = status = 0
+    name = b""
 
     def corrupt(detail: str) -> NoReturn:
         raise MusicError(source, f"byte {position}", "corrupt", detail)
@@ -83,8 +96,11 @@ def _check_track(data: bytes, position: int, end: int, source: str) -> None:
             size = variable_length()
             if position + size > end or size < _MIN_META.get(kind, 0):
                 corrupt(f"event {status:#04x} of {size} bytes")
+            if kind == 0x03 and not name:
+                name = data[position : position + size]
             position += size
             if kind == 0x2F:
-                return
+                break
         else:
             corrupt(f"status {status:#04x} does not belong in a file")
+    return name

@@ -1,13 +1,26 @@
 """From many notes at once to one melody: is it monophonic, which track, or the skyline."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from musicvae_jax.codec.check import place_of
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.score import DURATION, ONSET, TRACK, Score
+from musicvae_jax.codec.score import DURATION, ONSET, TRACK, Part, Score
+
+
+def part_of(score: Score, track: int) -> Part:
+    """What plays a track; a track beyond the score's parts is a piano's."""
+    return score.parts[track] if track < len(score.parts) else Part()
+
+
+def known_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """The parts as `Score.parts` holds them: without the nameless pianos at the end, which go without saying."""
+    known = list(parts)
+    while known and known[-1] == Part():
+        known.pop()
+    return tuple(known)
 
 
 def find_polyphony(notes: np.ndarray) -> int | None:
@@ -26,23 +39,20 @@ def find_polyphony(notes: np.ndarray) -> int | None:
     return int(together.argmax()) if together.any() else None
 
 
-def select_track(score: Score, track: str | int = "auto", names: Sequence[str] = ()) -> Score:
-    """One melody out of a score.
+def select_track(score: Score, track: str | int = "auto") -> Score:
+    """One melody out of a score: track 0, played by what played it there; a skyline is a piano's.
 
     Args:
         score: all tracks.
         track: ``"auto"`` takes a score that is a melody already and refuses others; ``"skyline"`` takes the highest
-            note at each onset of all tracks and cuts it at the next onset; a number takes that track, and so does a
-            name that one track alone has, in any case.
-        names: the tracks' names; those of the score's parts if empty.
+            note at each onset of all tracks and cuts it at the next onset; a number takes that track.
 
     Raises:
         MusicError: "polyphonic", listing the tracks, or "track" when there is no such track or word.
     """
-    names = names or [part.name for part in score.parts]
     present, counts = np.unique(score.notes[:, TRACK], return_counts=True)
     listing = ", ".join(
-        f"{number} {names[number] if number < len(names) else ''}".rstrip() + f" ({count} notes)"
+        f"{number} {part_of(score, number).name}".rstrip() + f" ({count} notes)"
         for number, count in zip(present.tolist(), counts.tolist(), strict=True)
     )
     if track == "auto":
@@ -54,14 +64,13 @@ def select_track(score: Score, track: str | int = "auto", names: Sequence[str] =
             place = place_of(score, int(score.notes[found, ONSET]))
             detail = f"notes sound together in the only track, {listing}; pass --track skyline"
             raise MusicError(score.source, place, "polyphonic", detail)
-        return score
+        if not present.any():
+            return score
+        track = int(present[0])
     if track == "skyline":
         return dataclasses.replace(score, notes=_skyline(score.notes), parts=())
     if isinstance(track, str) and track.isdecimal():
         track = int(track)
-    named = [number for number, name in enumerate(names) if name.casefold() == str(track).casefold()]
-    if isinstance(track, str) and len(named) == 1:
-        track = named[0]
     if isinstance(track, str) or track not in present:
         detail = f"{track!r}; allowed: auto, skyline, or a track with notes: {listing or 'none has any'}"
         raise MusicError(score.source, "tracks", "track", detail)
@@ -72,7 +81,7 @@ def select_track(score: Score, track: str | int = "auto", names: Sequence[str] =
         place = place_of(score, int(chosen[found, ONSET]))
         detail = f"notes sound together in track {track}; tracks: {listing}; pass another --track N or --track skyline"
         raise MusicError(score.source, place, "polyphonic", detail)
-    return dataclasses.replace(score, notes=chosen, parts=score.parts[track : track + 1])
+    return dataclasses.replace(score, notes=chosen, parts=known_parts([part_of(score, int(track))]))
 
 
 def _skyline(notes: np.ndarray) -> np.ndarray:

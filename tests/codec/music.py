@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from hypothesis import strategies as st
 
-from musicvae_jax.codec import DEFAULT_VELOCITY, Metre, Score
+from musicvae_jax.codec import DEFAULT_VELOCITY, Metre, Part, Score
+from musicvae_jax.codec.tracks import known_parts
 
 METRES = [Metre(*metre) for metre in [(4, 4), (2, 2), (3, 4), (2, 4), (6, 8), (9, 8), (3, 8), (5, 8), (1, 4)]]
 SIXTEENTHS = [120, 240, 360, 480, 720, 960, 1440]
@@ -63,3 +64,32 @@ def assert_same(one, other, but=()):
             np.testing.assert_array_equal(left, right, err_msg=field.name)
         else:
             assert left == right, field.name
+
+
+@st.composite
+def polyphony(draw, max_tracks=3, overlap=True):
+    """Several tracks of notes of any length, velocity and program, one over another; of one pitch too if `overlap`."""
+    score = draw(scores())
+    free = st.tuples(
+        st.integers(0, score.end - 1), st.integers(1, 2000), st.integers(0, 127), st.integers(1, 127),
+        st.integers(0, max_tracks - 1),
+    )  # fmt: skip
+    whole = st.tuples(st.integers(0, score.end // 120).map(lambda step: 120 * step), st.sampled_from(SIXTEENTHS))
+    rows = [list(row) for row in draw(st.lists(free, max_size=8))]
+    rows += [[*draw(whole), *row[2:]] for row in draw(st.lists(free, max_size=8))]
+    rows += [[onset, duration, pitch, draw(st.integers(1, 127)), 0] for onset, duration, pitch, _, _ in score.notes]
+    rows = [[onset, min(duration, score.end - onset), *rest] for onset, duration, *rest in rows if onset < score.end]
+    if not overlap:
+        sounding: dict[tuple[int, int], int] = {}
+        kept = []
+        for onset, duration, pitch, velocity, track in sorted(rows):
+            if sounding.get((pitch, track), 0) <= onset:
+                kept.append([onset, duration, pitch, velocity, track])
+                sounding[pitch, track] = onset + duration
+        rows = kept
+    notes = np.array(rows, np.int32).reshape(-1, 5)
+    tracks = int(notes[:, 4].max(initial=-1)) + 1
+    names = st.sampled_from(["", "Soprano", "Flûte", "Cello & Bass"])
+    parts = draw(st.lists(st.builds(Part, names, st.integers(0, 127), st.booleans()), max_size=tracks))
+    notes = notes[np.lexsort(notes[:, [4, 2, 0]].T)]
+    return dataclasses.replace(score, notes=notes, parts=known_parts(parts))

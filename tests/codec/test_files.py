@@ -6,6 +6,7 @@ from hypothesis import given
 
 from musicvae_jax.codec import (
     MusicError,
+    Part,
     check_score,
     format_refusals,
     read_score,
@@ -28,24 +29,25 @@ def test_files_are_read_by_their_suffix(tmp_path):
     for name, count in [("a.mid", 1), ("b.MIDI", 1), ("c.abc", 2)]:
         found = read_score(tmp_path / name)
         assert [notes_of(score) for score in found] == [notes_of(MELODY)] * count
-    with pytest.raises(MusicError, match=r"'\.xml'; allowed: \.mid, \.midi, \.abc"):
-        read_score(tmp_path / "d.xml")
+    with pytest.raises(MusicError, match=r"'\.txt'; allowed: \.mid, \.midi, \.abc, \.musicxml, \.xml, \.mxl"):
+        read_score(tmp_path / "d.txt")
 
 
 def test_nothing_is_picked_silently_out_of_several_tracks(tmp_path):
     path = tmp_path / "duet.mid"
-    write_midi(dataclasses.replace(DUET, title="Duet"), path)
+    write_midi(dataclasses.replace(DUET, parts=(Part("Flute", 73), Part("Cello", 42))), path)
     with pytest.raises(MusicError) as caught:
         read_score(path)
     assert caught.value.reason == "polyphonic"
     assert caught.value.detail == (
-        "2 tracks have notes: 0 Duet (2 notes), 1 Duet (1 notes); pass --track N or --track skyline"
+        "2 tracks have notes: 0 Flute (2 notes), 1 Cello (1 notes); pass --track N or --track skyline"
     )
     assert notes_of(read_score(path, 0)[0]) == [(0, 1, 60), (1, 1, 64)]
     assert notes_of(read_score(path, "1")[0]) == [(0, 1, 48)]
+    assert read_score(path, "1")[0].parts == (Part("Cello", 42),)
     assert notes_of(read_score(path, "skyline")[0]) == [(0, 1, 60), (1, 1, 64)]
     for wrong in (2, "melody", -1):
-        with pytest.raises(MusicError, match="allowed: auto, skyline, or a track with notes: 0 Duet"):
+        with pytest.raises(MusicError, match="allowed: auto, skyline, or a track with notes: 0 Flute"):
             read_score(path, wrong)
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,8 +7,12 @@ import symusic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.codec import DEFAULT_VELOCITY, MusicError, check_score, read_midi, write_midi
-from tests.codec.music import assert_same, notes_of, score_of, scores
+from musicvae_jax.codec import DEFAULT_VELOCITY, MusicError, Part, check_score, read_midi, write_midi
+from musicvae_jax.codec.midi import hold_sustained
+from musicvae_jax.codec.tracks import known_parts, part_of
+from tests.codec.music import assert_same, notes_of, polyphony, score_of, scores
+
+PARTS = st.builds(Part, st.sampled_from(["", "Soprano", "Flûte"]), st.integers(0, 127), st.booleans())
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +42,87 @@ def midi_of(notes, metres=(), tpq=480, tempos=(), drums=()):
     st.integers(400, 70000),
     st.sampled_from(["A tune", "Fée"]),
     st.integers(1, 127),
+    st.lists(PARTS, max_size=2),
 )
-def test_reading_what_was_written_is_the_score_again(path, score, fifths, mode, tempo, title, velocity):
+def test_reading_what_was_written_is_the_score_again(path, score, fifths, mode, tempo, title, velocity, parts):
     notes = score.notes.copy()
     notes[:, 3] = velocity
     notes[1::2, 4] = 1 if len(notes) > 1 else 0  # two tracks
-    fields = {"fifths": fifths, "mode": mode if fifths is not None else "", "tempo": tempo / 100, "title": title}
+    fields: dict[str, Any] = {"parts": known_parts(parts[: 1 + (len(notes) > 1)])}
+    fields |= {"fifths": fifths, "mode": mode if fifths is not None else "", "tempo": tempo / 100, "title": title}
     score = score_of(notes, score.measures, **fields)
     write_midi(score, path)
     if not len(notes):
         with pytest.raises(MusicError, match="empty: no notes"):
             read_midi(path)
         return
-    assert_same(read_midi(path), score, but=("source",))
+    assert_same(read_midi(path, drums=True), score, but=("source",))
+
+
+@given(polyphony(overlap=False))
+def test_many_tracks_come_back_with_their_parts_and_velocities(path, score):
+    if not len(score.notes):
+        return
+    write_midi(score, path)
+    # A track that plays nothing has no number in a MIDI file, nor a part.
+    present, tracks = np.unique(score.notes[:, 4], return_inverse=True)
+    notes = score.notes.copy()
+    notes[:, 4] = tracks
+    parts = known_parts(part_of(score, number) for number in present.tolist())
+    title = path.stem if not score.title else score.title
+    expected = dataclasses.replace(score, notes=notes, parts=parts, title=title)
+    assert_same(read_midi(path, drums=True), expected, but=("source",))
+    pitched = [number for number in range(len(present)) if not part_of(expected, number).is_drum]
+    if pitched:
+        found = read_midi(path)
+        assert len(found.notes) == np.isin(notes[:, 4], pitched).sum()
+        assert found.parts == known_parts(part_of(expected, number) for number in pitched)
+
+
+def with_pedal(notes, pedal):
+    track = symusic.Track(name="Piano", program=0, is_drum=False)
+    for onset, duration, pitch in notes:
+        track.notes.append(symusic.Note(onset, duration, pitch, 64))
+    for tick, value in pedal:
+        track.controls.append(symusic.ControlChange(tick, 64, value))
+    midi = symusic.Score(480)
+    midi.tracks.append(track)
+    return midi.dumps_midi()
+
+
+def test_a_sustain_pedal_holds_notes_when_it_is_asked_to(path):
+    notes = [(0, 100, 60), (200, 100, 60), (250, 600, 64), (900, 50, 62), (1500, 10, 65)]
+    path.write_bytes(with_pedal(notes, [(50, 127), (400, 64), (700, 63), (1400, 100), (1600, 90)]))
+    assert read_midi(path).notes[:, :3].tolist() == [list(row) for row in notes]
+    held = read_midi(path, sustain=True)
+    assert held.notes[:, :3].tolist() == [
+        [0, 200, 60],  # to the next onset of its pitch
+        [200, 500, 60],  # to where the pedal goes up
+        [250, 600, 64],  # longer than that by itself
+        [900, 50, 62],  # released without pedal
+        [1500, 100, 65],  # a pedal that stays down ends with the track
+    ]  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20), st.integers(0, 2)), min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, 70), st.sampled_from([0, 63, 64, 127])), max_size=6),
+)
+def test_held_notes_agree_with_a_walk_over_time(notes, pedal):
+    start, length, pitch = np.array(notes).T
+    pedal = sorted(pedal, key=lambda event: event[0])
+    time, value = (np.array(column, int) for column in zip(*pedal, strict=True)) if pedal else (np.zeros(0, int),) * 2
+    found = hold_sustained(start, start + length, pitch, time, value)
+    last = max([int((start + length).max()), *time.tolist()])
+    for note, end in enumerate(found.tolist()):
+        released = tick = int(start[note] + length[note])
+        following = [int(s) for s, p in zip(start, pitch, strict=True) if p == pitch[note] and s >= released]
+        again = [int(s) for s, p in zip(start, pitch, strict=True) if p == pitch[note] and start[note] < s < released]
+        before = [int(v) for t, v in pedal if t <= tick]
+        while not again and tick < last and before and before[-1] >= 64 and tick not in following:
+            tick += 1
+            before = [int(v) for t, v in pedal if t <= tick]
+        assert end == tick
 
 
 @given(st.integers(1, 2000), st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000)), min_size=1, max_size=8))

@@ -1,0 +1,304 @@
+"""`Score` to MusicXML.
+
+Written directly and not through music21, which refuses durations that no note value expresses: those of every
+performance.
+"""
+
+import itertools
+import os
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from musicvae_jax.codec.check import check_score
+from musicvae_jax.codec.chord_kinds import kind_of
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.mxl import pack
+from musicvae_jax.codec.score import DURATION, ONSET, TICKS_PER_QUARTER, TRACK, Part, Score
+from musicvae_jax.codec.spelling import spell
+from musicvae_jax.codec.tracks import part_of
+from musicvae_jax.files import replacing
+
+_MAX_PARTS = 200  # what `read_musicxml` takes
+_TYPES = ("whole", "half", "quarter", "eighth", "16th", "32nd", "64th", "128th")
+_WHOLE = 4 * TICKS_PER_QUARTER
+# Ticks -> the note type that lasts so long, dots, and whether it is one of a triplet.
+_VALUES = {_WHOLE >> power: (name, 0, False) for power, name in enumerate(_TYPES)}
+_VALUES |= {3 * _WHOLE >> power + 1: (name, 1, False) for power, name in enumerate(_TYPES[:-1])}
+_VALUES |= {2 * _WHOLE // 3 >> power: (name, 0, True) for power, name in enumerate(_TYPES[:-1])}
+_PLAIN = [ticks for ticks, (_, dots, triplet) in _VALUES.items() if not dots and not triplet]
+_MODES = ("major", "minor", "dorian", "phrygian", "lydian", "mixolydian", "aeolian", "ionian", "locrian")
+_FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
+
+
+class _Piece(NamedTuple):
+    """A note, or what a bar line or a note value leaves of it; times in ticks."""
+
+    onset: int
+    duration: int
+    pitch: int
+    velocity: int
+    starts: bool  # the note starts here
+    ends: bool
+    fermata: bool
+
+
+def write_musicxml(score: Score, path: str | os.PathLike[str]) -> None:
+    """Writes a MusicXML file, compressed if its suffix is ``.mxl``, whole or not at all.
+
+    ``read_musicxml(path, drums=True)`` gives the score back. What is lost: chords without a known root and name,
+    chords of no length before the next, phrase ends at which no note of the highest track ends, modes that MusicXML
+    does not name, white space and control characters in names, a missing title, and a composer's or style's absence.
+
+    Raises:
+        MusicError: "invalid" or "metre" for no valid score, or over 200 tracks.
+        OSError: the file cannot be written; nothing is left behind.
+    """
+    text = musicxml_text(score)
+    content = pack(text) if Path(path).suffix.lower() == ".mxl" else text
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def musicxml_text(score: Score) -> bytes:
+    """The document that `write_musicxml` writes."""
+    check_score(score)
+    tracks = max(len(score.parts), int(score.notes[:, TRACK].max(initial=0)) + 1)
+    if tracks > _MAX_PARTS:
+        raise MusicError(score.source, "tracks", "invalid", f"track {tracks - 1}; MusicXML is written for {_MAX_PARTS}")
+    root = ET.Element("score-partwise", version="4.0")
+    _child(_child(root, "work"), "work-title", score.title)
+    identification = _child(root, "identification")
+    if score.composer:
+        _child(identification, "creator", score.composer, type="composer")
+    if score.style:
+        _child(_child(identification, "miscellaneous"), "miscellaneous-field", score.style, name="style")
+    listed = _child(root, "part-list")
+    top = int(score.notes[:, TRACK].min(initial=0)) if len(score.notes) else 0
+    for track in range(tracks):
+        part = part_of(score, track)
+        if not 0 <= part.program <= 127:
+            raise MusicError(score.source, f"part {track}", "invalid", f"program {part.program}; allowed: 0 to 127")
+        _describe(listed, part, track)
+        element = _child(root, "part", id=f"P{track + 1}")
+        _PartWriter(score, track, phrase_ends=score.phrase_ends.tolist() if track == top else []).write(element)
+    ET.indent(root, " ")
+    doctype = b'<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" '
+    doctype += b'"http://www.musicxml.org/dtds/partwise.dtd">\n'
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + doctype + ET.tostring(root, "utf-8") + b"\n"
+
+
+def _describe(listed: ET.Element, part: Part, track: int) -> None:
+    described = _child(listed, "score-part", id=f"P{track + 1}")
+    _child(described, "part-name", part.name)
+    instrument = f"P{track + 1}-I1"
+    _child(_child(described, "score-instrument", id=instrument), "instrument-name", part.name)
+    midi = _child(described, "midi-instrument", id=instrument)
+    channel = 10 if part.is_drum else track % 15 + 1
+    _child(midi, "midi-channel", channel + (channel == 10 and not part.is_drum) * 6)
+    _child(midi, "midi-program", part.program + 1)
+
+
+class _PartWriter:
+    """Writes the measures of one track."""
+
+    def __init__(self, score: Score, track: int, phrase_ends: Iterable[int]):
+        self.score, self.track = score, track
+        self.fifths = score.fifths or 0
+        notes = score.notes[score.notes[:, TRACK] == track]
+        self.voices = _voices(notes, set(phrase_ends), score.measures[1:, 0].tolist())
+        self.low = len(notes) > 0 and float(np.median(notes[:, 2])) < 57
+
+    def write(self, element: ET.Element) -> None:
+        metre = None
+        position = [0] * len(self.voices)
+        for number, (start, *numbers) in enumerate(self.score.measures.tolist(), 1):
+            measure = _child(element, "measure", number=number)
+            end = start + self.score.metre(number - 1).ticks
+            if number == 1 or numbers != metre:
+                self._attributes(measure, number == 1, numbers)
+            metre = numbers
+            if self.track == 0:
+                if number == 1:
+                    direction = _child(measure, "direction")
+                    mark = _child(_child(direction, "direction-type"), "metronome")
+                    _child(mark, "beat-unit", "quarter")
+                    _child(mark, "per-minute", f"{self.score.tempo:.10g}")
+                    _child(direction, "sound", tempo=f"{self.score.tempo:.10g}")
+                for tick, root, kind in _chords_in(self.score, start, end):
+                    _harmony(measure, tick - start, root, kind)
+            written = False
+            for voice, pieces in enumerate(self.voices):
+                first = position[voice]
+                while position[voice] < len(pieces) and pieces[position[voice]].onset < end:
+                    position[voice] += 1
+                inside = pieces[first : position[voice]]
+                if inside:
+                    if written:
+                        _move(measure, "backup", end - start)
+                    self._voice(measure, inside, start, end, voice + 1)
+                    written = True
+            if not written:
+                rest = _child(measure, "note")
+                _child(rest, "rest", measure="yes")
+                _child(rest, "duration", end - start)
+                _child(rest, "voice", 1)
+
+    def _attributes(self, measure: ET.Element, first: bool, numbers: list[int]) -> None:
+        attributes = _child(measure, "attributes")
+        if first:
+            _child(attributes, "divisions", TICKS_PER_QUARTER)
+            if self.score.fifths is not None:
+                key = _child(attributes, "key")
+                _child(key, "fifths", self.score.fifths)
+                if self.score.mode in _MODES:
+                    _child(key, "mode", self.score.mode)
+        time = _child(attributes, "time")
+        _child(time, "beats", numbers[0])
+        _child(time, "beat-type", numbers[1])
+        if first:
+            clef = _child(attributes, "clef")
+            _child(clef, "sign", "F" if self.low else "G")
+            _child(clef, "line", 4 if self.low else 2)
+
+    def _voice(self, measure: ET.Element, pieces: list[_Piece], start: int, end: int, voice: int) -> None:
+        """The pieces of one voice in a measure, with rests around them, so that every voice fills the measure."""
+        tick, before = start, None
+        for piece in pieces:
+            in_chord = before is not None and (piece.onset, piece.duration) == (before.onset, before.duration)
+            if piece.onset > tick:
+                self._rests(measure, piece.onset - tick, voice)
+            self._note(measure, piece, voice, in_chord)
+            tick, before = piece.onset + piece.duration, piece
+        self._rests(measure, end - tick, voice)
+
+    def _rests(self, measure: ET.Element, ticks: int, voice: int) -> None:
+        for duration in _note_values(ticks):
+            if voice > 1:
+                _move(measure, "forward", duration, voice)
+            else:
+                rest = _child(measure, "note")
+                _child(rest, "rest")
+                _duration(rest, duration, voice)
+
+    def _note(self, measure: ET.Element, piece: _Piece, voice: int, in_chord: bool) -> None:
+        # MusicXML counts loudness in percent of a velocity of 90.
+        note = _child(measure, "note", dynamics=f"{piece.velocity / 0.9:.2f}")
+        if in_chord:
+            _child(note, "chord")
+        step, alter, octave = spell(piece.pitch, self.fifths)
+        pitch = _child(note, "pitch")
+        _child(pitch, "step", step)
+        if alter:
+            _child(pitch, "alter", alter)
+        _child(pitch, "octave", octave)
+        ties = [kind for kind, tied in (("stop", not piece.starts), ("start", not piece.ends)) if tied]
+        _duration(note, piece.duration, voice, ties)
+        if ties or piece.fermata:
+            notations = _child(note, "notations")
+            for kind in ties:
+                _child(notations, "tied", type=kind)
+            if piece.fermata:
+                _child(notations, "fermata")
+
+
+def _voices(notes: np.ndarray, phrase_ends: set[int], bar_lines: list[int]) -> list[list[_Piece]]:
+    """Notes shared out to voices in which nothing overlaps but the notes of a chord, cut at bar lines."""
+    voices: list[list[tuple[int, int]]] = []  # onset and end of the last note of each voice
+    pieces: list[list[_Piece]] = []
+    order = np.lexsort((notes[:, 2], notes[:, DURATION], notes[:, ONSET]))
+    for onset, duration, pitch, velocity, _ in notes[order].tolist():
+        span = (onset, onset + duration)
+        voice = next((v for v, spans in enumerate(voices) if spans[-1] == span), None)
+        if voice is None:
+            voice = next((v for v, spans in enumerate(voices) if spans[-1][1] <= onset), len(voices))
+        if voice == len(voices):
+            voices.append([])
+            pieces.append([])
+        voices[voice] = [span]
+        pieces[voice] += _cut(onset, duration, pitch, velocity, bar_lines, span[1] in phrase_ends)
+    for voice_pieces in pieces:
+        voice_pieces.sort(key=lambda piece: (piece.onset, piece.pitch))
+    return pieces
+
+
+def _cut(onset: int, duration: int, pitch: int, velocity: int, bar_lines: list[int], fermata: bool) -> Iterator[_Piece]:
+    end = onset + duration
+    first = int(np.searchsorted(bar_lines, onset, side="right"))
+    last = int(np.searchsorted(bar_lines, end, side="left"))
+    edges = [onset, *bar_lines[first:last], end]
+    for left, right in itertools.pairwise(edges):
+        tick = left
+        for length in _note_values(right - left):
+            stop = tick + length
+            yield _Piece(tick, length, pitch, velocity, tick == onset, stop == end, fermata and stop == end)
+            tick = stop
+
+
+def _note_values(ticks: int) -> list[int]:
+    """A length as note values that can be printed, longest first; as it is where there are none."""
+    values, left = [], ticks
+    while left and left not in _VALUES:
+        value = next((value for value in _PLAIN if value < left), 0)
+        if not value:
+            return [ticks]
+        values.append(value)
+        left -= value
+    return [*values, left] if left else values
+
+
+def _chords_in(score: Score, start: int, end: int) -> Iterator[tuple[int, int, str]]:
+    """(tick, root, kind) of the chord symbols of a measure; "none" where chords pause."""
+    chords = [(*chord[:3], kind_of(*chord[2:]) if chord[2] >= 0 else None) for chord in score.chords.tolist()]
+    for index, (onset, duration, root, kind) in enumerate(chords):
+        if kind and start <= onset < end:
+            yield onset, root, kind
+        stop = onset + duration
+        following = chords[index + 1][0] if index + 1 < len(chords) else score.end
+        if start <= stop < end and (stop < following or not kind):
+            yield stop, 0, "none"
+
+
+def _harmony(measure: ET.Element, offset: int, root: int, kind: str) -> None:
+    harmony = _child(measure, "harmony")
+    step, alter, _ = spell(root + 60, 0)
+    element = _child(harmony, "root")
+    _child(element, "root-step", step)
+    if alter:
+        _child(element, "root-alter", alter)
+    _child(harmony, "kind", kind)
+    if offset:
+        _child(harmony, "offset", offset)
+
+
+def _duration(note: ET.Element, ticks: int, voice: int, ties: Iterable[str] = ()) -> None:
+    _child(note, "duration", ticks)
+    for kind in ties:
+        _child(note, "tie", type=kind)
+    _child(note, "voice", voice)
+    if ticks in _VALUES:
+        name, dots, triplet = _VALUES[ticks]
+        _child(note, "type", name)
+        for _ in range(dots):
+            _child(note, "dot")
+        if triplet:
+            ratio = _child(note, "time-modification")
+            _child(ratio, "actual-notes", 3)
+            _child(ratio, "normal-notes", 2)
+
+
+def _move(measure: ET.Element, tag: str, ticks: int, voice: int | None = None) -> None:
+    move = _child(measure, tag)
+    _child(move, "duration", ticks)
+    if voice:
+        _child(move, "voice", voice)
+
+
+def _child(parent: ET.Element, tag: str, content: object = "", **attributes: object) -> ET.Element:
+    child = ET.SubElement(parent, tag, {name: str(value) for name, value in attributes.items()})
+    child.text = " ".join(_FORBIDDEN.sub("", str(content)).split()) or None
+    return child
