@@ -49,14 +49,29 @@ def _check_probability(config: Any, *names: str) -> None:
 class CodecConfig:
     """How music becomes tokens."""
 
-    name: Literal["melody"] = "melody"
+    name: Literal["melody", "voices", "performance"] = "melody"
+    """melody: one voice on a grid; voices: several; performance: a list of notes, for polyphony with dynamics."""
     subdivisions: tuple[str, ...] = ("0", "1/4", "1/2", "3/4")
     """Grid positions inside a quarter; with triplets: 0 1/4 1/3 1/2 2/3 3/4."""
     slots: int = 18
-    """Grid positions of the longest measure that fits; on the default grid 4/4 takes 16, 6/8 12, 9/8 18."""
+    """melody, voices: grid positions of the longest measure that fits; on the default grid 4/4 takes 16, 6/8 12,
+    9/8 18. performance: one more than the most notes of a measure."""
+    voices: int = 4
+    """voices only: how many."""
+    positions: int = 72
+    """performance only: grid positions of the longest measure that fits; on a grid of twelfths 4/4 takes 48."""
+    longest: int = 16
+    """performance only: longest duration, in quarters."""
+    velocities: int = 32
+    """performance only: number of loudness levels, up to 64; 1 leaves loudness out."""
+    tracks: int = 1
+    """performance only: number of tracks; 1 makes one of all."""
 
     def __post_init__(self) -> None:
-        _check_positive(self, "slots")
+        _check_positive(self, "slots", "voices", "positions", "longest", "velocities", "tracks")
+        _check(self.velocities <= 64, "CodecConfig.velocities", self.velocities, "1 to 64")
+        least = 2 if self.name == "performance" else 1
+        _check(self.slots >= least, "CodecConfig.slots", self.slots, f"{least} and up, for codec {self.name!r}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,10 @@ Axes are full words, the same everywhere: ``batch measure slot field vocab``, ``
 Leading batch axes are free unless a docstring says otherwise. All information is in nats.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
 
 Array: TypeAlias = Any  # a NumPy array on the host, a JAX array on a device
 Latents: TypeAlias = dict[str, Array]  # level -> [batch, time, dim]
@@ -17,7 +20,7 @@ class Batch(NamedTuple):
     """Windows of music, as the model sees them."""
 
     tokens: Array  # int32[batch, measure, slot, field], 0 where masked
-    mask: Array  # bool[batch, measure, slot], True where the metre has that slot
+    mask: Array  # bool[batch, measure, slot], True where the measure has that slot
     metre: Array  # int32[batch, measure, 2], numerator and denominator; (0, 0) in a padding measure
     index: Array  # int32[batch], the window's number in its split; -1 marks a row that pads a last batch
     attributes: Any = ()  # dict of span -> float32[batch, time, attribute], or () for none; see codec.attributes
@@ -29,6 +32,40 @@ class Field(NamedTuple):
     name: str
     size: int  # number of classes
     end: int | None = None  # of a slot's first field: the class that ends the measure, and is the slot's only field
+
+
+def until_end(tokens: Array, mask: Array, fields: Sequence[Field]) -> Array:
+    """The slots that measures have: up to the first that says END, itself included.
+
+    Args:
+        tokens: int[..., slot, field].
+        mask: bool[..., slot], the slots that the metre allows.
+        fields: of a slot.
+
+    Returns:
+        bool[..., slot]; the mask itself where no class ends a measure.
+    """
+    if fields[0].end is None:
+        return mask
+    ended = mask & (tokens[..., 0] == fields[0].end)
+    return mask & (ended.cumsum(-1) - ended == 0)
+
+
+def existing_fields(tokens: Array, mask: Array, fields: Sequence[Field]) -> Array:
+    """The tokens that say something, hence cost nats and count: of a slot that ends the measure only the first field.
+
+    Args:
+        tokens: int[..., slot, field].
+        mask: bool[..., slot], the slots that measures have.
+        fields: of a slot.
+
+    Returns:
+        bool[..., slot, field].
+    """
+    if fields[0].end is None:
+        return mask[..., None] & np.ones(len(fields), bool)
+    first = np.arange(len(fields)) == 0
+    return mask[..., None] & (first | (tokens[..., :1] != fields[0].end))
 
 
 def num_phrases(mask: Array) -> Array:

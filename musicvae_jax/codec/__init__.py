@@ -10,8 +10,10 @@ from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.codec.midi import read_midi, write_midi
 from musicvae_jax.codec.musicxml import read_musicxml
 from musicvae_jax.codec.musicxml_write import write_musicxml
+from musicvae_jax.codec.performance import PerformanceCodec
 from musicvae_jax.codec.score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Part, Score
 from musicvae_jax.codec.tracks import select_track
+from musicvae_jax.codec.voices import VoicesCodec
 from musicvae_jax.config import CodecConfig, ConfigError
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "Metre",
     "MusicError",
     "Part",
+    "PerformanceCodec",
     "Score",
     "Tune",
+    "VoicesCodec",
     "WindowNotes",
     "check_score",
     "format_refusals",
@@ -44,8 +48,13 @@ __all__ = [
 ]
 
 
-def make_codec(config: CodecConfig) -> MelodyCodec:
-    """The codec a config names; raises `ConfigError` for a name or a grid it does not know."""
-    if config.name != "melody":
-        raise ConfigError(f"codec {config.name!r}; allowed: 'melody'")
-    return MelodyCodec(tuple(config.subdivisions), config.slots)
+def make_codec(config: CodecConfig) -> Codec:
+    """The codec a config names; raises `ConfigError` for a grid that cannot be."""
+    subdivisions, slots = tuple(config.subdivisions), config.slots
+    if config.name == "melody":
+        return MelodyCodec(subdivisions, slots)
+    if config.name == "voices":
+        return VoicesCodec(subdivisions, slots, config.voices)
+    if config.name == "performance":
+        return PerformanceCodec(subdivisions, slots, config.positions, config.longest, config.velocities, config.tracks)
+    raise ConfigError(f"codec {config.name!r}; allowed: 'melody', 'voices' or 'performance'")

@@ -7,6 +7,8 @@ import numpy as np
 from musicvae_jax.codec.score import Score
 from musicvae_jax.types import Field
 
+SAME_VELOCITY = 2  # of 127: a velocity that moves by no more is kept, by anyone's ears
+
 
 class Encoded(NamedTuple):
     """A whole piece as tokens."""

@@ -1,7 +1,8 @@
-"""What a melody grid keeps of a score, said in ticks, without tokens: the other side of the codec's law."""
+"""What a grid keeps of a voice, said in ticks, without tokens: the other side of the codec's law."""
 
 import bisect
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,12 +22,12 @@ def quantise(score: Score, offsets: tuple[int, ...]) -> Score:
         score: a valid, monophonic score.
         offsets: grid positions inside a quarter, in ticks.
     """
-    grid = _grid_ticks(score, offsets)
+    grid = grid_ticks(score, offsets)
     edges = [*grid, score.end]
     kept: list[tuple[int, int, int]] = []  # onset, end, pitch
     before = (0, 0)  # onset and duration of the note before, kept or not
     for onset, duration, pitch, _, _ in score.notes.tolist():
-        start = _snap(grid, onset)
+        start = snap(grid, onset)
         if kept and kept[-1][0] == start:
             together = min(before[0] + before[1], onset + duration) - onset
             if 2 * together > min(before[1], duration):
@@ -34,7 +35,7 @@ def quantise(score: Score, offsets: tuple[int, ...]) -> Score:
             before = (onset, duration)
             continue
         before = (onset, duration)
-        stop = max(_snap(edges, onset + duration), edges[bisect.bisect_right(edges, start)])
+        stop = max(snap(edges, onset + duration), edges[bisect.bisect_right(edges, start)])
         kept.append((start, stop, pitch))
     starts = [start for start, _, _ in kept] + [score.end]
     notes = [
@@ -44,7 +45,8 @@ def quantise(score: Score, offsets: tuple[int, ...]) -> Score:
     return dataclasses.replace(score, notes=np.array(notes, np.int32).reshape(-1, 5))
 
 
-def _grid_ticks(score: Score, offsets: tuple[int, ...]) -> list[int]:
+def grid_ticks(score: Score, offsets: tuple[int, ...]) -> list[int]:
+    """The grid positions of a piece, in ticks."""
     ticks = []
     for start, numerator, denominator in score.measures.tolist():
         length = Metre(numerator, denominator).ticks
@@ -53,7 +55,8 @@ def _grid_ticks(score: Score, offsets: tuple[int, ...]) -> list[int]:
     return ticks
 
 
-def _snap(grid: list[int], tick: int) -> int:
+def snap(grid: Sequence[int], tick: int) -> int:
+    """The nearest of ascending values, the lower of two equally near."""
     after = bisect.bisect_left(grid, tick)
     candidates = grid[max(after - 1, 0) : after + 1]
     return min(candidates, key=lambda position: (abs(position - tick), position))
