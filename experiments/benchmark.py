@@ -153,23 +153,24 @@ def _time_sampler(bench: Benchmark) -> None:
     import jax
     import numpy as np
 
-    from musicvae_jax.codec import Metre, make_codec
+    from musicvae_jax.codec import make_codec
     from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
     from musicvae_jax.training.state import init_state, make_model
+    from musicvae_jax.types import existing_fields, until_end
 
     config = bench.config
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
     params = jax.jit(partial(init_state, config, model))().params
-    slots = codec.num_slots(Metre(4, 4))
     for num in (1, 64):
         metre = np.full((num, config.data.measures, 2), 4, np.int32)
-        mask = np.broadcast_to(np.arange(codec.slots) < slots, (num, config.data.measures, codec.slots))
+        mask = codec.slot_mask(metre)
         key = jax.random.key(0)
         latents = model.apply({"params": params}, num, method="sample_prior", rngs={"latent": key})
         draw = partial(sample_tokens, model, params, latents, metre, mask, key, SamplingConfig())
         seconds = _median(partial(_ready, draw), max(bench.repeats // 2, 3))
-        tokens = num * config.data.measures * slots
+        drawn = np.asarray(draw())
+        tokens = int(existing_fields(drawn, until_end(drawn, mask, codec.fields), codec.fields).sum())
         text = f"sampler, {num} x {config.data.measures} measures of 4/4"
         print(f"{text:<52} {seconds * 1000:10.1f} ms   {tokens / seconds:8,.0f} tokens/s")
 

@@ -12,13 +12,12 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 import numpy as np
 
 from musicvae_jax.codec.base import Encoded
-from musicvae_jax.codec.melody import MelodyCodec
-from musicvae_jax.data.windows import first_slots
+from musicvae_jax.codec.grid_codec import GridCodec
 
 WINDOW_MEASURES = 4
 
 
-def window_signatures(encoded: Encoded, codec: MelodyCodec, length: int = WINDOW_MEASURES) -> list[bytes]:
+def window_signatures(encoded: Encoded, codec: GridCodec, length: int = WINDOW_MEASURES) -> list[bytes]:
     """What each window of a piece sounds like, whatever its key: equal where rhythm, metre and intervals are equal.
 
     Args:
@@ -32,7 +31,7 @@ def window_signatures(encoded: Encoded, codec: MelodyCodec, length: int = WINDOW
         their 4-measure windows has 5 onsets, and no window is in more than 3 tunes.)
     """
     tokens, mask, metre = encoded.tokens, encoded.mask, encoded.metre
-    first = first_slots(tokens, mask, codec)
+    first = codec.first_slots(tokens, mask)
     signatures = []
     for start in range(max(1, len(tokens) - length + 1)):
         window = tokens[start : start + length].copy()

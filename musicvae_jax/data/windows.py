@@ -1,7 +1,7 @@
 """Windows: fixed numbers of measures cut out of pieces of any length.
 
-A note that sounds across the border of a window is split: the window starts with an onset of the note's pitch, because
-a model that sees only the window cannot know what a leading HOLD holds.
+A note that sounds across the border of a window starts anew there, where the codec can say so: a model that sees only
+the window cannot know what a leading HOLD holds.
 """
 
 import functools
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.melody import HOLD, MelodyCodec
 from musicvae_jax.codec.score import Score
 from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.records import to_score
@@ -27,27 +27,6 @@ class _Piece(NamedTuple):
     mask: np.ndarray  # bool[measure, slot]
     metre: np.ndarray  # int32[measure, 2]
     dropped: dict[str, int]
-
-
-def first_slots(tokens: np.ndarray, mask: np.ndarray, codec: MelodyCodec) -> np.ndarray:
-    """What the first slot of each measure must hold where a window starts with that measure.
-
-    Args:
-        tokens: int32[measure, slot, field], a whole piece.
-        mask: bool[measure, slot].
-        codec: the codec of the tokens.
-
-    Returns:
-        int32[measure, field]: the onset of the note that starts or sounds there, HOLD where there is silence: what the
-        codec itself would write if the piece started with that measure.
-    """
-    num_measures, num_slots, num_fields = tokens.shape
-    stream = tokens.reshape(num_measures * num_slots, num_fields)
-    events = (stream != HOLD) & mask.reshape(-1, 1)
-    last_event = np.maximum.accumulate(np.where(events, np.arange(len(stream))[:, None], -1), axis=0)
-    last_event = last_event[::num_slots]
-    began = np.take_along_axis(stream, np.maximum(last_event, 0), axis=0)
-    return np.where((last_event >= 0) & codec.is_onset(began), began, HOLD).astype(np.int32)
 
 
 class WindowSource(Sequence[Batch]):
@@ -65,7 +44,7 @@ class WindowSource(Sequence[Batch]):
     def __init__(
         self,
         records: Sequence[Mapping[str, Any] | Score],
-        codec: MelodyCodec,
+        codec: Codec,
         measures: int,
         hop: int,
         min_measures: int = 1,
@@ -197,7 +176,7 @@ class WindowSource(Sequence[Batch]):
 
     def _encode(self, number: int) -> _Piece:
         encoded = self.codec.encode(self._score(number))
-        first = first_slots(encoded.tokens, encoded.mask, self.codec)
+        first = self.codec.first_slots(encoded.tokens, encoded.mask)
         return _Piece(encoded.tokens, first, encoded.mask, encoded.metre, encoded.dropped)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musicvae_jax.types import Batch, Field
+from musicvae_jax.types import Batch, Field, existing_fields
 
 _MAX_PENDING = 1 << 22  # entries counted but not yet merged: 64 MiB
 _FALLBACK_DISCOUNTS = (
@@ -20,8 +20,8 @@ _FALLBACK_DISCOUNTS = (
 class NGram:
     """Order-n Markov model of tokens: each depends on the n before it; order 0 is the unigram model.
 
-    A window is one sequence: its unmasked slots in reading order, the fields of a slot one after another. It starts
-    afresh, after n start symbols, as the VAE does. Each field has its own distributions.
+    A window is one sequence: its unmasked slots in reading order, the fields of a slot one after another, those that do
+    not exist left out. It starts afresh, after n start symbols, as the VAE does. Each field has its own distributions.
 
     Smoothing is interpolated modified Kneser-Ney (Chen & Goodman 1999, section 3), the strongest of the textbook rules
     on these tokens too. With h the context and h' the same without its oldest token,
@@ -61,19 +61,21 @@ class NGram:
         """
         counters = [_Counter() for _ in self.fields]
         for batch in batches:
-            _, token, context = self._sequences(batch)
+            _, field, token, context = self._sequences(batch)
             for number, counter in enumerate(counters):
-                counter.add(self._pack(context[:, number], token[:, number]))
+                here = field == number
+                counter.add(self._pack(context[here], token[here]))
         self._tables = [self._smooth(*counter.result()) for counter in counters]
         return self
 
     def nll(self, batch: Batch) -> np.ndarray:
         """Negative log-likelihood in nats, summed over unmasked slots and fields: float64[batch]."""
-        row, token, context = self._sequences(batch)
+        row, field, token, context = self._sequences(batch)
         nll = np.zeros(len(batch.tokens))
         for number in range(len(self.fields)):
-            p = self._probability(number, context[:, number], token[:, number])
-            nll += np.bincount(row, -np.log(p), minlength=len(nll))
+            here = field == number
+            p = self._probability(number, context[here], token[here])
+            nll += np.bincount(row[here], -np.log(p), minlength=len(nll))
         return nll
 
     def probabilities(self, context: np.ndarray, field: int = 0) -> np.ndarray:
@@ -92,18 +94,17 @@ class NGram:
         flat = np.broadcast_to(context, (*shape, self.order)).reshape(math.prod(shape), self.order)
         return self._probability(field, flat, np.broadcast_to(token, shape).ravel()).reshape(shape)
 
-    def _sequences(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The unmasked slots as rows int64[slot], tokens + 1 int64[slot, field], contexts int64[slot, field, order]."""
-        mask = np.asarray(batch.mask)
-        row = np.nonzero(mask)[0]
-        token = np.asarray(batch.tokens)[mask].astype(np.int64) + 1
-        chain = token.ravel()
-        start = np.searchsorted(row, row) * len(self.fields)  # where the window's chain begins
-        age = np.arange(len(chain)) - np.repeat(start, len(self.fields))
+    def _sequences(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, fields, tokens + 1, all int64[token], and contexts int64[token, order] of the tokens that exist."""
+        tokens = np.asarray(batch.tokens)
+        exists = existing_fields(tokens, np.asarray(batch.mask), self.fields)
+        row, *_, field = np.nonzero(exists)
+        chain = tokens[exists].astype(np.int64) + 1
+        age = np.arange(len(chain)) - np.searchsorted(row, row)  # tokens since the window's chain began
         context = np.zeros((len(chain), self.order), np.int64)
         for past in range(min(self.order, len(chain))):  # context[:, 0] is the newest
             context[:, past] = np.where(age > past, np.roll(chain, past + 1), 0)
-        return row, token, context.reshape(*token.shape, self.order)
+        return row, field, chain, context
 
     def _pack(self, context: np.ndarray, token: np.ndarray) -> np.ndarray:
         """One number per (context, token): digits in base `_base`, the token lowest, the oldest of the past highest."""

@@ -15,7 +15,7 @@ from musicvae_jax.evaluation.latent_usage import active_units, mutual_informatio
 from musicvae_jax.evaluation.reconstruction import make_measure, other_pieces, summarise
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.training.parallel import make_parallel
-from musicvae_jax.types import Gaussian
+from musicvae_jax.types import Gaussian, existing_fields
 
 Evaluation = dict[str, float | int | str]
 
@@ -70,10 +70,11 @@ def evaluate_baselines(vae: TrainedVAE, split: str, *, num_examples: int | None 
     """
     train = load_windows(vae.config, TRAIN)
     held_out = make_eval_batches(load_windows(vae.config, split), 256, num_examples=num_examples)
-    tokens = sum(int(batch.mask.sum()) * len(vae.codec.fields) for batch in held_out)
+    fields = vae.codec.fields
+    tokens = sum(int(existing_fields(batch.tokens, batch.mask, fields).sum()) for batch in held_out)
     result = {}
     for name, order in (("unigram", 0), ("markov3", 3), ("markov6", 6)):
-        model = NGram(vae.codec.fields, order)
+        model = NGram(fields, order)
         model.fit(make_eval_batches(train, 256))
         nll = sum(float(model.nll(batch).sum()) for batch in held_out)
         result[f"baseline_{name}_perplexity"] = float(np.exp(nll / tokens))

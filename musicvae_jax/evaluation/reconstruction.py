@@ -7,61 +7,82 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.codec.base import Codec, WindowNotes
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.elbo import elbo_terms, token_nll
 from musicvae_jax.rng import row_keys, stream
-from musicvae_jax.types import Array, Batch, Gaussian, Latents, VAEOutput, num_phrases
+from musicvae_jax.types import Array, Batch, Gaussian, Latents, VAEOutput, existing_fields, num_phrases, until_end
 
 Sums = dict[str, Array]  # name -> float[batch], to be summed over windows
 GREEDY = SamplingConfig(temperature=0.0)
 
 
-def teacher_forced(output: VAEOutput, batch: Batch, codec: MelodyCodec) -> Sums:
+def teacher_forced(output: VAEOutput, batch: Batch, codec: Codec) -> Sums:
     """Sums over each window under teacher forcing, all float[batch].
 
-    ``nll``, ``kl``, ``kl_<level>``; counts ``tokens``, ``onsets``, ``phrases``, ``windows``; ``onset_nll`` over tokens
-    that start a note; ``correct`` and ``onset_correct``, tokens whose most probable class is the true one.
+    ``nll``, ``kl``, ``kl_<level>``; counts ``tokens``, ``onsets``, ``phrases``, ``windows``; ``onset_nll`` over the
+    tokens that say the pitch of a note that starts; ``correct`` and ``onset_correct``, tokens whose most probable class
+    is the true one; with several fields also ``field_nll_<field>`` and ``field_tokens_<field>``.
     """
     terms = elbo_terms(output, batch)
     nll = token_nll(output.logits, batch)
-    onsets = codec.is_onset(batch.tokens) & batch.mask[..., None]
+    exists = existing_fields(batch.tokens, batch.mask, codec.fields)
+    onsets = codec.is_onset(batch.tokens) & exists
     predicted = jnp.stack([logits.argmax(-1) for logits in output.logits], -1)
-    correct = (predicted == batch.tokens) & batch.mask[..., None]
+    correct = (predicted == batch.tokens) & exists
     total = partial(jnp.sum, axis=(-3, -2, -1))
+    fields = {}
+    for number, field in enumerate(codec.fields if len(codec.fields) > 1 else ()):
+        fields[f"field_nll_{field.name}"] = nll[..., number].sum((-2, -1))
+        fields[f"field_tokens_{field.name}"] = exists[..., number].sum((-2, -1))
     return {
         "nll": terms.nll,
         "kl": sum(terms.kl.values()),
         **{f"kl_{level}": kl for level, kl in terms.kl.items()},
-        "tokens": batch.mask.sum((-2, -1)) * batch.tokens.shape[-1],
+        "tokens": total(exists),
         "onsets": total(onsets),
         "phrases": num_phrases(batch.mask),
         "windows": jnp.ones_like(batch.index),
         "onset_nll": total(jnp.where(onsets, nll, 0)),
         "correct": total(correct),
         "onset_correct": total(correct & onsets),
+        **fields,
     }
 
 
-def agreement(tokens: Array, batch: Batch, codec: MelodyCodec) -> Sums:
-    """How far decoded tokens agree with the true ones, float[batch] each.
+def agreement(tokens: Array, batch: Batch, codec: Codec) -> Sums:
+    """How far decoded tokens agree with the true ones, int[batch] each, on the host.
 
-    ``correct``: equal tokens; ``onset_hits``: onsets of the same pitch in the same slot; ``onset_found``:
-    onsets decoded.
+    ``correct``: equal tokens in the same slot; ``onset_found``: notes decoded; ``onset_hits``: those of which the
+    window has one of the same pitch and voice at the same time, whatever slot says so.
     """
-    mask = batch.mask[..., None]
-    equal = (tokens == batch.tokens) & mask
-    total = partial(jnp.sum, axis=(-3, -2, -1))
+    tokens, true, metre = np.asarray(tokens), np.asarray(batch.tokens), np.asarray(batch.metre)
+    allowed, mask = codec.slot_mask(metre), np.asarray(batch.mask)
+    exists = existing_fields(true, mask, codec.fields)
+    exists &= existing_fields(tokens, until_end(tokens, allowed, codec.fields), codec.fields)
+    found, wanted = codec.notes(tokens, allowed, metre), codec.notes(true, mask, metre)
+    hits = found.row[_one_of(_places(found), _places(wanted))]
     return {
-        "correct": total(equal),
-        "onset_hits": total(equal & codec.is_onset(batch.tokens)),
-        "onset_found": total(codec.is_onset(tokens) & mask),
+        "correct": ((tokens == true) & exists).sum((-3, -2, -1)),
+        "onset_hits": np.bincount(hits, minlength=len(tokens)),
+        "onset_found": np.bincount(found.row, minlength=len(tokens)),
     }
 
 
-def make_measure(model: MusicVAE, codec: MelodyCodec, seed: int) -> Callable[[Array, Batch, Array], tuple[Sums, dict]]:
-    """A compiled function of (params, batch, other) to sums per window and the posterior.
+def _places(notes: WindowNotes) -> np.ndarray:
+    """What makes a note the same note: int64[note, 5], no two of them equal."""
+    return np.stack([notes.row, notes.measure, notes.onset, notes.pitch, notes.track], -1)
+
+
+def _one_of(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which rows are among the others; rows differ from each other, and so do the others: bool[row]."""
+    _, number, count = np.unique(np.concatenate([rows, others]), axis=0, return_inverse=True, return_counts=True)
+    return count[number.reshape(-1)[: len(rows)]] > 1
+
+
+def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Array, Batch, Array], tuple[Sums, dict]]:
+    """A function of (params, batch, other) to sums per window and the posterior.
 
     ``other``: int32[batch], for every row the row of another piece; prefix ``free_`` marks greedy decoding of a
     window's own code, ``swapped_`` of that other piece's code under the window's own metre.
@@ -74,15 +95,14 @@ def make_measure(model: MusicVAE, codec: MelodyCodec, seed: int) -> Callable[[Ar
         output = one(batch, keys)
         return teacher_forced(output, batch, codec), output.posterior, output.latents
 
-    compare = jax.jit(lambda tokens, batch: agreement(tokens, batch, codec))
-
     def measure(params: Array, batch: Batch, other: Array) -> tuple[Sums, dict[str, Gaussian]]:
         sums, posterior, latents = encode_decode(params, batch)
+        allowed = codec.slot_mask(np.asarray(batch.metre))  # not the mask: how many notes there are is not given away
         for name, rows in (("free", np.arange(len(other))), ("swapped", other)):
             codes = jax.tree.map(lambda z, rows=rows: z[rows], latents)
             # Greedy decoding draws nothing; the key is never used.
-            tokens = sample_tokens(model, params, codes, batch.metre, batch.mask, jax.random.key(0), GREEDY)
-            sums |= {f"{name}_{key}": value for key, value in compare(tokens, batch).items()}
+            tokens = sample_tokens(model, params, codes, batch.metre, allowed, jax.random.key(0), GREEDY)
+            sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
         return sums, posterior
 
     return measure
@@ -107,10 +127,15 @@ def summarise(totals: dict[str, float]) -> dict[str, float]:
     """Totals over a split to the figures of evaluation.json; see the README for their definitions."""
     tokens, onsets, windows = totals["tokens"], totals["onsets"], totals["windows"]
     levels = [name for name in totals if name.startswith("kl_")]
+    fields = [name.removeprefix("field_nll_") for name in totals if name.startswith("field_nll_")]
     return {
         "perplexity": float(np.exp(totals["nll"] / tokens)),
         "onset_perplexity": float(np.exp(totals["onset_nll"] / onsets)),
         "perplexity_elbo": float(np.exp((totals["nll"] + totals["kl"]) / tokens)),
+        **{
+            f"perplexity_{name}": float(np.exp(totals[f"field_nll_{name}"] / max(totals[f"field_tokens_{name}"], 1)))
+            for name in fields
+        },
         "nll": totals["nll"] / windows,
         "kl": totals["kl"] / windows,
         "kl_per_phrase": totals["kl"] / totals["phrases"],

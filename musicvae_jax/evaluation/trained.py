@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.codec import make_codec
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.score import Metre, Score
 from musicvae_jax.config import Config, UserError, check_seed
 from musicvae_jax.data.pipeline import make_eval_batches
@@ -38,7 +37,7 @@ class TrainedVAE:
     """
 
     config: Config
-    codec: MelodyCodec
+    codec: Codec
     model: MusicVAE
     params: Params
     step: int
@@ -74,10 +73,8 @@ class TrainedVAE:
         return np.asarray(sample_tokens(self.model, self.params, latents, metre, mask, key, sampling))
 
     def mask(self, metre: np.ndarray) -> np.ndarray:
-        """The slots that metres have: int[..., measure, 2] to bool[..., measure, slot]."""
-        slots = {tuple(row): self.codec.num_slots(Metre(*row)) if row[0] else 0 for row in _unique_rows(metre)}
-        counts = np.array([slots[tuple(row)] for row in metre.reshape(-1, 2).tolist()]).reshape(metre.shape[:-1])
-        return np.arange(self.codec.slots) < counts[..., None]
+        """The slots that metres allow: int[..., measure, 2] to bool[..., measure, slot]."""
+        return self.codec.slot_mask(metre)
 
     def sample(
         self,
@@ -205,7 +202,3 @@ def slerp(first: Any, second: Any, share: float) -> Any:
 @partial(jax.jit, static_argnums=0)
 def _encode(model: MusicVAE, params: Params, batch: Batch) -> dict[str, Gaussian]:
     return model.apply({"params": params}, batch, method="encode")
-
-
-def _unique_rows(metre: np.ndarray) -> Sequence[list[int]]:
-    return np.unique(metre.reshape(-1, 2), axis=0).tolist()

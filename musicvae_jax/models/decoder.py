@@ -11,6 +11,8 @@ from musicvae_jax.models.embedding import HIDDEN, PADDING, START, MetreEmbedding
 from musicvae_jax.models.layers import KVCache, dtypes, make_block
 from musicvae_jax.types import Array, Batch, Field, Latents
 
+_IMPOSSIBLE = -1e9  # a logit whose probability is 0, and which no gradient turns into no number
+
 
 class MusicDecoder(nn.Module):
     """p(x | z): every slot sees the whole past of the window, and the latents at every layer.
@@ -61,7 +63,8 @@ class MusicDecoder(nn.Module):
         causal = positions[:, None] >= positions
         x, _ = self._hidden(past, special, positions, conditions, causal, None, deterministic)
         x = x.reshape(*leading, measures, slots, self.config.dim)
-        return tuple(self.field_logits(x, batch.tokens[..., :number]) for number in range(num_fields))
+        last = jnp.arange(slots) == slots - 1
+        return tuple(self.field_logits(x, batch.tokens[..., :number], last) for number in range(num_fields))
 
     def conditions(self, latents: Latents, metre: Array) -> Array:
         """The conductor: what each measure's slots are told, per layer.
@@ -102,12 +105,17 @@ class MusicDecoder(nn.Module):
         )
         return x[..., 0, :], cache
 
-    def field_logits(self, x: Array, known: Array) -> Array:
+    def field_logits(self, x: Array, known: Array, last: Array) -> Array:
         """Logits of the next field of a slot.
+
+        What the structure decides is certain, whatever the parameters: the last slot of a full row ends the measure,
+        and of a slot that ends it all other fields are 0. So the fields that do not exist cost nothing, and the
+        probabilities of all slots, and of all rows, add up to one.
 
         Args:
             x: float[..., dim], the slot's hidden state.
             known: int[..., n], the slot's first n fields.
+            last: bool, broadcast over the leading axes: is it the last slot of its row?
 
         Returns:
             float[..., vocab] of field n, at least float32.
@@ -117,7 +125,13 @@ class MusicDecoder(nn.Module):
             fields = self.embed.sum_fields(known)
             x = x + nn.gelu(self.chain[number - 1](x + fields))
         logits = self.heads[number](x)
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        end = self.fields[0].end
+        if end is None:
+            return logits
+        decided, only = (known[..., 0] == end, 0) if number else (last, end)
+        sure = jnp.where(jnp.arange(logits.shape[-1]) == only, 0.0, _IMPOSSIBLE)
+        return jnp.where(decided[..., None], sure, logits)
 
     def empty_cache(self, leading: tuple[int, ...], length: int) -> list[KVCache]:
         """A cache for `length` positions and the given leading batch axes."""

@@ -84,42 +84,49 @@ def sample_tokens(
         params: its parameters.
         latents: level -> float[batch, time, dim].
         metre: int32[batch, measure, 2].
-        mask: bool[batch, measure, slot], the slots that each metre has.
+        mask: bool[batch, measure, slot], the slots that each metre has, as `codec.slot_mask` gives them.
         key: a row's music depends on the key, its row number, its latents and its metre alone.
         sampling: how tokens are chosen.
 
     Returns:
-        int32[batch, measure, slot, field], 0 where masked.
+        int32[batch, measure, slot, field], 0 where masked and after the end of a measure.
     """
     batch, measures, slots = mask.shape
-    num_fields = len(model.fields)
+    num_fields, end = len(model.fields), model.fields[0].end
     apply = partial(model.apply, {"params": params})
     conditions = jnp.moveaxis(apply(latents, metre, method="conditions"), 1, 0)  # [measure, batch, layer, dim]
     flat_mask = jnp.moveaxis(mask.reshape(batch, -1), 1, 0)  # [position, batch]
     keys = row_keys(key, jnp.arange(batch))
 
     def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
-        past, special, cache = carry
+        past, special, ended, cache = carry
         position, present = inputs
+        slot = position % slots
+        ended = ended & (slot > 0)
+        present = present & ~ended
         x, cache = apply(past, special, position, conditions[position // slots], cache, method="step")
         tokens = jnp.zeros((batch, 0), jnp.int32)
         for field in range(num_fields):
             draw = jax.vmap(lambda k, n=position * num_fields + field: jax.random.fold_in(k, n))(keys)
-            token = sample_categorical(apply(x, tokens, method="field_logits"), draw, sampling)
+            logits = apply(x, tokens, slot == slots - 1, method="field_logits")
+            token = sample_categorical(logits, draw, sampling)
             tokens = jnp.concatenate([tokens, token[:, None]], -1)
         tokens = jnp.where(present[:, None], tokens, 0)
-        return (tokens, jnp.where(present, -1, PADDING), cache), tokens
+        if end is not None:
+            ended = ended | (present & (tokens[:, 0] == end))
+        return (tokens, jnp.where(present, -1, PADDING), ended, cache), tokens
 
     segment = -(-measures // _NUM_SEGMENTS) * slots
     carry = (
         jnp.zeros((batch, num_fields), jnp.int32),
         jnp.full(batch, START),
+        jnp.zeros(batch, bool),
         apply((batch,), 0, method="empty_cache"),
     )
     pieces = []
     for start in range(0, measures * slots, segment):
         positions = jnp.arange(start, min(start + segment, measures * slots))
-        carry = (*carry[:2], [_grow(cache, len(positions)) for cache in carry[2]])
+        carry = (*carry[:3], [_grow(cache, len(positions)) for cache in carry[3]])
         carry, tokens = jax.lax.scan(body, carry, (positions, flat_mask[positions]))
         pieces.append(tokens)
     return jnp.moveaxis(jnp.concatenate(pieces), 0, 1).reshape(batch, measures, slots, num_fields)

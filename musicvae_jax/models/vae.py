@@ -74,9 +74,9 @@ class MusicVAE(nn.Module):
         """See `MusicDecoder.step`."""
         return self.decoder.step(past, special, position, condition, cache)
 
-    def field_logits(self, x: Array, known: Array) -> Array:
+    def field_logits(self, x: Array, known: Array, last: Array | bool = False) -> Array:
         """See `MusicDecoder.field_logits`."""
-        return self.decoder.field_logits(x, known)
+        return self.decoder.field_logits(x, known, jnp.asarray(last))
 
     def empty_cache(self, leading: tuple[int, ...], length: int) -> list[KVCache]:
         """See `MusicDecoder.empty_cache`."""

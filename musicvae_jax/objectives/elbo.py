@@ -19,6 +19,8 @@ class ELBOTerms(NamedTuple):
 def token_nll(logits: Sequence[Array], batch: Batch) -> Array:
     """-log p of every token: float[..., measure, slot, field], 0 where masked.
 
+    Fields that do not exist are 0 with certainty, by `MusicDecoder.field_logits`, and cost 0.
+
     Args:
         logits: per field, float[..., measure, slot, vocab].
         batch: what the logits are about.

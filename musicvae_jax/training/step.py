@@ -12,7 +12,7 @@ from musicvae_jax.objectives.elbo import elbo_terms, negative_elbo
 from musicvae_jax.objectives.schedules import beta_schedule
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.state import Params, TrainState, learning_rate_schedule, make_optimizer
-from musicvae_jax.types import Array, Batch
+from musicvae_jax.types import Array, Batch, existing_fields
 
 Metrics = dict[str, Array]
 AXIS = "device"  # the axis over which examples are spread
@@ -33,7 +33,7 @@ def make_loss(config: Config, model: MusicVAE) -> Callable[[Params, Batch, Array
         terms = elbo_terms(output, example)
         loss = negative_elbo(terms, beta_at(step))
         kl_levels = {f"kl_{level}": kl for level, kl in terms.kl.items()}
-        tokens = example.mask.sum() * len(model.fields)
+        tokens = existing_fields(example.tokens, example.mask, model.fields).sum()
         return loss, {"loss": loss, "nll": terms.nll, "kl": sum(terms.kl.values()), "tokens": tokens, **kl_levels}
 
     return jax.vmap(loss_of_example, in_axes=(None, 0, 0, None))

@@ -11,7 +11,7 @@ from musicvae_jax.objectives.elbo import elbo_terms
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel
 from musicvae_jax.training.state import Params
-from musicvae_jax.types import Array, Batch, num_phrases
+from musicvae_jax.types import Array, Batch, existing_fields, num_phrases
 
 
 def make_validator(
@@ -33,7 +33,7 @@ def make_validator(
             "nll": terms.nll,
             "kl": sum(terms.kl.values()),
             **{f"kl_{level}": kl for level, kl in terms.kl.items()},
-            "tokens": batch.mask.sum((-2, -1)) * len(model.fields),
+            "tokens": existing_fields(batch.tokens, batch.mask, model.fields).sum((-3, -2, -1)),
             "phrases": num_phrases(batch.mask),
             "windows": jnp.ones_like(batch.index),
         }
