@@ -8,9 +8,10 @@ import numpy as np
 
 from musicvae_jax.config import CodecConfig, Config, DataConfig, ModelConfig, TrainConfig
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.types import Batch, Field
+from musicvae_jax.types import Batch, Field, existing_fields, until_end
 
 FIELDS = (Field("first", 5), Field("second", 3))
+ENDING = (Field("first", 5, end=0), Field("second", 3))  # where class 0 of the first field ends a measure
 SLOTS = 4
 MODEL = ModelConfig(
     dim=16, num_heads=2, encoder_slot_layers=1, encoder_measure_layers=1, decoder_layers=2, global_dim=6
@@ -35,6 +36,16 @@ def make_batch(size: int = 8, seed: int = 0, fields: tuple[Field, ...] = FIELDS)
     mask = np.arange(SLOTS) < metre[..., :1]
     tokens = np.stack([rng.integers(0, field.size, mask.shape) for field in fields], -1).astype(np.int32)
     return Batch(np.where(mask[..., None], tokens, 0), mask, metre, np.arange(size, dtype=np.int32))
+
+
+def make_ending_batch(size: int = 8, seed: int = 0) -> Batch:
+    """Random windows of the fields `ENDING`: measures of up to three slots and an END, some of them END alone."""
+    batch = make_batch(size, seed)
+    allowed = np.repeat(batch.metre[..., :1] > 0, SLOTS, -1)
+    tokens = np.random.default_rng(seed).integers(0, [4, 3], (*allowed.shape, 2)).astype(np.int32)
+    tokens[..., -1, :] = 0
+    mask = until_end(tokens, allowed, ENDING)
+    return batch._replace(tokens=np.where(existing_fields(tokens, mask, ENDING), tokens, 0), mask=mask)
 
 
 def make_vae(model: ModelConfig = MODEL, fields: tuple[Field, ...] = FIELDS, seed: int = 0) -> tuple[MusicVAE, dict]:

@@ -7,9 +7,9 @@ from tests.codec.music import METRES, NOTE_VALUES, score_of, scores
 
 
 @st.composite
-def chorales(draw, voices=4, **options):
+def chorales(draw, lengths=NOTE_VALUES, jitter=0, legato=0, voices=4):
     """Melodies that sound together, each in its track, through the same measures."""
-    melodies = [draw(scores(**options)) for _ in range(draw(st.integers(1, voices)))]
+    melodies = [draw(scores(lengths, jitter=jitter, legato=legato)) for _ in range(draw(st.integers(1, voices)))]
     frame = max(melodies, key=lambda score: score.end)
     rows = [
         (*note[:4], track)

@@ -21,12 +21,13 @@ def make_batch(seed, fields=VOICES, windows=6, measures=3, slots=4):
     return Batch(tokens.astype(np.int32), mask, np.zeros((windows, measures, 2), np.int32), np.arange(windows))
 
 
-def chains(batch, num_fields):
-    """[(field, token)] of each window, in reading order."""
+def chains(batch, fields):
+    """[(field, token)] of each window, in reading order; of a slot that ends a measure only the first field."""
     result = []
     for tokens, mask in zip(batch.tokens, batch.mask, strict=True):
         slots = [slot for measure, there in zip(tokens, mask, strict=True) for slot in measure[there]]
-        result.append([(field, int(slot[field])) for slot in slots for field in range(num_fields)])
+        lengths = [1 if slot[0] == fields[0].end else len(fields) for slot in slots]
+        result.append([(n, int(slot[n])) for slot, length in zip(slots, lengths, strict=True) for n in range(length)])
     return result
 
 
@@ -34,7 +35,7 @@ def reference_probability(model, batches, field, context, token):
     """p(token | context) from the definition: count grams in a dict, then recurse over contexts."""
     seen: dict = {}  # (context, token) of the highest order -> count
     for batch in batches:
-        for chain in chains(batch, len(model.fields)):
+        for chain in chains(batch, model.fields):
             past = [-1] * model.order
             for number, word in chain:
                 if number == field:
@@ -76,11 +77,13 @@ def reference_probability(model, batches, field, context, token):
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
 @pytest.mark.parametrize("windows", [1, 2, 40])  # with 40 the discounts are estimated, with fewer they fall back
-def test_equals_the_formula(order, windows):
+@pytest.mark.parametrize("end", [None, 1])
+def test_equals_the_formula(order, windows, end):
+    fields = (VOICES[0]._replace(end=end), VOICES[1])
     batches = [make_batch(seed, windows=windows + 1) for seed in range(2)]
-    model = NGram(VOICES, order).fit(batches)
+    model = NGram(fields, order).fit(batches)
     held_out = make_batch(7, windows=3)
-    for window, chain in enumerate(chains(held_out, len(VOICES))):
+    for window, chain in enumerate(chains(held_out, fields)):
         past, expected = [-1] * order, 0.0
         for field, token in chain:
             context = past[len(past) - order :]

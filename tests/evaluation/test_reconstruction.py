@@ -5,9 +5,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.codec import MelodyCodec
+from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
+from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.reconstruction import agreement, other_pieces, summarise, teacher_forced
-from musicvae_jax.types import Batch, VAEOutput
+from musicvae_jax.types import Batch, VAEOutput, existing_fields
+from tests.codec.music import score_of
 from tests.tiny import make_batch
 
 CODEC = MelodyCodec(slots=4)
@@ -18,13 +20,13 @@ def melody_batch() -> Batch:
     return batch._replace(tokens=np.where(batch.mask[..., None], batch.tokens[..., :1] * 20, 0))
 
 
-def figures(tokens, batch):
+def figures(tokens, batch, codec=CODEC):
     """Summaries as if the decoder said ``tokens``, sure of itself."""
-    logits = 50.0 * (np.arange(130) == tokens[..., :1])
-    output = VAEOutput((jnp.asarray(logits),), {}, {}, {"global": jnp.full((8, 1, 2), 0.5)})
-    sums = teacher_forced(output, batch, CODEC)
+    logits = [50.0 * (np.arange(field.size) == tokens[..., n, None]) for n, field in enumerate(codec.fields)]
+    output = VAEOutput(tuple(map(jnp.asarray, logits)), {}, {}, {"global": jnp.full((len(tokens), 1, 2), 0.5)})
+    sums = teacher_forced(output, batch, codec)
     for name in ("free", "swapped"):
-        sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, CODEC).items()}
+        sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
     return summarise({name: float(np.sum(value)) for name, value in sums.items()})
 
 
@@ -64,6 +66,72 @@ def test_f1_is_two_hits_over_found_and_wanted():
     assert hits["onset_hits"].sum() == hits["onset_found"].sum() == CODEC.is_onset(tokens)[batch.mask].sum()
     found = float(hits["onset_found"].sum())
     np.testing.assert_allclose(figures(tokens, batch)["onset_f1"], 2 * found / (found + wanted), rtol=1e-6)
+
+
+def piece(*onsets, track=0):
+    return [(onset, 240, 60 + onset // 240, 80, track) for onset in onsets]
+
+
+PERFORMANCE = PerformanceCodec(("0", "1/2"), slots=9, positions=8, tracks=2)
+
+
+def window(rows, codec) -> Batch:
+    rows = sorted(rows, key=lambda row: (row[0], row[2], row[4]))
+    score = score_of(rows, [(0, 4, 4), (1920, 4, 4)])
+    return WindowSource([score], codec, 2, 2).gather(np.array([0]))
+
+
+def test_a_note_too_many_shifts_the_slots_but_not_the_notes():
+    true = piece(0, 480, 960, 1920, 2400)
+    batch, heard = window(true, PERFORMANCE), window([*true, *piece(240)], PERFORMANCE)
+    hits = agreement(heard.tokens, batch, PERFORMANCE)
+    assert (hits["onset_hits"].tolist(), hits["onset_found"].tolist()) == ([5], [6])
+    # Slot by slot two notes have lost their position and pitch, and END its place.
+    assert hits["correct"].tolist() == [existing_fields(batch.tokens, batch.mask, PERFORMANCE.fields).sum() - 5]
+    result = figures(heard.tokens, batch, PERFORMANCE)
+    np.testing.assert_allclose(result["onset_f1"], 10 / 11)
+    assert result["accuracy_free_running_onsets"] == 1
+
+
+def test_a_note_of_another_track_or_measure_is_no_hit():
+    batch = window(piece(0, 480), PERFORMANCE)
+    for other in (piece(0, track=1) + piece(480), [(1920, 240, 60, 80, 0), *piece(480)]):
+        hits = agreement(window(other, PERFORMANCE).tokens, batch, PERFORMANCE)
+        assert (hits["onset_hits"].tolist(), hits["onset_found"].tolist()) == ([1], [2])
+
+
+def test_notes_after_the_end_are_not_found():
+    batch = window(piece(0, 480), PERFORMANCE)
+    tokens = batch.tokens.copy()
+    tokens[0, 0, 4] = tokens[0, 0, 0]
+    assert agreement(tokens, batch, PERFORMANCE)["onset_found"].tolist() == [2]
+
+
+def test_every_field_has_its_perplexity():
+    codec = VoicesCodec(voices=2)
+    batch = window([*piece(0, 480), (0, 960, 50, 80, 1)], codec)
+    tokens = batch.tokens.copy()
+    tokens[0, 0, 5, 1] = 1
+    result = figures(tokens, batch, codec)
+    assert result["perplexity_voice0"] == 1
+    np.testing.assert_allclose(result["perplexity_voice1"], np.exp(50 / 32), rtol=1e-5)
+    np.testing.assert_allclose(result["perplexity"], np.exp(50 / 64), rtol=1e-5)
+    assert not [name for name in figures(melody_batch().tokens, melody_batch()) if name.startswith("perplexity_m")]
+
+    batch = window(piece(0, 480, 1920), PERFORMANCE)
+    sums = teacher_forced(uniform(batch, PERFORMANCE), batch, PERFORMANCE)
+    assert {name: int(value[0]) for name, value in sums.items() if "tokens" in name} == {
+        "tokens": 3 * 5 + 2,  # and an END in each measure
+        "field_tokens_position": 5,
+        **{f"field_tokens_{name}": 3 for name in ("pitch", "duration", "velocity", "track")},
+    }
+    assert sums["onsets"].tolist() == [3]
+    np.testing.assert_allclose(sums["onset_nll"], 3 * np.log(128), rtol=1e-6)
+
+
+def uniform(batch, codec):
+    logits = tuple(jnp.zeros((*batch.mask.shape, field.size)) for field in codec.fields)
+    return VAEOutput(logits, {}, {}, {"global": jnp.zeros((len(batch.index), 1, 2))})
 
 
 @given(st.integers(0, 9), st.integers(0, 4))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from musicvae_jax.config import ConfigError
 from musicvae_jax.models.sampling import SamplingConfig, restrict, sample_categorical, sample_tokens
-from tests.tiny import MODEL, make_batch, make_vae
+from musicvae_jax.types import existing_fields, until_end
+from tests.tiny import ENDING, MODEL, make_batch, make_vae
 
 
 def draw(num=8, key=0, sampling=SamplingConfig(), seed=0):
@@ -33,6 +34,32 @@ def test_masked_slots_are_zero():
     *_, batch, _, tokens = draw()
     assert (tokens[~batch.mask] == 0).all()
     assert tokens.any()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_samples_end_as_teacher_forcing_sees_them(temperature):
+    """A sampled measure ends in END and is empty after it; under its own mask, greedy tokens are the most probable."""
+    vae, variables = make_vae(fields=ENDING, seed=5)  # whose measures are not all of one length
+    batch = make_batch()
+    allowed = np.repeat(batch.metre[..., :1] > 0, 4, -1)
+    latents = {"global": 3 * jax.random.normal(jax.random.key(5), (8, 1, MODEL.global_dim))}
+    sampling = SamplingConfig(temperature=temperature)
+    tokens = sample_tokens(vae, variables["params"], latents, batch.metre, allowed, jax.random.key(0), sampling)
+    tokens = np.asarray(tokens)
+    mask = until_end(tokens, allowed, ENDING)
+    exists = existing_fields(tokens, mask, ENDING)
+    assert not tokens[~exists].any()
+    lengths = mask.sum(-1)[batch.metre[..., 0] > 0]
+    assert len(np.unique(lengths)) > 1 and lengths.min() >= 1
+    assert (mask & (tokens[..., 0] == 0)).sum() == len(
+        lengths
+    )  # one END in every measure, at the latest in the last slot
+    if temperature == 0:
+        sampled = batch._replace(tokens=tokens, mask=mask)
+        logits = jax.jit(partial(vae.apply, method="decode"))(variables, latents, sampled)
+        for number in range(2):
+            best = np.asarray(logits[number].argmax(-1))
+            np.testing.assert_array_equal(best[exists[..., number]], tokens[..., number][exists[..., number]])
 
 
 def test_a_row_does_not_depend_on_its_neighbours():

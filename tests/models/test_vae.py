@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from musicvae_jax.models.embedding import PADDING, START
-from musicvae_jax.types import Field
-from tests.tiny import FIELDS, MODEL, SLOTS, make_batch, make_vae
+from musicvae_jax.objectives.elbo import token_nll
+from musicvae_jax.types import Batch, Field, existing_fields, until_end
+from tests.tiny import ENDING, FIELDS, MODEL, SLOTS, make_batch, make_ending_batch, make_vae
 
 
 @partial(jax.jit, static_argnums=0)
@@ -99,9 +100,10 @@ def test_remat_changes_nothing():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *results)
 
 
-def test_sampling_cell_equals_teacher_forcing():
-    vae, variables = make_vae()
-    batch = make_batch()
+@pytest.mark.parametrize(("fields", "make"), [(FIELDS, make_batch), (ENDING, make_ending_batch)])
+def test_sampling_cell_equals_teacher_forcing(fields, make):
+    vae, variables = make_vae(fields=fields)
+    batch = make()
     latents = {"global": jax.random.normal(jax.random.key(3), (8, 1, MODEL.global_dim))}
     forced = logits_of(vae, variables, batch, latents)
     step = jax.jit(partial(vae.apply, method="step"))
@@ -113,7 +115,7 @@ def test_sampling_cell_equals_teacher_forcing():
         x, cache = step(variables, past, special, jnp.asarray(position), conditions[:, measure], cache)
         true, present = batch.tokens[:, measure, slot], batch.mask[:, measure, slot]
         for number in range(2):
-            stepped = vae.apply(variables, x, true[:, :number], method="field_logits")
+            stepped = vae.apply(variables, x, true[:, :number], slot == SLOTS - 1, method="field_logits")
             expected = forced[number][:, measure, slot]
             np.testing.assert_allclose(stepped[present], expected[present], rtol=1e-5, atol=1e-5)
         past, special = true, np.where(present, -1, PADDING)
@@ -129,6 +131,39 @@ def test_a_slot_sums_to_one():
         second = vae.apply(variables, x, jnp.full((4, 1), token), method="field_logits")
         total += first[:, token, None] * jax.nn.softmax(second)
     np.testing.assert_allclose(total.sum(-1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_slot_that_may_end_the_measure_sums_to_one(last):
+    """Its outcomes are END, alone, and the others with their second fields; the last slot of a row is END."""
+    vae, variables = make_vae(fields=ENDING)
+    x = jax.random.normal(jax.random.key(0), (4, MODEL.dim))
+    logits = partial(vae.apply, variables, method="field_logits")
+    first = jax.nn.softmax(logits(x, jnp.zeros((4, 0), jnp.int32), last))
+    second = [jax.nn.softmax(logits(x, jnp.full((4, 1), token), last)) for token in range(5)]
+    np.testing.assert_array_equal(second[0], np.eye(3)[[0] * 4])  # after END nothing is left to say
+    assert (second[1] > 0).all()
+    outcomes = jnp.stack([first[:, token, None] * second[token] for token in range(1, 5)])
+    np.testing.assert_allclose(first[:, 0] + outcomes.sum((0, 2)), 1, rtol=1e-6)
+    if last:
+        np.testing.assert_array_equal(first[:, 0], 1)
+
+
+def test_rows_of_a_measure_sum_to_one():
+    """All rows of two slots and their END: the whole decoder, with its masks, is a distribution over music."""
+    vae, variables = make_vae(fields=ENDING)
+    slots = [(0, 0), *((first, second) for first in range(1, 5) for second in range(3))]
+    rows = [(one, other) for one in slots for other in (slots if one[0] else slots[:1])]
+    tokens = np.zeros((len(rows), 1, SLOTS, 2), np.int32)
+    tokens[:, 0, :2] = rows
+    allowed = np.ones(tokens.shape[:3], bool)
+    mask = until_end(tokens, allowed, ENDING)
+    batch = Batch(tokens, mask, np.full((len(rows), 1, 2), 4), np.arange(len(rows)))
+    nll = token_nll(logits_of(vae, variables, batch), batch)
+    assert (nll[~existing_fields(tokens, mask, ENDING)] == 0).all()
+    # A third note may follow two: leave out what the row's own END costs, and the sum is over the first two slots.
+    total = np.exp(-np.asarray(nll[:, 0, :2], np.float64).sum((-2, -1))).sum()
+    np.testing.assert_allclose(total, 1, rtol=1e-5)
 
 
 def test_token_dropout_hides_the_past_in_training_only():

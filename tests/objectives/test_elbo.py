@@ -13,8 +13,8 @@ from musicvae_jax.models.latents import distribution, kl_divergence, sample
 from musicvae_jax.models.priors import standard_normal
 from musicvae_jax.objectives.elbo import ELBOTerms, elbo_terms, negative_elbo, token_nll
 from musicvae_jax.objectives.schedules import beta_schedule
-from musicvae_jax.types import Gaussian
-from tests.tiny import FIELDS, make_batch, make_vae
+from musicvae_jax.types import Gaussian, existing_fields
+from tests.tiny import ENDING, FIELDS, make_batch, make_ending_batch, make_vae
 
 
 def make_gaussian(shape=(4, 2, 3)):
@@ -58,6 +58,26 @@ def test_masked_tokens_cost_nothing_and_get_no_gradient():
     for gradient in gradients:
         assert (gradient[~batch.mask] == 0).all()
         assert (gradient[batch.mask] != 0).all()
+
+
+def test_fields_that_do_not_exist_cost_nothing_and_get_no_gradient():
+    vae, variables = make_vae(fields=ENDING)
+    batch = make_ending_batch()
+    exists = existing_fields(batch.tokens, batch.mask, ENDING)
+    assert not exists[batch.mask].all()
+    z = {"global": jnp.ones((8, 1, 6))}
+
+    @jax.jit
+    def nll(params):
+        return token_nll(vae.apply({"params": params}, z, batch, method="decode"), batch)
+
+    costs = np.asarray(nll(variables["params"]))
+    assert (costs[~exists] == 0).all()
+    full = np.zeros_like(exists)
+    full[..., -1, 0] = exists[..., -1, 0]  # a full row's END is certain, too
+    assert full.any() and (costs[full] == 0).all() and (costs[exists & ~full] > 0).all()
+    absent = jax.grad(lambda params: jnp.where(exists, 0, nll(params)).sum())(variables["params"])
+    assert not any(leaf.any() for leaf in jax.tree.leaves(absent))
 
 
 def test_uniform_logits_cost_log_vocab():
