@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from musicvae_jax.codec import PerformanceCodec, VoicesCodec
 from musicvae_jax.codec.melody import HOLD, REST, MelodyCodec
 from musicvae_jax.codec.score import Metre, Part, Score
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.windows import WindowSource
+from tests.codec.music import SIXTEENTHS
+from tests.codec.polyphony import chorales, performances
 from tests.data.melodies import melodies, random_melody
 
 CODEC = MelodyCodec()
+VOICES = VoicesCodec()
+PERFORMANCE = PerformanceCodec(slots=12, tracks=2)
 
 
 def sounding(tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -52,6 +57,30 @@ def test_a_window_is_what_the_codec_would_write_for_it(score: Score, measures: i
         np.testing.assert_array_equal(window.tokens[real], alone.tokens)
         np.testing.assert_array_equal(window.mask[real], alone.mask)
         assert not window.tokens[~real].any() and not window.mask[~real].any()
+
+
+@settings(max_examples=50)
+@given(chorales(lengths=SIXTEENTHS), st.integers(1, 3), st.integers(1, 3))
+def test_a_window_of_voices_is_what_the_codec_would_write_for_it(score: Score, measures: int, hop: int) -> None:
+    for window in WindowSource([score], VOICES, measures, hop):
+        real = window.metre.any(1)
+        alone = VOICES.encode(VOICES.decode(window.tokens, window.metre))
+        np.testing.assert_array_equal(window.tokens[real], alone.tokens)
+        np.testing.assert_array_equal(window.mask[real], alone.mask)
+
+
+@settings(max_examples=50)
+@given(performances(), st.integers(1, 3), st.integers(1, 3))
+def test_a_window_of_a_performance_has_the_notes_that_start_in_it(score: Score, measures: int, hop: int) -> None:
+    whole = PERFORMANCE.quantise(score)
+    source = WindowSource([score], PERFORMANCE, measures, hop)
+    for window, first in zip(source, range(0, score.num_measures, hop), strict=True):
+        alone = PERFORMANCE.decode(window.tokens, window.metre)
+        start = score.measures[first, 0]
+        notes = whole.notes[(whole.notes[:, 0] >= start) & (whole.notes[:, 0] < start + alone.end)]
+        notes = notes - np.array([start, 0, 0, 0, 0], np.int32)
+        notes[:, 1] = np.minimum(notes[:, 1], alone.end - notes[:, 0])
+        np.testing.assert_array_equal(alone.notes, notes)
 
 
 @given(st.lists(st.integers(1, 20), max_size=6), st.integers(1, 6), st.integers(1, 6), st.data())
