@@ -20,7 +20,7 @@ def load_windows(config: Config, split: str) -> WindowSource:
     measure exactly once, pieces of any length included.
     """
     data, codec = config.data, make_codec(config.codec)
-    records = load_split(data.dataset, data.data_dir, split, data.manual_dir)
+    records = load_split(data.dataset, data.data_dir, split, data.manual_dir, data.path)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
     return WindowSource(records, codec, data.measures, hop, min_measures, track=data.track)
 

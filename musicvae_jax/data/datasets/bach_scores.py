@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.score import PITCH, TRACK, Part, Score
+from musicvae_jax.codec.musicxml import read_musicxml
+from musicvae_jax.codec.score import PITCH, TRACK, Score
 from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.datasets.pieces import GRID, Piece, Refusal
 from musicvae_jax.data.records import to_record
@@ -33,19 +34,14 @@ def find_chorales(folder: Path) -> list[Source]:
 
 def read_chorale(source: Source) -> Piece | Refusal:
     """One chorale's record and the signatures of its soprano's windows on the default melody grid."""
-    from musicvae_jax.codec.musicxml import read_musicxml
-
     try:
         score = four_voices(read_musicxml(source.path))
         signatures = window_signatures(GRID.encode(select_track(score, 0)), GRID)
     except MusicError as error:
         return Refusal(source.id, error.reason)
-    record = to_record(
-        dataclasses.replace(score, composer="Johann Sebastian Bach", style="chorale"),
-        id=source.id,
-        source="music21 bach",
-    )
-    return Piece(record, signatures)
+    title = f"BWV {source.id.removeprefix('bach/bwv')}"  # most files have their own name for a title
+    score = dataclasses.replace(score, title=title, composer="Johann Sebastian Bach", style="chorale")
+    return Piece(to_record(score, id=source.id, source="music21 bach"), signatures, {"found": len(score.notes)})
 
 
 def four_voices(score: Score) -> Score:
@@ -65,4 +61,5 @@ def four_voices(score: Score) -> Score:
         raise MusicError(score.source, "parts", "instrumental", f"{', '.join(names)}; allowed: {', '.join(VOICES)}")
     if len(heights) != len(VOICES) or heights != sorted(heights, reverse=True):
         raise MusicError(score.source, "parts", "order", f"mean pitches {heights}; allowed: falling")
-    return dataclasses.replace(score, parts=tuple(Part(name) for name in VOICES))
+    parts = tuple(part._replace(name=voice) for part, voice in zip(score.parts, VOICES, strict=True))
+    return dataclasses.replace(score, parts=parts)

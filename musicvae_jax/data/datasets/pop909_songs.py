@@ -15,9 +15,9 @@ import numpy as np
 import symusic
 
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.midi import read_midi_tracks
+from musicvae_jax.codec.midi import read_midi
 from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TRACK, Part, Score
-from musicvae_jax.codec.tracks import select_track
+from musicvae_jax.codec.tracks import part_of, select_track
 from musicvae_jax.data.datasets.pieces import GRID, Piece, Refusal
 from musicvae_jax.data.datasets.pop909_chords import chord_rows
 from musicvae_jax.data.records import to_record
@@ -74,17 +74,18 @@ def join_song(song: Song) -> tuple[Score, Join, dict[str, int]]:
     """The song's score, how it was joined, and its notes: found, and lost by reason.
 
     Raises:
-        MusicError: what `read_midi_tracks` raises; "tracks" where the original lacks one of its three, or "join" where
-            no shift fits.
+        MusicError: what `read_midi` raises, "missing" for one of the two files too; "tracks" where the original lacks
+            one of its three, or "join" where no shift fits.
     """
-    performed, names = read_midi_tracks(song.original)
-    barred, barred_names = read_midi_tracks(song.corrected)
-    order = [name.strip().casefold() for name in names]
+    if not (song.original and song.corrected):
+        raise MusicError(song.id, "files", "missing", f"not in {CORRECTED if song.original else ORIGINAL}")
+    performed, barred = read_midi(song.original), read_midi(song.corrected)
+    order = [part.name.strip().casefold() for part in performed.parts]
     if sorted(order) != sorted(TRACKS):
-        raise MusicError(song.id, "tracks", "tracks", f"{names}; allowed: {', '.join(TRACKS).upper()}")
+        raise MusicError(song.id, "tracks", "tracks", f"{', '.join(order)}; allowed: {', '.join(TRACKS)}")
     notes = performed.notes.astype(np.int64)
     notes[:, TRACK] = np.array([TRACKS.index(name) for name in order])[notes[:, TRACK]]
-    has_score = bool(barred_names) and barred_names[0].strip().casefold() == TRACKS[2]
+    has_score = part_of(barred, 0).name.strip().casefold() == TRACKS[2]
     join = find_shift(notes, barred.notes[barred.notes[:, TRACK] == (0 if has_score else -1)])
     if join.match < MIN_MATCH:
         raise MusicError(song.id, "tracks", "join", f"shift {join.shift} matches {join.match:.0%} of the notes")
