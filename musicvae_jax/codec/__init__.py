@@ -6,7 +6,6 @@ from musicvae_jax.codec.base import Codec, Encoded, WindowNotes
 from musicvae_jax.codec.check import check_score
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.files import format_refusals, read_score, read_scores, read_whole, write_score
-from musicvae_jax.codec.files import format_refusals, read_score, read_scores
 from musicvae_jax.codec.kept import kept_shares
 from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.codec.midi import read_midi, write_midi

@@ -45,7 +45,8 @@ def select_track(score: Score, track: str | int = "auto") -> Score:
     Args:
         score: all tracks.
         track: ``"auto"`` takes a score that is a melody already and refuses others; ``"skyline"`` takes the highest
-            note at each onset of all tracks and cuts it at the next onset; a number takes that track.
+            note at each onset of all tracks and cuts it at the next onset; a number takes that track, and so does the
+            name of a part, in any case, where one part alone has it.
 
     Raises:
         MusicError: "polyphonic", listing the tracks, or "track" when there is no such track or word.
@@ -71,6 +72,9 @@ def select_track(score: Score, track: str | int = "auto") -> Score:
         return dataclasses.replace(score, notes=_skyline(score.notes), parts=())
     if isinstance(track, str) and track.isdecimal():
         track = int(track)
+    if isinstance(track, str):
+        named = [number for number, part in enumerate(score.parts) if part.name.casefold() == track.casefold()]
+        track = named[0] if len(named) == 1 else track
     if isinstance(track, str) or track not in present:
         detail = f"{track!r}; allowed: auto, skyline, or a track with notes: {listing or 'none has any'}"
         raise MusicError(score.source, "tracks", "track", detail)

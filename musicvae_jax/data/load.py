@@ -1,12 +1,14 @@
 """From a config to windows of a split."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
-from musicvae_jax.data.datasets import load_split
+from musicvae_jax.data.datasets import prepare, split_records
+from musicvae_jax.data.piece_index import load_index
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 
@@ -20,9 +22,11 @@ def load_windows(config: Config, split: str) -> WindowSource:
     measure exactly once, pieces of any length included.
     """
     data, codec = config.data, make_codec(config.codec)
-    records = load_split(data.dataset, data.data_dir, split, data.manual_dir, data.path)
+    builder = prepare(data.dataset, data.data_dir, data.manual_dir, data.path)
+    records = split_records(builder, split)
+    index = load_index(records, codec, data.track, Path(builder.data_path), split)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
-    return WindowSource(records, codec, data.measures, hop, min_measures, track=data.track)
+    return WindowSource(records, codec, data.measures, hop, min_measures, track=data.track, index=index)
 
 
 def count_metres(source: WindowSource) -> dict[str, int]:

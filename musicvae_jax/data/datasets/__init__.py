@@ -30,6 +30,7 @@ __all__ = [
     "Pop909",
     "load_split",
     "prepare",
+    "split_records",
     "summary",
     "to_score",
 ]
@@ -103,9 +104,17 @@ def load_split(
     Raises:
         UserError: an unknown data set or split; the message has the nearest ones.
     """
-    builder = prepare(name, data_dir, manual_dir, path)
+    return split_records(prepare(name, data_dir, manual_dir, path), split)
+
+
+def split_records(builder: tfds.core.GeneratorBasedBuilder, split: str) -> Sequence[Mapping[str, Any]]:
+    """The records of a split of a prepared data set in random access.
+
+    Raises:
+        UserError: an unknown split; the message has the nearest ones.
+    """
     if split not in builder.info.splits:
-        raise UserError(f"{name} has no split {split!r}: {nearest(split, builder.info.splits)}")
+        raise UserError(f"{builder.name} has no split {split!r}: {nearest(split, builder.info.splits)}")
     return builder.as_data_source(split)
 
 
@@ -128,7 +137,7 @@ def _builder(
         if config or not path:
             raise UserError(f"{name} needs the path of a folder, and has no configs: --path DIR, or --data.path DIR")
         folder = FolderConfig.of(path, num_processes)
-        with _quiet():  # TFDS warns of every config that is not on its list
+        with _no_log():  # TFDS warns of every config that is not on its list
             return kind(config=folder, data_dir=data_dir or None, file_format="array_record")
     if path:
         raise UserError(f"path = {path!r} is for midi_folder, the data set is {name}")
@@ -155,7 +164,7 @@ def _say_if_changed(builder: tfds.core.GeneratorBasedBuilder) -> None:
 
 def _beam_options(options: Sequence[str]) -> Any:
     try:
-        from apache_beam.options.pipeline_options import PipelineOptions
+        from apache_beam.options.pipeline_options import PipelineOptions  # type: ignore[import-not-found]
     except ImportError:
         raise UserError("Apache Beam is not installed: pip install apache-beam, or leave out --beam") from None
     return PipelineOptions(list(options))
@@ -195,12 +204,19 @@ def _former(target: Path) -> Path:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps TFDS's own progress bars, log lines and talk of downloads off the terminal; the builder has one bar."""
-    verbosity = logging.get_verbosity()
     tfds.disable_progress_bar()
-    logging.set_verbosity(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), _no_log():
             yield
     finally:
         tfds.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[None]:
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
         logging.set_verbosity(verbosity)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam  # type: ignore[import-not-found, import-untyped, unused-ignore]
+import apache_beam as beam  # type: ignore[import-not-found]
 
 from musicvae_jax.data.datasets.folder_files import FolderItems, Item
 from musicvae_jax.data.datasets.folder_pieces import (

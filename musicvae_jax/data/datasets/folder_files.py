@@ -60,7 +60,9 @@ def scan(folder: Path) -> FolderState:
     """The state of a folder, from the names, sizes and times alone; memory does not grow with the files."""
     digest, files, size = hashlib.blake2b(digest_size=16), 0, 0
     for entry in walk(folder):
-        digest.update(f"{entry.name}\0{entry.size}\0{entry.changed}\0{entry.problem}\n".encode("utf-8", "surrogateescape"))
+        digest.update(
+            f"{entry.name}\0{entry.size}\0{entry.changed}\0{entry.problem}\n".encode("utf-8", "surrogateescape")
+        )
         files += not entry.problem
         size += entry.size
     return FolderState(files, size, digest.hexdigest())

@@ -119,7 +119,9 @@ def _read(item: Item) -> Iterator[Outcome]:
             score, header = parse_abc(tunes[number], source=os.fspath(path))
             style, composer = (header.get(field, "").partition("\n")[0].strip() for field in ("R", "C"))
             score = dataclasses.replace(score, style=style.lower(), composer=composer)
-            yield _piece(item, number, f"{show(item.name)}#{number + 1}" if len(tunes) > 1 else show(item.name), score, file)
+            yield _piece(
+                item, number, f"{show(item.name)}#{number + 1}" if len(tunes) > 1 else show(item.name), score, file
+            )
         except MusicError as error:
             yield _refusal(item, number, error, f"tune {number + 1}, ")
 

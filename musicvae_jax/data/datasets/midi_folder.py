@@ -136,7 +136,6 @@ class MidiFolder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, pieces: Any, split: str) -> Any:
         """(key, record) of a Beam collection of pieces."""
-        import apache_beam as beam
+        import apache_beam as beam  # type: ignore[import-not-found]
 
         return pieces | f"{split}_records" >> beam.Map(lambda piece: (piece.id, piece.record))
-

@@ -65,9 +65,7 @@ class Spool:
                 writer.ExampleWriter(file_format).write(path, records)
         self.close()
         lengths = np.diff([0, *ends]).tolist()
-        return tfds.core.SplitInfo(
-            name=self._split, shard_lengths=lengths, num_bytes=total, filename_template=template
-        )
+        return tfds.core.SplitInfo(name=self._split, shard_lengths=lengths, num_bytes=total, filename_template=template)
 
     def close(self) -> None:
         """Removes the file."""
