@@ -83,6 +83,8 @@ class DataConfig:
     """Where prepared data sets live; empty means TFDS's own default."""
     manual_dir: str = ""
     """The folder that a data set is prepared from, where that is the user's own; needed until it is prepared."""
+    path: str = ""
+    """midi_folder only: the folder of MIDI, ABC and MusicXML."""
     track: str = ""
     """What to take of a piece: empty the whole score; "skyline", a track's number or a part's name, one melody."""
     measures: int = 8

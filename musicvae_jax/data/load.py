@@ -1,12 +1,14 @@
 """From a config to windows of a split."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
-from musicvae_jax.data.datasets import list_styles, load_split
+from musicvae_jax.data.datasets import list_styles, prepare, split_records
+from musicvae_jax.data.piece_index import load_index
 from musicvae_jax.data.windows import WindowSource
 
 TRAIN = "train"
@@ -19,9 +21,10 @@ def load_windows(config: Config, split: str) -> WindowSource:
     measure exactly once, pieces of any length included.
     """
     data, codec = config.data, make_codec(config.codec)
-    records = load_split(data.dataset, data.data_dir, split, data.manual_dir)
+    place = (data.dataset, data.data_dir, data.manual_dir, data.path)
+    builder = prepare(*place)
+    records = split_records(builder, split)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
-    styles = list_styles(data.dataset, data.data_dir, data.manual_dir) if data.attributes else ()
     return WindowSource(
         records,
         codec,
@@ -29,8 +32,9 @@ def load_windows(config: Config, split: str) -> WindowSource:
         hop,
         min_measures,
         track=data.track,
+        index=load_index(records, codec, data.track, Path(builder.data_path), split),
         attributes=data.attributes,
-        styles=styles,
+        styles=list_styles(*place) if data.attributes else (),
     )
 
 

@@ -14,9 +14,8 @@ import numpy as np
 from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import Score
-from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.attributes import PieceLabels, window_attributes
-from musicvae_jax.data.records import to_score
+from musicvae_jax.data.piece_index import PieceFacts, PieceIndex, find_facts, gather_facts, piece_score
 from musicvae_jax.types import Batch
 
 
@@ -53,8 +52,9 @@ class WindowSource(Sequence[Batch]):
         track: str = "",
         attributes: bool = False,
         styles: Sequence[str] = (),
+        index: PieceIndex | None = None,
     ):
-        """Encodes every piece once to count its windows.
+        """Counts the windows: by the index, or by encoding every piece once.
 
         Args:
             records: pieces in random access, as a data set stores them (`records.to_record`) or as scores.
@@ -66,6 +66,7 @@ class WindowSource(Sequence[Batch]):
             track: which melody of each piece is taken, see `codec.tracks.select_track`; ``""`` takes the whole piece.
             attributes: whether batches carry the attributes of their windows.
             styles: the data set's labels of style, for the attribute of that name.
+            index: what `piece_index.make_index` found of these records with this codec and track.
 
         Raises:
             ValueError: measures or hop below 1, or min_measures outside 1..measures.
@@ -78,27 +79,17 @@ class WindowSource(Sequence[Batch]):
         self.records, self.codec, self.measures, self.hop = records, codec, measures, hop
         self._cache_pieces, self._track = cache_pieces, track
         self._piece = functools.lru_cache(cache_pieces)(self._encode)
-        self.refusals: list[MusicError] = []
-        dropped: Counter[str] = Counter()
-        num_windows = np.zeros(len(records), np.int64)
-        self._pitches = np.full((len(records), 2), (127, 0), np.int16)
-        for number in range(len(records)):
-            try:
-                piece = self._piece(number)
-            except MusicError as error:
-                self.refusals.append(error.with_traceback(None))  # frames would keep the piece's arrays alive
-                continue
-            dropped.update(piece.dropped)
-            length = len(piece.tokens)
-            num_windows[number] = max(0, (length - min_measures) // hop + 1)
-            if length < min_measures:
-                place = self._score(number).source
-                detail = f"{length} measures; allowed: {min_measures} and up"
-                self.refusals.append(MusicError(place, "measures", "short", detail))
-            self._pitches[number] = codec.pitch_range(piece.tokens) or (127, 0)
+        index = gather_facts(map(self._facts, range(len(records)))) if index is None else index
+        short = (index.measures > 0) & (index.measures < min_measures)
+        refusals = index.refusals | {
+            number: self._short(number, min_measures) for number in np.flatnonzero(short).tolist()
+        }
+        self.refusals = [refusals[number] for number in sorted(refusals)]
         self.refused = dict(Counter(error.reason for error in self.refusals))
-        self.dropped = dict(dropped)
-        self._ends = np.cumsum(num_windows)
+        self.dropped = {reason: int(counts.sum()) for reason, counts in index.dropped.items()}
+        self._pitches = index.pitches
+        num_windows = np.where(index.measures < min_measures, 0, (index.measures - min_measures) // hop + 1)
+        self._ends = np.cumsum(num_windows.astype(np.int64))
         self._labels = PieceLabels(map(self._score, range(len(records))), styles) if attributes else None
 
     def __len__(self) -> int:
@@ -193,9 +184,15 @@ class WindowSource(Sequence[Batch]):
         )
 
     def _score(self, number: int) -> Score:
-        record = self.records[number]
-        score = record if isinstance(record, Score) else to_score(record)
-        return select_track(score, self._track) if self._track else score
+        return piece_score(self.records[number], self._track)
+
+    def _short(self, number: int, min_measures: int) -> MusicError:
+        score = self._score(number)
+        detail = f"{score.num_measures} measures; allowed: {min_measures} and up"
+        return MusicError(score.source, "measures", "short", detail)
+
+    def _facts(self, number: int) -> PieceFacts:
+        return find_facts(lambda: self._piece(number), self.codec)  # what is encoded here stays in the cache
 
     def _encode(self, number: int) -> _Piece:
         encoded = self.codec.encode(self._score(number))

@@ -43,8 +43,7 @@ def read_parallel(
     Args:
         function: one at the top level of a module that other processes can import. Items and results are pickled.
         items: what to call it with.
-        num_processes: defaults to the number of cores; 1 calls the function in this process, without `lost` and
-            `timeout`.
+        num_processes: defaults to the number of cores; 1 calls the function in this process, unless there is `lost`.
         desc: of the progress bar.
         unit: of the progress bar.
         lost: called with the item and with what happened, instead of raising, where a process dies of an item or is
@@ -58,7 +57,7 @@ def read_parallel(
     num_processes = num_cores() if num_processes is None else num_processes
     total = len(items) if isinstance(items, Sized) else None
     with tqdm(total=total, desc=desc, unit=unit, disable=None) as bar:
-        if num_processes == 1:
+        if num_processes == 1 and lost is None:
             results = (function(item) for item in items)
         else:
             results = _read_in_processes(function, items, num_processes, lost, timeout)
@@ -75,8 +74,8 @@ def _read_in_processes(
     lost: Callable[[Item, str], Result] | None,
     timeout: float | None,
 ) -> Generator[Result, None, None]:
-    readers = [_Reader(function, timeout) for _ in range(num_processes)]
-    free: queue.SimpleQueue[_Reader] = queue.SimpleQueue()
+    readers = [Reader(function, timeout) for _ in range(num_processes)]
+    free: queue.SimpleQueue[Reader] = queue.SimpleQueue()
     for reader in readers:
         free.put(reader)
 
@@ -84,7 +83,7 @@ def _read_in_processes(
         reader = free.get()  # there are as many threads as readers: this one waits for none
         try:
             return reader(item)
-        except _LostError as error:
+        except LostError as error:
             if lost is None:
                 raise RuntimeError(f"{error}, reading {item!r:.200}") from None
             return lost(item, str(error))
@@ -109,15 +108,17 @@ def _read_in_processes(
             reader.end()
 
 
-class _LostError(Exception):
+class LostError(Exception):
     """A process ended without an answer."""
 
 
-class _Reader:
+class Reader:
     """A process that calls the function; started by the first item, and again after a death.
 
     Not by multiprocessing: a fork does not survive the threads of a caller that already runs JAX, and a spawned process
     imports the caller's script again, which never ends well where that script lacks ``if __name__ == "__main__"``.
+
+    Called with an item, it gives the function's result; raises what the function raises, or `LostError`.
     """
 
     def __init__(self, function: Callable, timeout: float | None):
@@ -144,7 +145,7 @@ class _Reader:
         except (EOFError, BrokenPipeError, pickle.UnpicklingError):
             status = self.end()
             what = f"took over {self._timeout} s" if overdue.is_set() else f"ended with status {status}"
-            raise _LostError(f"a process that calls {self._name} {what}") from None
+            raise LostError(f"a process that calls {self._name} {what}") from None
         finally:
             if clock:
                 clock.cancel()

@@ -1,0 +1,161 @@
+"""What `WindowSource` must know of every piece before it can count windows, found once and kept beside the data set.
+
+Finding it means encoding every piece: minutes for a large folder, done in parallel. Reading it takes no time.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from musicvae_jax.codec.base import Codec, Encoded
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.score import Score
+from musicvae_jax.codec.tracks import select_track
+from musicvae_jax.data.datasets.readers import read_parallel
+from musicvae_jax.data.records import to_score
+from musicvae_jax.files import replacing
+
+# To be raised with every change of what a codec makes of the same score under the same settings: a file of facts is
+# found by this number, the codec's settings and the track.
+VERSION = 1
+NO_PITCHES = (127, 0)  # of a piece without a note: any transposition keeps it within MIDI's range
+_CHUNK = 16  # pieces that go to a process at a time
+_FEW = 256  # pieces for which starting processes does not pay
+
+
+class _Encoded(Protocol):
+    """What of an encoded piece is looked at."""
+
+    @property
+    def tokens(self) -> np.ndarray: ...
+
+    @property
+    def dropped(self) -> dict[str, int]: ...
+
+
+class PieceFacts(NamedTuple):
+    """What is kept of one piece."""
+
+    measures: int  # 0 where the codec refuses it
+    pitches: tuple[int, int]  # the lowest and the highest
+    dropped: dict[str, int]  # what the codec lost, by reason
+    refusal: MusicError | None = None
+
+
+class PieceIndex(NamedTuple):
+    """The facts of all pieces of a split."""
+
+    measures: np.ndarray  # int32[piece]
+    pitches: np.ndarray  # int16[piece, 2]
+    dropped: dict[str, np.ndarray]  # reason -> int32[piece]
+    refusals: dict[int, MusicError]  # piece -> why it has no tokens
+
+
+def piece_score(record: Mapping[str, Any] | Score, track: str) -> Score:
+    """The score that is encoded: the whole of a piece, or one melody of it."""
+    score = record if isinstance(record, Score) else to_score(record)
+    return select_track(score, track) if track else score
+
+
+def find_facts(encode: Callable[[], _Encoded], codec: Codec) -> PieceFacts:
+    """The facts of a piece.
+
+    Args:
+        encode: gives its tokens, and what the codec dropped.
+        codec: the codec.
+    """
+    try:
+        encoded = encode()
+    except MusicError as error:
+        return PieceFacts(0, NO_PITCHES, {}, error.with_traceback(None))  # frames would keep the arrays alive
+    return PieceFacts(len(encoded.tokens), codec.pitch_range(encoded.tokens) or NO_PITCHES, encoded.dropped)
+
+
+def gather_facts(facts: Iterable[PieceFacts]) -> PieceIndex:
+    """The index of pieces in order."""
+    facts = list(facts)
+    reasons = sorted({reason for piece in facts for reason in piece.dropped})
+    return PieceIndex(
+        np.array([piece.measures for piece in facts], np.int32),
+        np.array([piece.pitches for piece in facts], np.int16).reshape(-1, 2),
+        {reason: np.array([piece.dropped.get(reason, 0) for piece in facts], np.int32) for reason in reasons},
+        {number: piece.refusal for number, piece in enumerate(facts) if piece.refusal is not None},
+    )
+
+
+def make_index(
+    records: Sequence[Mapping[str, Any]], codec: Codec, track: str = "", num_processes: int | None = None
+) -> PieceIndex:
+    """Encodes every piece once, in parallel, with a progress bar.
+
+    Args:
+        records: pieces in random access.
+        codec: what makes tokens of them.
+        track: which melody of each piece is taken; ``""`` takes the whole piece.
+        num_processes: defaults to the number of cores, or to 1 for a few pieces.
+    """
+
+    def chunks() -> Iterator[tuple[list[Mapping[str, Any]], Codec, str]]:
+        for start in range(0, len(records), _CHUNK):
+            stop = min(start + _CHUNK, len(records))
+            yield [records[number] for number in range(start, stop)], codec, track
+
+    if num_processes is None and len(records) < _FEW:
+        num_processes = 1
+    found = read_parallel(_chunk_facts, chunks(), num_processes, "Indexing pieces", f" x {_CHUNK} pieces")
+    return gather_facts(piece for chunk in found for piece in chunk)
+
+
+def load_index(records: Sequence[Mapping[str, Any]], codec: Codec, track: str, folder: Path, split: str) -> PieceIndex:
+    """The index of a prepared split, from the file beside it, or made and written there if that is allowed."""
+    key = json.dumps([VERSION, repr(codec), track])
+    path = folder / f"windows-{split}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.npz"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # none, or a damaged one
+        index = _read(path)
+        if len(index.measures) == len(records):
+            return index
+    index = make_index(records, codec, track)
+    with contextlib.suppress(OSError):  # the data set may be another's, and not ours to write to
+        _write(index, path)
+    return index
+
+
+def _chunk_facts(task: tuple[list[Mapping[str, Any]], Codec, str]) -> list[PieceFacts]:
+    records, codec, track = task
+    return [find_facts(functools.partial(_encode, record, codec, track), codec) for record in records]
+
+
+def _encode(record: Mapping[str, Any], codec: Codec, track: str) -> Encoded:
+    return codec.encode(piece_score(record, track))
+
+
+def _write(index: PieceIndex, path: Path) -> None:
+    refusals = {number: [e.source, e.place, e.reason, e.detail] for number, e in index.refusals.items()}
+    text = json.dumps({"reasons": list(index.dropped), "refusals": refusals})
+    dropped = np.array(list(index.dropped.values()), np.int32).reshape(len(index.dropped), len(index.measures))
+    with replacing(path) as temporary:
+        np.savez(
+            temporary,
+            measures=index.measures,
+            pitches=index.pitches,
+            dropped=dropped,
+            text=np.frombuffer(text.encode(), np.uint8),
+        )
+
+
+def _read(path: Path) -> PieceIndex:
+    with np.load(path, allow_pickle=False) as arrays:
+        text = json.loads(arrays["text"].tobytes())
+        return PieceIndex(
+            arrays["measures"],
+            arrays["pitches"],
+            dict(zip(text["reasons"], arrays["dropped"], strict=True)),
+            {int(number): MusicError(*error) for number, error in text["refusals"].items()},
+        )
