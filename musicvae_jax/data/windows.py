@@ -96,7 +96,9 @@ class WindowSource(Sequence[Batch]):
         self.refused = dict(Counter(error.reason for error in self.refusals))
         self.dropped = dict(dropped)
         self._ends = np.cumsum(num_windows)
-        self._labels = PieceLabels(map(self._score, range(len(records))), styles) if attributes else None
+        # A piece that was refused may not even have a score.
+        scores = (self._score(number) if windows else None for number, windows in enumerate(num_windows.tolist()))
+        self._labels = PieceLabels(scores, styles) if attributes else None
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
