@@ -18,11 +18,11 @@ class PieceLabels:
         styles: the labels; a style's number is its place here.
     """
 
-    def __init__(self, scores: Iterable[Score], styles: Sequence[str] = ()):
+    def __init__(self, scores: Iterable[Score | None], styles: Sequence[str] = ()):
         """Reads every piece once.
 
         Args:
-            scores: in the order of their numbers.
+            scores: in the order of their numbers; None for a piece that nobody will ask for.
             styles: the labels of the whole data set, so that all of its splits number them alike. A piece with
                 another label, or none, has no style: NaN.
         """
@@ -30,8 +30,8 @@ class PieceLabels:
         number_of = {style: number for number, style in enumerate(self.styles)}
         changes, style = [np.zeros(0)], []
         for score in scores:
-            changes.append(chord_changes(score.chords, score.measures))
-            style.append(number_of.get(score.style, np.nan))
+            changes.append(chord_changes(score.chords, score.measures) if score else np.zeros(0))
+            style.append(number_of.get(score.style, np.nan) if score else np.nan)
         self._style = np.array(style, np.float32)
         self._first = np.cumsum([len(part) for part in changes])  # of each piece, and the end
         self._changes = np.concatenate(changes).astype(np.float32)

@@ -90,7 +90,9 @@ class WindowSource(Sequence[Batch]):
         self._pitches = index.pitches
         num_windows = np.where(index.measures < min_measures, 0, (index.measures - min_measures) // hop + 1)
         self._ends = np.cumsum(num_windows.astype(np.int64))
-        self._labels = PieceLabels(map(self._score, range(len(records))), styles) if attributes else None
+        # A piece that was refused may not even have a score.
+        scores = (self._score(number) if windows else None for number, windows in enumerate(num_windows.tolist()))
+        self._labels = PieceLabels(scores, styles) if attributes else None
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

@@ -83,6 +83,16 @@ def test_styles_and_chords_are_those_of_the_piece():
     assert seen == {"reel", "jig", "", "polka"}
 
 
+def test_refused_pieces_leave_the_labels_of_the_others_alone():
+    long_metre = dataclasses.replace(SCORES[1], measures=np.array([(0, 63, 4)], np.int32))
+    short = dataclasses.replace(piece(1, 1), style="waltz")
+    pieces = [SCORES[0], long_metre, SCORES[1], short, *SCORES[2:]]
+    source = WindowSource(pieces, MelodyCodec(), 4, 2, 2, attributes=True, styles=STYLES)
+    assert source.refused == {"metre": 1, "short": 1}
+    every = np.arange(len(SOURCE))
+    assert_equal(source.gather(every).attributes, SOURCE.gather(every).attributes)
+
+
 @given(melodies(max_measures=9), st.integers(1, 8), st.integers(1, 9))
 @settings(max_examples=30)
 def test_rows_of_padding_are_nan_and_others_do_not_depend_on_their_batch(score, measures, batch_size):
