@@ -46,13 +46,12 @@ from musicvae_jax.config import from_json
 from musicvae_jax.training.parallel import make_parallel, set_up_devices
 set_up_devices()
 from musicvae_jax.codec import make_codec
-from musicvae_jax.data.load import load_windows
-from musicvae_jax.data.pipeline import make_train_iterator
+from musicvae_jax.data.load import load_batches, load_windows
 from musicvae_jax.training.state import init_state, make_model
 from musicvae_jax.training.step import make_device_step
 config = from_json(Path(sys.argv[1]).read_text())
 parallel = make_parallel(config.train)
-batches = make_train_iterator(load_windows(config, "train"), config.train.batch_size)
+batches = load_batches(config, load_windows(config, "train"))
 model = make_model(config, make_codec(config.codec).fields)
 state = parallel.init(partial(init_state, config, model))
 batch = parallel.shard(next(batches))
@@ -99,8 +98,7 @@ def _time_training(bench: Benchmark) -> None:
     import jax
 
     from musicvae_jax.codec import make_codec
-    from musicvae_jax.data.load import load_windows
-    from musicvae_jax.data.pipeline import make_train_iterator
+    from musicvae_jax.data.load import load_batches, load_windows
     from musicvae_jax.training.parallel import make_parallel
     from musicvae_jax.training.state import init_state, make_model
     from musicvae_jax.training.step import make_device_step
@@ -109,7 +107,7 @@ def _time_training(bench: Benchmark) -> None:
     config = bench.config
     parallel = make_parallel(config.train)
     source = load_windows(config, "train")
-    batches = make_train_iterator(source, config.train.batch_size, transpose=config.data.transpose)
+    batches = load_batches(config, source)
     model = make_model(config, make_codec(config.codec).fields)
     state = parallel.init(partial(init_state, config, model))
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))

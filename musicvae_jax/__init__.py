@@ -39,7 +39,7 @@ _HOMES = {
         "write_score",
     ),
     "codec.attributes": ("ATTRIBUTES", "attributes"),
-    "data.load": ("load_windows",),
+    "data.load": ("load_batches", "load_windows"),
     "data.windows": ("WindowSource",),
     "data.pipeline": ("make_eval_batches", "make_train_iterator"),
     # model and objective

@@ -1,4 +1,4 @@
-"""From a config to windows of a split."""
+"""From a config to windows of a split, and to batches of them."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,6 +9,7 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.data.datasets import list_styles, prepare, split_records
 from musicvae_jax.data.piece_index import load_index
+from musicvae_jax.data.pipeline import TrainIterator, make_train_iterator
 from musicvae_jax.data.windows import WindowSource
 
 TRAIN = "train"
@@ -35,6 +36,25 @@ def load_windows(config: Config, split: str) -> WindowSource:
         index=load_index(records, codec, data.track, Path(builder.data_path), split),
         attributes=data.attributes,
         styles=list_styles(*place) if data.attributes else (),
+    )
+
+
+def load_batches(
+    config: Config, source: WindowSource, *, process_index: int = 0, process_count: int = 1
+) -> TrainIterator:
+    """The endless training batches of a config: this process's rows of windows, augmented; see `make_train_iterator`."""
+    data = config.data
+    return make_train_iterator(
+        source,
+        config.train.batch_size,
+        seed=config.train.seed,
+        transpose=data.transpose,
+        velocity_scale=data.velocity_scale,
+        voice_dropout=data.voice_dropout,
+        timing_jitter=data.timing_jitter,
+        num_workers=data.num_workers,
+        process_index=process_index,
+        process_count=process_count,
     )
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
-from musicvae_jax.data.load import count_metres, load_windows
-from musicvae_jax.data.pipeline import make_eval_batches, make_train_iterator
+from musicvae_jax.data.load import count_metres, load_batches, load_windows
+from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter
 from musicvae_jax.training.parallel import check_platform, make_parallel
@@ -57,17 +57,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
 
     # Data
     source = load_windows(config, "train")
-    batches = make_train_iterator(
-        source,
-        settings.batch_size,
-        seed=settings.seed,
-        transpose=config.data.transpose,
-        velocity_scale=config.data.velocity_scale,
-        voice_dropout=config.data.voice_dropout,
-        timing_jitter=config.data.timing_jitter,
-        num_workers=config.data.num_workers,
-        **processes,
-    )
+    batches = load_batches(config, source, **processes)
     held_out = make_eval_batches(
         load_windows(config, "validation"), settings.batch_size, num_examples=settings.eval_examples, **processes
     )
