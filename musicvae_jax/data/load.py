@@ -42,7 +42,7 @@ def load_windows(config: Config, split: str) -> WindowSource:
 def load_batches(
     config: Config, source: WindowSource, *, process_index: int = 0, process_count: int = 1
 ) -> TrainIterator:
-    """The endless training batches of a config: this process's rows of windows, augmented; see `make_train_iterator`."""
+    """The endless training batches of a config: this process's rows, augmented; see `make_train_iterator`."""
     data = config.data
     return make_train_iterator(
         source,
