@@ -78,21 +78,21 @@ def reconstruct(
     """Sends music through its latents and back; files that cannot be read are refused in a table, the rest goes on.
 
     Args:
-        files: MIDI or ABC.
+        files: MIDI, MusicXML or ABC.
         workdir: the run's folder.
         out: where to write NAME.mid, .wav and NAME.png, the original beside the reconstruction.
-        track: of a polyphonic file: a number, or skyline for the highest notes.
+        track: for a model of melodies, of a polyphonic file: a number, a part's name, or skyline for the highest notes.
         temperature: of the tokens; 0 takes the most probable.
         seed: of the draws.
         checkpoint: best or latest.
     """
     from musicvae_jax.analysis.report import write_reconstruction
-    from musicvae_jax.codec import MusicError, format_refusals, read_scores
+    from musicvae_jax.codec import MusicError, format_refusals
     from musicvae_jax.models.sampling import SamplingConfig
 
     sampling = SamplingConfig(temperature=temperature)
-    scores, refusals = read_scores(files, track)
     vae = _load(workdir, checkpoint)
+    scores, refusals = _read(vae, files, track)
     written = 0
     for score, stem in zip(scores, _stems(scores), strict=True):
         try:
@@ -124,26 +124,30 @@ def interpolate(
     """Walks from one piece to another through the latent space, between their first windows.
 
     Args:
-        first: MIDI or ABC.
-        second: MIDI or ABC.
+        first: MIDI, MusicXML or ABC.
+        second: MIDI, MusicXML or ABC.
         workdir: the run's folder.
         out: where to write step_0.mid, .wav, ... and path.png.
         steps: points on the way, the ends included.
-        track: of a polyphonic file: a number, or skyline for the highest notes.
+        track: for a model of melodies, of a polyphonic file: a number, a part's name, or skyline for the highest notes.
         temperature: of the tokens; 0 takes the most probable.
         seed: of the draws.
         checkpoint: best or latest.
     """
     from musicvae_jax.analysis.plots import plot_interpolation
-    from musicvae_jax.codec import read_score
     from musicvae_jax.models.sampling import SamplingConfig
 
     sampling = SamplingConfig(temperature=temperature)
-    ends = [read_score(file, track)[0] for file in (first, second)]
     vae = _load(workdir, checkpoint)
-    scores = vae.interpolate(ends[0], ends[1], steps, seed=seed, sampling=sampling)
-    _write(scores, [f"step_{number}" for number in range(steps)], out)
-    plot_interpolation(scores, Path(out) / "path.png")
+    ends = []
+    for file in (first, second):
+        scores, refusals = _read(vae, (file,), track)
+        if not scores:
+            raise refusals[0]
+        ends.append(scores[0])
+    path = vae.interpolate(ends[0], ends[1], steps, seed=seed, sampling=sampling)
+    _write(path, [f"step_{number}" for number in range(steps)], out)
+    plot_interpolation(path, Path(out) / "path.png")
     return 0
 
 
@@ -187,6 +191,16 @@ def _load(workdir: str, checkpoint: str) -> "TrainedVAE":
 
     set_up_devices()
     return load_workdir(workdir, checkpoint)
+
+
+def _read(vae: "TrainedVAE", files: tuple[str, ...], track: str) -> tuple[list, list]:
+    """Pieces as the model's codec wants them, and refusals: all that a file holds, or one melody of it."""
+    from musicvae_jax.codec import MelodyCodec
+    from musicvae_jax.codec.files import read_scores
+
+    if track == "auto" and not isinstance(vae.codec, MelodyCodec):
+        track = ""
+    return read_scores(files, track)
 
 
 def _write(scores: list, stems: list[str], out: str) -> None:

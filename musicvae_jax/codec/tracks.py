@@ -40,17 +40,19 @@ def find_polyphony(notes: np.ndarray) -> int | None:
 
 
 def select_track(score: Score, track: str | int = "auto") -> Score:
-    """One melody out of a score: track 0, played by what played it there; a skyline is a piano's.
+    """One melody out of a score, or all of it: a melody is track 0, played by what played it there; a skyline is a piano's.
 
     Args:
         score: all tracks.
-        track: ``"auto"`` takes a score that is a melody already and refuses others; ``"skyline"`` takes the highest
-            note at each onset of all tracks and cuts it at the next onset; a number takes that track, and so does the
-            name of a part, in any case, where one part alone has it.
+        track: ``""`` takes the score as it is; ``"auto"`` takes a score that is a melody already and refuses others;
+            ``"skyline"`` takes the highest note at each onset of all tracks and cuts it at the next onset; a number
+            takes that track, and so does the name of a part, in any case, where one part alone has it.
 
     Raises:
         MusicError: "polyphonic", listing the tracks, or "track" when there is no such track or word.
     """
+    if track == "":
+        return score
     present, counts = np.unique(score.notes[:, TRACK], return_counts=True)
     listing = ", ".join(
         f"{number} {part_of(score, number).name}".rstrip() + f" ({count} notes)"

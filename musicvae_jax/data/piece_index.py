@@ -61,7 +61,7 @@ class PieceIndex(NamedTuple):
 def piece_score(record: Mapping[str, Any] | Score, track: str) -> Score:
     """The score that is encoded: the whole of a piece, or one melody of it."""
     score = record if isinstance(record, Score) else to_score(record)
-    return select_track(score, track) if track else score
+    return select_track(score, track)
 
 
 def find_facts(encode: Callable[[], _Encoded], codec: Codec) -> PieceFacts:
