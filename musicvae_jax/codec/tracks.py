@@ -40,7 +40,7 @@ def find_polyphony(notes: np.ndarray) -> int | None:
 
 
 def select_track(score: Score, track: str | int = "auto") -> Score:
-    """One melody out of a score, or all of it: a melody is track 0, played by what played it there; a skyline is a piano's.
+    """One melody out of a score, or all of it: a melody is track 0, with the part it had; a skyline is a piano's.
 
     Args:
         score: all tracks.
