@@ -78,7 +78,7 @@ def reconstruct(
     """Sends music through its latents and back; files that cannot be read are refused in a table, the rest goes on.
 
     Args:
-        files: MIDI or ABC.
+        files: MIDI, ABC or MusicXML.
         workdir: the run's folder.
         out: where to write NAME.mid, .wav and NAME.png, the original beside the reconstruction.
         track: of a polyphonic file: a number, or skyline for the highest notes.
@@ -124,8 +124,8 @@ def interpolate(
     """Walks from one piece to another through the latent space, between their first windows.
 
     Args:
-        first: MIDI or ABC.
-        second: MIDI or ABC.
+        first: MIDI, ABC or MusicXML.
+        second: MIDI, ABC or MusicXML.
         workdir: the run's folder.
         out: where to write step_0.mid, .wav, ... and path.png.
         steps: points on the way, the ends included.
