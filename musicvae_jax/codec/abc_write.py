@@ -15,9 +15,9 @@ _TUPLETS = {"": Fraction(1), "(3:2:1": Fraction(3, 2), "(5:4:1": Fraction(5, 4)}
 def write_abc(score: Score) -> str:
     """One tune whose ``parse_abc`` is the score again.
 
-    An upbeat is written as the full measure it is, with its rests. What ABC does not hold is lost: velocities, track
-    numbers, and a mode that is not one of `MODES` (major is read for it). Triplets and quintuplets are written as
-    tuplets of one note each, which every reader knows.
+    An upbeat is written as the full measure it is, with its rests. What ABC does not hold is lost: velocities, tracks
+    and parts, chords, phrase ends, and a mode that is not one of `MODES` (major is read for it). Triplets and
+    quintuplets are written as tuplets of one note each, which every reader knows.
 
     Raises:
         MusicError: "polyphonic" where notes overlap; "invalid" or "metre" for a score that is none.

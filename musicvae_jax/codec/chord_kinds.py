@@ -32,6 +32,32 @@ KINDS: dict[str, tuple[int, ...]] = {
 }
 
 
+# Semitones that a degree may stand above the root, as in a dominant chord first.
+_DEGREES = {
+    1: (0,), 2: (2, 1, 3), 3: (4, 3), 4: (5, 6), 5: (7, 6, 8), 6: (9, 8),
+    7: (10, 11, 9), 9: (2, 1, 3), 11: (5, 6), 13: (9, 8),
+}  # fmt: skip
+
+
+def with_degree(steps: list[int], action: str, value: int, alter: int) -> None:
+    """Adds, alters or subtracts a degree of a chord in place, as MusicXML's ``<degree>`` asks for.
+
+    Args:
+        steps: semitones above the root.
+        action: ``"add"``: the degree of a dominant chord, altered; ``"alter"``, ``"subtract"``: the one in the chord.
+        value: 1-13.
+        alter: semitones.
+    """
+    usual = _DEGREES.get(value, ())
+    present = next((step for step in usual if step in steps), None)
+    if action in ("alter", "subtract") and present is not None:
+        steps.remove(present)
+    if action == "add" and usual:
+        steps.append(usual[0] + alter)
+    elif action == "alter" and usual:
+        steps.append((usual[0] if present is None else present) + alter)
+
+
 def bits_of(pitch_classes: Iterable[int]) -> int:
     """A bit set of pitch classes, bit 0 for C, of numbers that may lie beyond an octave."""
     return sum(1 << pitch_class for pitch_class in {pitch % 12 for pitch in pitch_classes})

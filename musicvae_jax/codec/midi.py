@@ -14,7 +14,7 @@ from musicvae_jax.codec.source import read_bytes
 from musicvae_jax.codec.tracks import known_parts, part_of
 from musicvae_jax.files import replacing
 
-MAX_BYTES = 2**23  # a million notes: more is no piece of music
+MAX_BYTES = 2**22  # half a million notes: more is no piece of music
 _SUSTAIN = 64  # the controller's number
 _MAX_NUMERATOR = 255
 _MAX_TICK = int(np.iinfo(np.int32).max)

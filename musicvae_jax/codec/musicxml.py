@@ -1,62 +1,27 @@
-"""MusicXML to `Score`, through music21.
+"""MusicXML to `Score`.
 
-music21 reads the notes: voices, chords, ties, staves, chord symbols. What it must not see, and what the bar lines say,
-`musicxml_tree` takes out before; the bars become full measures by the rules for ABC (`place_bars`).
+The reader is this package's own. music21, which serves as the tests' second opinion, builds an object for everything on
+the page: it takes several times as long, over a minute for 12,000 measures, hangs on a metre of 99999/4, and lengthens
+an upbeat by a rest for the whole measure. The bars become full measures by the rules for ABC (`place_bars`).
 """
 
-import functools
 import os
-import warnings
-from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from musicvae_jax.codec.abc_bars import FINE, Bar
 from musicvae_jax.codec.abc_measures import check_extent, place_bars
-from musicvae_jax.codec.chord_kinds import bits_of
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.musicxml_tree import XmlMeasure, XmlPart, XmlScore, read_tree
+from musicvae_jax.codec.musicxml_head import parse_score, read_head
+from musicvae_jax.codec.musicxml_part import PartReader, XmlChord, XmlNote, XmlPart
 from musicvae_jax.codec.mxl import MAX_TEXT, is_archive, unpack
-from musicvae_jax.codec.score import DEFAULT_VELOCITY, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, Metre, Part, Score
+from musicvae_jax.codec.programs import program_of
+from musicvae_jax.codec.score import ONSET, PITCH, TRACK, Metre, Part, Score
 from musicvae_jax.codec.source import read_bytes
 from musicvae_jax.codec.tracks import known_parts
 
-_QUARTER = TICKS_PER_QUARTER * FINE  # in sub-ticks
 _TOLERANCE = 2 * FINE  # rounded tuplets may make a bar so much too long or too short
-
-
-class _Note(NamedTuple):
-    """A note head; times in sub-ticks from the start of its bar."""
-
-    bar: int
-    start: int
-    end: int
-    pitch: int
-    velocity: int
-    continues: bool  # tied to a note before
-    continued: bool  # tied to a note after
-    voice: str
-    fermata: bool
-
-
-class _Chord(NamedTuple):
-    """A chord symbol."""
-
-    bar: int
-    start: int
-    root: int  # -1 where the symbol says that there is no chord
-    pitch_classes: int  # bit set
-
-
-class _Staff(NamedTuple):
-    """What music21 finds on one staff."""
-
-    notes: list[_Note]
-    chords: list[_Chord]
-    lengths: list[int]  # of each bar, 0 where nothing but gaps is in it
 
 
 def read_musicxml(path: str | os.PathLike[str], *, drums: bool = False) -> Score:
@@ -64,7 +29,8 @@ def read_musicxml(path: str | os.PathLike[str], *, drums: bool = False) -> Score
 
     Track n is the n-th staff from the top; all voices of a staff are one track. Tied notes are one note. Grace notes,
     cue notes and notes that last no time are left out. Velocity is a note's own ``dynamics``, else the default. Phrases
-    end where a note with a fermata ends, in the first track that has any. A chord symbol lasts to the next.
+    end where a note with a fermata ends, in the first track that has any. A chord symbol lasts to the next. A part
+    without a MIDI program gets one by its name.
 
     Args:
         path: the file.
@@ -75,146 +41,77 @@ def read_musicxml(path: str | os.PathLike[str], *, drums: bool = False) -> Score
     """
     source = str(path)
     data = read_bytes(path, MAX_TEXT)
-    text = unpack(data, source) if is_archive(data) else data
-    if len(text) > MAX_TEXT:
-        raise MusicError(source, "file", "size", f"over {MAX_TEXT:,} bytes; allowed: up to that")
-    document = read_tree(text, source)
-    parts: list[Part] = []
-    staves: list[_Staff] = []
-    for part in document.parts:
-        found = _read_staves(part, source)
-        if drums or not part.part.is_drum:
-            staves += found
-            parts += [_with_program(part)] * len(found)
-    if not any(staff.notes for staff in staves):
-        percussion = any(part.notes for part in document.parts)
+    root = parse_score(unpack(data, source) if is_archive(data) else data, source)
+    head = read_head(root)
+    described = {element.get("id", ""): element for element in root.iter("score-part")}
+    parts = [PartReader(described[part.get("id", "")], source).read(part) for part in root.findall("part")]
+    played = [part for part in parts if part.notes and (drums or not part.part.is_drum)]
+    if not played:
+        percussion = any(part.notes for part in parts)
         raise MusicError(source, "parts", "empty", "no notes" + " but percussion" * percussion)
-    bars = _bars(document, staves, source)
+    bars, lengths = _bars(parts)
+    check_extent(bars, source, "parts")
     starts, measures, _ = place_bars(bars)
     end = measures[-1][0] + Metre(*measures[-1][1:]).ticks
-    notes, phrase_ends = _join_ties(staves, bars, starts)
+    kept = [part for part in parts if drums or not part.part.is_drum]
+    staves = [[note for note in part.notes if note.staff == staff] for part in kept for staff in range(part.staves)]
+    notes, phrase_ends = _join_ties(staves, bars, lengths, starts)
     return Score(
         notes,
         np.array(measures, np.int32),
-        fifths=document.fifths,
-        mode=document.mode,
-        tempo=document.tempo,
-        title=document.title or Path(path).stem,
+        fifths=head.fifths,
+        mode=head.mode,
+        tempo=head.tempo,
+        title=head.title or Path(path).stem,
         source=source,
-        composer=document.composer,
-        style=document.style,
-        parts=known_parts(parts),
-        chords=_chords([chord for staff in staves for chord in staff.chords], starts, end),
+        composer=head.composer,
+        style=head.style,
+        parts=known_parts(_with_program(part) for part in kept for _ in range(part.staves)),
+        chords=_chords([chord for part in parts for chord in part.chords], starts, end),
         phrase_ends=np.array(phrase_ends, np.int32),
     )
 
 
-def _read_staves(part: XmlPart, source: str) -> list[_Staff]:
-    """One part, through music21."""
-    # The import takes seconds: only a reader of MusicXML pays for it.
-    from music21.musicxml.xmlToM21 import MusicXMLImporter
-
-    place = part.part.name or "part"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            importer = MusicXMLImporter()
-            importer.xmlRootToScore(part.element, importer.stream)  # only there are the staves of one part found
-            staves = [_read_staff(staff, part.measures) for staff in importer.stream.parts]
-    except Exception as error:  # noqa: BLE001 (music21 raises errors of all kinds on damaged files)
-        raise MusicError(source, place, "corrupt", f"{type(error).__name__}: {error}"[:200]) from None
-    found = sum(len(staff.notes) for staff in staves)
-    if found != part.notes:
-        detail = f"{part.notes - found} of {part.notes} notes are on a staff, or in a chord, that does not exist"
-        raise MusicError(source, place, "corrupt", detail)
-    pitches = [note.pitch for staff in staves for note in staff.notes]
-    if pitches and not 0 <= min(pitches) <= max(pitches) <= 127:
-        raise MusicError(source, place, "range", f"MIDI pitches {min(pitches)} to {max(pitches)}; allowed: 0 to 127")
-    return staves
-
-
-def _read_staff(staff: Any, measures: list[XmlMeasure]) -> _Staff:
-    from music21 import chord, harmony, note
-
-    notes: list[_Note] = []
-    chords: list[_Chord] = []
-    lengths = []
-    for bar, measure in enumerate(staff.getElementsByClass("Measure")):
-        length, shift = 0, measures[bar].shift
-        for offset, voice, element in _elements(measure):
-            start = _fine(offset)
-            if isinstance(element, harmony.ChordSymbol):
-                silent = isinstance(element, harmony.NoChord)
-                classes = [] if silent else [pitch.midi + shift for pitch in element.pitches]
-                root = -1 if silent else (element.root().midi + shift) % 12
-                chords.append(_Chord(bar, start, root, bits_of(classes)))
-                continue
-            end = _fine(offset + element.duration.quarterLength)
-            if measures[bar].filled and not element.style.hideObjectOnPrint:  # as music21 has gaps
-                length = max(length, end)
-            heads = element.notes if isinstance(element, chord.Chord) else [element]
-            fermata = any("Fermata" in expression.classes for expression in element.expressions)
-            for head in heads if end > start else ():
-                if isinstance(head, note.Note):
-                    velocity = head.volume.velocity if head.hasVolumeInformation() else None
-                    velocity = DEFAULT_VELOCITY if velocity is None else min(max(velocity, 1), 127)
-                    tie = head.tie.type if head.tie is not None else ""
-                    ties = (tie in {"stop", "continue"}, tie in {"start", "continue"})
-                    pitch = round(head.pitch.ps) + shift
-                    notes.append(_Note(bar, start, end, pitch, velocity, *ties, voice, fermata))
-        lengths.append(length)
-    return _Staff(notes, chords, lengths)
-
-
-def _elements(stream: Any, start: Any = 0, voice: str = "") -> Iterator[tuple[Any, str, Any]]:
-    """(offset in quarters, voice, element) of notes, rests and chords of a measure and of its voices."""
-    for element in stream:
-        if element.isStream:
-            yield from _elements(element, start + element.offset, str(element.id))
-        elif "GeneralNote" in element.classes:
-            yield start + element.offset, voice, element
-
-
-def _fine(quarters: Any) -> int:
-    return round(Fraction(quarters) * _QUARTER)
-
-
-def _bars(document: XmlScore, staves: list[_Staff], source: str) -> list[Bar]:
-    """What all parts together say about each bar: the upper ones first."""
+def _bars(parts: list[XmlPart]) -> tuple[list[Bar], list[int]]:
+    """What all parts together say about each bar, the upper ones first; and how long each is to the last sub-tick."""
     bars: list[Bar] = []
+    lengths: list[int] = []
     metre = Metre(4, 4)
-    for index in range(max(len(part.measures) for part in document.parts)):
-        said = [part.measures[index] for part in document.parts if index < len(part.measures)]
+    for index in range(max(len(part.measures) for part in parts)):
+        said = [part.measures[index] for part in parts if index < len(part.measures)]
         metre = next((measure.metre for measure in said if measure.metre), metre)
         if bars and any(measure.double_start for measure in said):
             bars[-1].line = "||"
-        length = max((staff.lengths[index] for staff in staves if index < len(staff.lengths)), default=0)
-        bar = Bar(metre, length=length, line="||" if any(measure.double_end for measure in said) else "|")
+        bar = Bar(metre, line="||" if any(measure.double_end for measure in said) else "|")
         bar.ending = next((measure.ending for measure in said if measure.ending), 0)
-        if not length or abs(length - bar.full) <= _TOLERANCE:
+        # A rest alone may stand for a measure of any length.
+        rests = min(max(measure.rests_end for measure in said), bar.full)
+        bar.length = max(rests, *(measure.notes_end for measure in said))
+        lengths.append(bar.length)
+        if not bar.length or abs(bar.length - bar.full) <= _TOLERANCE:
             bar.length = bar.full
         bars.append(bar)
-    check_extent(bars, source, "parts")
-    return bars
+    return bars, lengths
 
 
-def _join_ties(staves: list[_Staff], bars: list[Bar], starts: list[int]) -> tuple[np.ndarray, list[int]]:
+def _join_ties(
+    staves: list[list[XmlNote]], bars: list[Bar], lengths: list[int], starts: list[int]
+) -> tuple[np.ndarray, list[int]]:
     """All notes as `Score.notes` has them, and the ticks at which notes with a fermata end in the first such staff.
 
     Args:
-        staves: from the top.
-        bars: in order.
+        staves: notes of each, from the top.
+        bars, lengths: as `_bars` has them.
         starts: where each bar starts, in sub-ticks.
     """
     rows: list[list[int]] = []
     phrase_ends: set[int] = set()
-    lengths = [max(staff.lengths[bar] for staff in staves if bar < len(staff.lengths)) for bar in range(len(bars))]
     for track, staff in enumerate(staves):
         tied: dict[tuple[int, int], list[tuple[str, list[int]]]] = {}  # pitch and end -> voices and rows of notes
         held = []
-        for note in sorted(staff.notes, key=lambda note: (starts[note.bar] + note.start, note.pitch)):
+        for note in sorted(staff, key=lambda note: (starts[note.bar] + note.start, note.pitch)):
             start, end = starts[note.bar] + note.start, starts[note.bar] + note.end
-            if note.end == lengths[note.bar] and abs(note.end - bars[note.bar].length) <= _TOLERANCE:
+            if note.end == lengths[note.bar]:
                 end = starts[note.bar] + bars[note.bar].length  # of a bar that is not quite as long as its metre says
             before = tied.get((note.pitch, start), []) if note.continues else []
             if before:
@@ -236,8 +133,8 @@ def _join_ties(staves: list[_Staff], bars: list[Bar], starts: list[int]) -> tupl
     return notes.astype(np.int32), sorted(phrase_ends)
 
 
-def _chords(symbols: list[_Chord], starts: list[int], end: int) -> np.ndarray:
-    by_tick: dict[int, _Chord] = {}
+def _chords(symbols: list[XmlChord], starts: list[int], end: int) -> np.ndarray:
+    by_tick: dict[int, XmlChord] = {}
     for symbol in symbols:
         by_tick.setdefault(_tick(starts[symbol.bar] + symbol.start), symbol)
     onsets = sorted(tick for tick in by_tick if tick < end)
@@ -254,16 +151,4 @@ def _tick(fine: int) -> int:
 
 
 def _with_program(part: XmlPart) -> Part:
-    return part.part if part.named_program else part.part._replace(program=_program_of(part.part.name))
-
-
-@functools.cache
-def _program_of(name: str) -> int:
-    """The General MIDI program of an instrument or voice, where a file has only its name."""
-    from music21 import instrument
-    from music21.exceptions21 import InstrumentException
-
-    try:
-        return int(instrument.fromString(name).midiProgram or 0)
-    except InstrumentException:
-        return 0
+    return part.part if part.has_program else part.part._replace(program=program_of(part.part.name))

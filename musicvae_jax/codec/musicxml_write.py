@@ -51,7 +51,7 @@ def write_musicxml(score: Score, path: str | os.PathLike[str]) -> None:
     """Writes a MusicXML file, compressed if its suffix is ``.mxl``, whole or not at all.
 
     ``read_musicxml(path, drums=True)`` gives the score back. What is lost: chords without a known root and name,
-    chords of no length before the next, phrase ends at which no note of the highest track ends, modes that MusicXML
+    chords of no length before the next, phrase ends at which no note of the track with most of them ends, modes that MusicXML
     does not name, white space and control characters in names, a missing title, and a composer's or style's absence.
 
     Raises:
@@ -78,18 +78,25 @@ def musicxml_text(score: Score) -> bytes:
     if score.style:
         _child(_child(identification, "miscellaneous"), "miscellaneous-field", score.style, name="style")
     listed = _child(root, "part-list")
-    top = int(score.notes[:, TRACK].min()) if len(score.notes) else 0
+    marked = _marked_track(score)
     for track in range(tracks):
         part = part_of(score, track)
         if not 0 <= part.program <= 127:
             raise MusicError(score.source, f"part {track}", "invalid", f"program {part.program}; allowed: 0 to 127")
         _describe(listed, part, track)
         element = _child(root, "part", id=f"P{track + 1}")
-        _PartWriter(score, track, phrase_ends=score.phrase_ends.tolist() if track == top else []).write(element)
+        _PartWriter(score, track, phrase_ends=score.phrase_ends.tolist() if track == marked else []).write(element)
     ET.indent(root, " ")
     doctype = b'<!DOCTYPE score-partwise PUBLIC "-//Recordare//DTD MusicXML 4.0 Partwise//EN" '
     doctype += b'"http://www.musicxml.org/dtds/partwise.dtd">\n'
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + doctype + ET.tostring(root, "utf-8") + b"\n"
+
+
+def _marked_track(score: Score) -> int:
+    """The track that gets the fermatas: the first of those with most of the phrase ends."""
+    ends = score.notes[np.isin(score.notes[:, ONSET] + score.notes[:, DURATION], score.phrase_ends)]
+    spots = np.unique(np.stack([ends[:, TRACK], ends[:, ONSET] + ends[:, DURATION]], axis=1), axis=0)
+    return int(np.bincount(spots[:, 0]).argmax()) if len(spots) else 0
 
 
 def _describe(listed: ET.Element, part: Part, track: int) -> None:

@@ -1,7 +1,7 @@
 """Names for MIDI pitches."""
 
 _STEPS = "FCGDAEB"  # in fifths
-_NATURAL = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+NATURAL = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 def spell(pitch: int, fifths: int) -> tuple[str, int, int]:
@@ -13,4 +13,4 @@ def spell(pitch: int, fifths: int) -> tuple[str, int, int]:
     lowest = fifths - 3
     place = lowest + (7 * pitch - lowest) % 12  # of the name on the line of fifths, C at 0
     step, alter = _STEPS[(place + 1) % 7], (place + 1) // 7
-    return step, alter, (pitch - alter - _NATURAL[step]) // 12 - 1
+    return step, alter, (pitch - alter - NATURAL[step]) // 12 - 1

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from musicvae_jax.codec import (
     format_refusals,
     read_score,
     read_scores,
+    read_whole,
     select_track,
     write_abc,
     write_midi,
+    write_score,
 )
 from tests.codec.music import notes_of, score_of, scores
 
@@ -31,6 +34,56 @@ def test_files_are_read_by_their_suffix(tmp_path):
         assert [notes_of(score) for score in found] == [notes_of(MELODY)] * count
     with pytest.raises(MusicError, match=r"'\.txt'; allowed: \.mid, \.midi, \.abc, \.musicxml, \.xml, \.mxl"):
         read_score(tmp_path / "d.txt")
+
+
+@pytest.mark.parametrize("name", ["a.mid", "a.MIDI", "a.abc", "a.musicxml", "a.mxl"])
+def test_a_score_is_written_by_its_suffix(tmp_path, name):
+    write_score(MELODY, tmp_path / name)
+    assert [notes_of(score) for score in read_whole(tmp_path / name)] == [notes_of(MELODY)]
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.txt", "a"])
+def test_a_name_that_says_no_kind_is_not_written(tmp_path, name):
+    with pytest.raises(MusicError, match=r"unknown_format: suffix '.*'; allowed: \.mid, .*\.mxl"):
+        write_score(MELODY, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kind_that_cannot_say_it_refuses_and_writes_nothing(tmp_path):
+    with pytest.raises(MusicError, match="polyphonic"):
+        write_score(CHORDS, tmp_path / "a.abc")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".mid", ".musicxml", ".mxl"])
+def test_a_file_is_read_whole(tmp_path, suffix):
+    score = dataclasses.replace(DUET, parts=(Part("Flute", 73), Part("Kit", 0, is_drum=True)))
+    write_score(score, tmp_path / f"a{suffix}")
+    (pitched,) = read_whole(tmp_path / f"a{suffix}")
+    (whole,) = read_whole(tmp_path / f"a{suffix}", drums=True)
+    assert (len(pitched.notes), pitched.parts) == (2, score.parts[:1])
+    assert whole.parts == score.parts
+    np.testing.assert_array_equal(whole.notes, score.notes)
+
+
+def test_a_bad_tune_does_not_stop_the_book(tmp_path):
+    (tmp_path / "a.abc").write_text("X:1\nK:C\nC|\n\n" + write_abc(MELODY).replace("X:1", "X:2"))
+    refusals: list[MusicError] = []
+    assert len(read_whole(tmp_path / "a.abc", refusals)) == 1
+    assert [error.reason for error in refusals] == ["metre"]
+    with pytest.raises(MusicError, match="metre"):
+        read_whole(tmp_path / "a.abc")
+
+
+@pytest.mark.parametrize("name", ["a.mid", "a.abc", "a.mxl"])
+def test_what_is_no_file_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)  # whose reading never ends
+    with pytest.raises(MusicError, match="unreadable: a pipe or a device; allowed: a file"):
+        read_whole(tmp_path / name)
+    (tmp_path / "folder.mid").mkdir()
+    with pytest.raises(MusicError, match="unreadable: a folder"):
+        read_whole(tmp_path / "folder.mid")
 
 
 def test_nothing_is_picked_silently_out_of_several_tracks(tmp_path):

@@ -241,14 +241,28 @@ def test_what_is_no_music_is_one_named_error(path, text, reason):
     assert caught.value.source == str(path)
 
 
-def test_the_chord_kinds_are_music21s(path):
+def test_chord_symbols_are_music21s(path):
+    from music21 import converter, harmony
+
+    degree = (
+        "<degree><degree-value>{}</degree-value><degree-alter>{}</degree-alter><degree-type>{}</degree-type></degree>"
+    )
+    extras = [
+        ("major", degree.format(9, 0, "add")),
+        ("dominant", degree.format(9, -1, "add")),
+        ("dominant", degree.format(5, 1, "alter")),
+        ("minor-seventh", "<bass><bass-step>C</bass-step></bass>"),
+    ]
+    symbols = [(kind, "") for kind in KINDS] + extras
     measures = "".join(
-        f"<harmony><root><root-step>D</root-step></root><kind>{kind}</kind></harmony>" + note("C", 8) + BAR
-        for kind in KINDS
+        f"<harmony><root><root-step>D</root-step></root><kind>{kind}</kind>{extra}</harmony>" + note("C", 8) + BAR
+        for kind, extra in symbols
     )
     score = read(path, document(measures))
-    assert score.chords[:, 2].tolist() == [2] * len(KINDS)
-    assert score.chords[:, 3].tolist() == [bits_of([2 + step for step in steps]) for steps in KINDS.values()]
+    theirs: Any = converter.parse(path, forceSource=True, format="musicxml")
+    theirs = list(theirs.recurse().getElementsByClass(harmony.ChordSymbol))
+    assert score.chords[:, 2].tolist() == [2] * len(symbols)
+    assert score.chords[:, 3].tolist() == [bits_of(pitch.midi for pitch in symbol.pitches) for symbol in theirs]
     for name, steps in KINDS.items():
         assert kind_of(5, bits_of([5 + step for step in steps])) == name
 
@@ -260,6 +274,22 @@ def test_a_spelled_pitch_is_that_pitch(pitch, fifths):
     assert abs(alter) <= 2
 
 
+def assert_heads(score, theirs):
+    """Track, pitch and duration of every note agree; music21 knows no full measures, so onsets cannot be compared."""
+    ours = [(track, pitch, duration) for _, duration, pitch, _, track in score.notes.tolist()]
+    heads = [
+        (track, pitch.midi, round(float(element.quarterLength) * 480))
+        for track, part in enumerate(theirs.parts)
+        for element in part.flatten().notes
+        if element.quarterLength
+        for pitch in element.pitches
+    ]
+    assert sorted(ours) == sorted(heads)
+
+
+# In three of them music21 leaves ties between chords, or of two voices at once, unjoined. In bwv374 a measure is a beat
+# short, and the silence that fills it breaks a tie into the next.
+ODD = {"bwv248.23-2", "bwv248.9-1", "bwv846", "bwv374"}
 CHORALES = ["bwv66.6", "bwv10.7", "bwv120.6", "bwv29.8", "bwv325", "bwv436"]
 
 
@@ -269,18 +299,33 @@ def test_a_chorale_is_what_music21_plays(corpus, name):
 
     score = read_musicxml(corpus / "bach" / f"{name}.mxl")
     check_score(score)
-    theirs: Any = converter.parse(corpus / "bach" / f"{name}.mxl", forceSource=True).stripTies()
-    ours = [(track, pitch, duration) for onset, duration, pitch, _, track in score.notes.tolist()]
-    heads = [
-        (track, pitch.midi, round(float(element.quarterLength) * 480))
-        for track, part in enumerate(theirs.parts)
-        for element in part.flatten().notes
-        if element.quarterLength
-        for pitch in element.pitches
-    ]
-    assert sorted(ours) == sorted(heads)
+    theirs: Any = converter.parse(corpus / "bach" / f"{name}.mxl", forceSource=True)
+    assert [part.name for part in score.parts] == [part.partName for part in theirs.parts]
+    assert_heads(score, theirs.stripTies())
     assert score.fifths == theirs.parts[0].flatten().keySignature.sharps
     assert len(score.phrase_ends) >= 4
-    # Phrases end on beats, and the notes of the top part that end there are really there.
     top = score.notes[score.notes[:, 4] == 0]
     assert set(score.phrase_ends.tolist()) <= set((top[:, 0] + top[:, 1]).tolist())
+
+
+@pytest.mark.slow
+def test_every_chorale_is_what_music21_plays(corpus):
+    from music21 import converter
+
+    paths = sorted((corpus / "bach").glob("*.mxl"))
+    four = 0
+    for path in paths:
+        score = read_musicxml(path)
+        check_score(score)
+        four += len(score.parts) == 4
+        if path.stem not in ODD:
+            assert_heads(score, converter.parse(path, forceSource=True).stripTies())
+    assert (len(paths), four) == (408, 364)
+
+
+def test_many_pieces_are_read_and_written_without_loss(corpus, path):
+    for piece in sorted((corpus / "bach").glob("*.mxl"))[::20]:
+        score = read_musicxml(piece)
+        check_score(score)
+        write_musicxml(score, path)
+        assert_same(read_musicxml(path), score, but=("source",))
