@@ -117,7 +117,9 @@ def load_index(records: Sequence[Mapping[str, Any]], codec: Codec, track: str, f
     """The index of a prepared split, from the file beside it, or made and written there if that is allowed."""
     key = json.dumps([VERSION, repr(codec), track])
     path = folder / f"windows-{split}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # none, or a damaged one
+    with contextlib.suppress(
+        OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile
+    ):  # none, or a damaged one
         index = _read(path)
         if len(index.measures) == len(records):
             return index
@@ -151,7 +153,7 @@ def _write(index: PieceIndex, path: Path) -> None:
 
 
 def _read(path: Path) -> PieceIndex:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         text = json.loads(arrays["text"].tobytes())
         return PieceIndex(
             arrays["measures"],
