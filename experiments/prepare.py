@@ -99,7 +99,7 @@ def _report(builder: "GeneratorBasedBuilder", start: float, sample: int) -> int:
         raise UserError(f"sample = {sample}: allowed is 1 or more")
     seconds, folder = time.time() - start, Path(builder.data_path)
     is_new = (folder / "dataset_info.json").stat().st_mtime > start
-    if table := refusal_table(folder):
+    if table := refusal_table(folder, builder.info.metadata):
         print(f"{table}\n")
     for split, shared in builder.info.metadata.get("shared_windows", {}).items():
         print(f"{split}: {shared['pieces']} pieces ({shared['share']:.1%}) share 4 measures with another split")

@@ -26,8 +26,8 @@ from musicvae_jax.files import replacing
 # found by this number, the codec's settings and the track.
 VERSION = 1
 NO_PITCHES = (127, 0)  # of a piece without a note: any transposition keeps it within MIDI's range
-_CHUNK = 16  # pieces that go to a process at a time
-_FEW = 256  # pieces for which starting processes does not pay
+_CHUNK = 64  # pieces that go to a process at a time
+_FEW = 2000  # pieces for which starting processes does not pay
 
 
 class _Encoded(Protocol):

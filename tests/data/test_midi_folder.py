@@ -117,7 +117,7 @@ def test_copies_are_refused_by_bytes_and_by_music(tmp_path, ready) -> None:
     assert refusals_of(builder) == reasons
     assert set(records_of(builder)) == {"book.abc#1", *(f"deep/{entry.name}" for entry in walk(folder / "deep"))}
     assert builder.info.metadata["refused"] == {"duplicate": 1, "same_music": 3}
-    table = refusal_table(Path(builder.data_path), rows=2)
+    table = refusal_table(Path(builder.data_path), builder.info.metadata, rows=2)
     assert "the same notes as book.abc#1" in table and "2 more" in table and table.endswith("3 same_music, 1 duplicate")
 
 
@@ -219,7 +219,14 @@ def test_a_folder_that_changed_is_said_to_have_and_read_anew_on_request(tmp_path
     with pytest.raises(UserError, match="no MIDI, ABC or MusicXML"):
         ready(folder, refresh=True)
     folder.rename(tmp_path / "gone")
-    assert len(records_of(ready(folder))) == 7  # what was prepared stays
+    builder = ready(folder)
+    assert len(records_of(builder)) == 7  # what was prepared stays
+    place = Path(builder.data_path)
+    place.rename(place.parent / f".former_{place.name}")  # as a refresh leaves it that is killed
+    assert len(records_of(ready(folder))) == 7 and sorted(path.name for path in place.parent.iterdir()) == [
+        ".lock",
+        "1.0.0",
+    ]
 
 
 def test_two_folders_are_two_data_sets(tmp_path, ready) -> None:
