@@ -26,8 +26,8 @@ from musicvae_jax.files import replacing
 # found by this number, the codec's settings and the track.
 VERSION = 1
 NO_PITCHES = (127, 0)  # of a piece without a note: any transposition keeps it within MIDI's range
-_CHUNK = 16  # pieces that go to a process at a time
-_FEW = 256  # pieces for which starting processes does not pay
+_CHUNK = 64  # pieces that go to a process at a time
+_FEW = 2000  # pieces for which starting processes does not pay
 
 
 class _Encoded(Protocol):
@@ -117,7 +117,9 @@ def load_index(records: Sequence[Mapping[str, Any]], codec: Codec, track: str, f
     """The index of a prepared split, from the file beside it, or made and written there if that is allowed."""
     key = json.dumps([VERSION, repr(codec), track])
     path = folder / f"windows-{split}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # none, or a damaged one
+    with contextlib.suppress(
+        OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile
+    ):  # none, or a damaged one
         index = _read(path)
         if len(index.measures) == len(records):
             return index
@@ -151,7 +153,7 @@ def _write(index: PieceIndex, path: Path) -> None:
 
 
 def _read(path: Path) -> PieceIndex:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         text = json.loads(arrays["text"].tobytes())
         return PieceIndex(
             arrays["measures"],

@@ -169,11 +169,16 @@ def _say_if_changed(builder: tfds.core.GeneratorBasedBuilder) -> None:
     if state is None or state.digest == metadata["digest"]:
         return
     then = f"{metadata['files']} files of {metadata['bytes']:,} bytes"
-    print(
-        f"warning: {folder} has changed since {builder.info.full_name} was prepared (then {then}, now {state}); "
-        f"what was prepared is used. To read the folder anew: prepare.py midi-folder --path {folder} --refresh",
-        file=sys.stderr,
+    _warn(
+        f"{folder} has changed since {builder.info.full_name} was prepared (then {then}, now {state}); what was "
+        f"prepared is used. To read the folder anew: prepare.py midi-folder --path {folder} --refresh"
     )
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Says it once, however often the data set is opened."""
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _beam_options(options: Sequence[str]) -> Any:

@@ -96,13 +96,22 @@ def write_refusals(refusals: Iterable[FolderRefusal], path: Path) -> Counter[str
     return writer.counts
 
 
-def refusal_table(folder: Path, rows: int = 40) -> str:
-    """The refusals of a prepared data set as a table of so many rows, and the counts of all; "" for none."""
+def refusal_table(folder: Path, metadata: Mapping[str, Any], rows: int = 40) -> str:
+    """The refusals of a prepared data set as a table of so many rows, and the counts of all; "" for none.
+
+    Args:
+        folder: the data set's; of a folder of music, `REFUSALS` in it says most.
+        metadata: the data set's; of others it says ids and reasons.
+        rows: at most so many.
+    """
     path = folder / REFUSALS
-    entries = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    refusals = [MusicError(entry["file"], entry["place"], entry["reason"], entry["detail"]) for entry in entries]
+    if path.is_file():
+        entries = json.loads(path.read_text("utf-8"))
+        refusals = [MusicError(entry["file"], entry["place"], entry["reason"], entry["detail"]) for entry in entries]
+    else:
+        refusals = [MusicError(id, "piece", reason, "") for id, reason in metadata.get("refused_ids", {}).items()]
     if len(refusals) <= rows:
         return format_refusals(refusals)
     *shown, _ = format_refusals(refusals[:rows]).split("\n")
     *_, total = format_refusals(refusals).rsplit("\n", 1)
-    return "\n".join([*shown, f"... and {len(refusals) - rows} more in {path}", total])
+    return "\n".join([*(line.rstrip() for line in shown), f"... and {len(refusals) - rows} more", total])

@@ -71,7 +71,12 @@ class MidiFolder(tfds.core.GeneratorBasedBuilder):
         """
         state = self._state()
         if download_config.beam_options is not None or download_config.beam_runner is not None:
-            infos = super()._generate_splits(dl_manager, download_config)
+            try:
+                infos = super()._generate_splits(dl_manager, download_config)
+            except Exception as error:
+                if "should be >0" not in str(error):  # the words of TFDS about a split without pieces
+                    raise
+                raise UserError(f"{state['path']}: too few pieces for three splits; prepare it without Beam") from error
             report = Path(self.data_path, REPORT)
             self.info.metadata.update(metadata(state, **json.loads(report.read_text())))
             report.unlink()

@@ -1,0 +1,112 @@
+"""Prepares a data set, and says what is in it, what was refused and how much the codecs keep.
+
+Examples:
+    python experiments/prepare.py folk-tunes
+    python experiments/prepare.py midi-folder --path ~/music --num-processes 8
+    python experiments/prepare.py midi-folder --path /shared/music --data-dir /shared/data --beam \
+        --beam-options=--runner=FlinkRunner --beam-options=--flink_master=host:8081
+"""
+
+import functools
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+from commandline import check_first_word, run
+from tyro.conf import UseAppendAction
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import GeneratorBasedBuilder
+
+MEASURES = 8  # of the windows that are counted, one after the other
+
+
+def main() -> int:
+    """Parses the command line and calls one of the functions below."""
+    commands = {
+        "folk-tunes": functools.partial(prepare_named, "folk_tunes"),
+        "bach-chorales": functools.partial(prepare_named, "bach_chorales"),
+        "pop909": functools.partial(prepare_named, "pop909"),
+        "dmelodies": functools.partial(prepare_named, "dmelodies"),
+        "midi-folder": prepare_folder,
+    }
+    check_first_word(commands, "data set")
+    return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)  # type: ignore[arg-type]
+
+
+def prepare_named(
+    name: tyro.conf.Suppress[str],
+    /,
+    *,
+    data_dir: str = "",
+    manual_dir: str = "",
+    refresh: bool = False,
+    sample: int = 1000,
+) -> int:
+    """Prepares one of the data sets that this package knows.
+
+    Args:
+        name: the data set.
+        data_dir: where prepared data sets live; TFDS's own default if not given.
+        manual_dir: a folder with the data set's sources, where they cannot be downloaded.
+        refresh: prepare anew, what was prepared before goes.
+        sample: pieces, spread over all, over which it is measured what the codecs keep.
+    """
+    from musicvae_jax.data.datasets import prepare
+
+    start = time.time()
+    builder = prepare(name, data_dir, manual_dir, refresh=refresh)
+    return _report(builder, start, sample)
+
+
+def prepare_folder(
+    *,
+    path: str,
+    data_dir: str = "",
+    num_processes: int | None = None,
+    refresh: bool = False,
+    beam: bool = False,
+    beam_options: UseAppendAction[tuple[str, ...]] = (),
+    sample: int = 1000,
+) -> int:
+    """Prepares a folder of MIDI, ABC and MusicXML.
+
+    Args:
+        path: the folder.
+        data_dir: where prepared data sets live; TFDS's own default if not given.
+        num_processes: processes that read; one per core if not given.
+        refresh: prepare anew, what was prepared before goes.
+        beam: prepare with Apache Beam; every split must get a piece.
+        beam_options: a pipeline option of Beam, e.g. --runner=FlinkRunner; may be repeated.
+        sample: pieces, spread over all, over which it is measured what the codecs keep.
+    """
+    from musicvae_jax.data.datasets import prepare
+
+    start = time.time()
+    options = list(beam_options) if beam or beam_options else None
+    builder = prepare("midi_folder", data_dir, path=path, refresh=refresh, num_processes=num_processes, beam=options)
+    return _report(builder, start, sample)
+
+
+def _report(builder: "GeneratorBasedBuilder", start: float, sample: int) -> int:
+    """Prints what is known of a prepared data set."""
+    from musicvae_jax.config import UserError
+    from musicvae_jax.data.datasets.folder_report import refusal_table
+    from musicvae_jax.data.datasets.overview import format_overview, overview
+
+    if sample < 1:
+        raise UserError(f"sample = {sample}: allowed is 1 or more")
+    seconds, folder = time.time() - start, Path(builder.data_path)
+    is_new = (folder / "dataset_info.json").stat().st_mtime > start
+    if table := refusal_table(folder, builder.info.metadata):
+        print(f"{table}\n")
+    for split, shared in builder.info.metadata.get("shared_windows", {}).items():
+        print(f"{split}: {shared['pieces']} pieces ({shared['share']:.1%}) share 4 measures with another split")
+    print(format_overview(overview(builder, MEASURES, sample), seconds if is_new else None))
+    print(f"\nin {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
