@@ -51,8 +51,9 @@ def write_musicxml(score: Score, path: str | os.PathLike[str]) -> None:
     """Writes a MusicXML file, compressed if its suffix is ``.mxl``, whole or not at all.
 
     ``read_musicxml(path, drums=True)`` gives the score back. What is lost: chords without a known root and name,
-    chords of no length before the next, phrase ends at which no note of the track with most of them ends, modes that MusicXML
-    does not name, white space and control characters in names, a missing title, and a composer's or style's absence.
+    chords of no length before the next, phrase ends at which no note of the track with most of them ends, modes that
+    MusicXML does not name, white space and control characters in names, a missing title, and a composer's or style's
+    absence.
 
     Raises:
         MusicError: "invalid" or "metre" for no valid score, or over 200 tracks.

@@ -12,7 +12,7 @@ from musicvae_jax.data.piece_index import piece_score
 CODECS: dict[str, tuple[Codec, str]] = {
     "melody (skyline)": (MelodyCodec(), "skyline"),
     "voices": (VoicesCodec(), ""),
-    "performance": (PerformanceCodec(), ""),
+    "performance": (PerformanceCodec(tracks=16), ""),
 }
 _SHARES = ("pieces", "notes", "onsets", "velocities")
 
@@ -66,7 +66,8 @@ def format_overview(found: Overview, seconds: float | None) -> str:
     lines = [f"kept, of {found.read:,} pieces; notes, onsets and velocities of the pieces that the codec takes"]
     lines.append(f"{'codec':<{width}}" + "".join(f"{name:>12}" for name in _SHARES))
     for name, shares in found.kept.items():
-        lines.append(f"{name:<{width}}" + "".join(f"{shares[share]:>12.2%}" for share in _SHARES))
+        cells = [f"{shares[share]:.2%}" if share == "pieces" or shares["pieces"] else "-" for share in _SHARES]
+        lines.append(f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in cells))
     row = {
         "data set": found.name,
         "pieces": f"{total:,} ({', '.join(f'{name} {number:,}' for name, number in found.pieces.items())})",
