@@ -1,22 +1,17 @@
-"""`Score` to MusicXML.
+"""`Score` to MusicXML, every duration exact: what no note value expresses, as in a performance, has no note type."""
 
-Written directly and not through music21, which refuses durations that no note value expresses: those of every
-performance.
-"""
-
-import itertools
 import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from musicvae_jax.codec.check import check_score
 from musicvae_jax.codec.chord_kinds import kind_of
 from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.musicxml_voices import VALUES, Piece, note_values, share_out
 from musicvae_jax.codec.mxl import pack
 from musicvae_jax.codec.score import DURATION, ONSET, TICKS_PER_QUARTER, TRACK, Part, Score
 from musicvae_jax.codec.spelling import spell
@@ -24,36 +19,17 @@ from musicvae_jax.codec.tracks import part_of
 from musicvae_jax.files import replacing
 
 _MAX_PARTS = 200  # what `read_musicxml` takes
-_TYPES = ("whole", "half", "quarter", "eighth", "16th", "32nd", "64th", "128th")
-_WHOLE = 4 * TICKS_PER_QUARTER
-# Ticks -> the note type that lasts so long, dots, and whether it is one of a triplet.
-_VALUES = {_WHOLE >> power: (name, 0, False) for power, name in enumerate(_TYPES)}
-_VALUES |= {3 * _WHOLE >> power + 1: (name, 1, False) for power, name in enumerate(_TYPES[:-1])}
-_VALUES |= {2 * _WHOLE // 3 >> power: (name, 0, True) for power, name in enumerate(_TYPES[:-1])}
-_PLAIN = [ticks for ticks, (_, dots, triplet) in _VALUES.items() if not dots and not triplet]
+_PITCHED = [channel for channel in range(1, 17) if channel != 10]  # MIDI's channels that are no percussion
 _MODES = ("major", "minor", "dorian", "phrygian", "lydian", "mixolydian", "aeolian", "ionian", "locrian")
 _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
-
-
-class _Piece(NamedTuple):
-    """A note, or what a bar line or a note value leaves of it; times in ticks."""
-
-    onset: int
-    duration: int
-    pitch: int
-    velocity: int
-    starts: bool  # the note starts here
-    ends: bool
-    fermata: bool
 
 
 def write_musicxml(score: Score, path: str | os.PathLike[str]) -> None:
     """Writes a MusicXML file, compressed if its suffix is ``.mxl``, whole or not at all.
 
-    ``read_musicxml(path, drums=True)`` gives the score back. What is lost: chords without a known root and name,
-    chords of no length before the next, phrase ends at which no note of the track with most of them ends, modes that
-    MusicXML does not name, white space and control characters in names, a missing title, and a composer's or style's
-    absence.
+    ``read_musicxml(path, drums=True)`` gives the score back. What MusicXML cannot say is lost: chords without a known
+    root and name, phrase ends at which no note of the marked track ends, modes that it does not name, control
+    characters and double spaces in names, and a missing title.
 
     Raises:
         MusicError: "invalid" or "metre" for no valid score, or over 200 tracks.
@@ -106,8 +82,7 @@ def _describe(listed: ET.Element, part: Part, track: int) -> None:
     instrument = f"P{track + 1}-I1"
     _child(_child(described, "score-instrument", id=instrument), "instrument-name", part.name)
     midi = _child(described, "midi-instrument", id=instrument)
-    channel = 10 if part.is_drum else track % 15 + 1
-    _child(midi, "midi-channel", channel + (channel == 10 and not part.is_drum) * 6)
+    _child(midi, "midi-channel", 10 if part.is_drum else _PITCHED[track % len(_PITCHED)])
     _child(midi, "midi-program", part.program + 1)
 
 
@@ -118,7 +93,7 @@ class _PartWriter:
         self.score, self.track = score, track
         self.fifths = score.fifths or 0
         notes = score.notes[score.notes[:, TRACK] == track]
-        self.voices = _voices(notes, set(phrase_ends), score.measures[1:, 0].tolist())
+        self.voices = share_out(notes, set(phrase_ends), score.measures[1:, 0].tolist())
         self.low = len(notes) > 0 and float(np.median(notes[:, 2])) < 57
 
     def write(self, element: ET.Element) -> None:
@@ -173,7 +148,7 @@ class _PartWriter:
             _child(clef, "sign", "F" if self.low else "G")
             _child(clef, "line", 4 if self.low else 2)
 
-    def _voice(self, measure: ET.Element, pieces: list[_Piece], start: int, end: int, voice: int) -> None:
+    def _voice(self, measure: ET.Element, pieces: list[Piece], start: int, end: int, voice: int) -> None:
         """The pieces of one voice in a measure, with rests around them, so that every voice fills the measure."""
         tick, before = start, None
         for piece in pieces:
@@ -185,7 +160,7 @@ class _PartWriter:
         self._rests(measure, end - tick, voice)
 
     def _rests(self, measure: ET.Element, ticks: int, voice: int) -> None:
-        for duration in _note_values(ticks):
+        for duration in note_values(ticks):
             if voice > 1:
                 _move(measure, "forward", duration, voice)
             else:
@@ -193,7 +168,7 @@ class _PartWriter:
                 _child(rest, "rest")
                 _duration(rest, duration, voice)
 
-    def _note(self, measure: ET.Element, piece: _Piece, voice: int, in_chord: bool) -> None:
+    def _note(self, measure: ET.Element, piece: Piece, voice: int, in_chord: bool) -> None:
         # MusicXML counts loudness in percent of a velocity of 90.
         note = _child(measure, "note", dynamics=f"{piece.velocity / 0.9:.2f}")
         if in_chord:
@@ -212,51 +187,6 @@ class _PartWriter:
                 _child(notations, "tied", type=kind)
             if piece.fermata:
                 _child(notations, "fermata")
-
-
-def _voices(notes: np.ndarray, phrase_ends: set[int], bar_lines: list[int]) -> list[list[_Piece]]:
-    """Notes shared out to voices in which nothing overlaps but the notes of a chord, cut at bar lines."""
-    voices: list[list[tuple[int, int]]] = []  # onset and end of the last note of each voice
-    pieces: list[list[_Piece]] = []
-    order = np.lexsort((notes[:, 2], notes[:, DURATION], notes[:, ONSET]))
-    for onset, duration, pitch, velocity, _ in notes[order].tolist():
-        span = (onset, onset + duration)
-        voice = next((v for v, spans in enumerate(voices) if spans[-1] == span), None)
-        if voice is None:
-            voice = next((v for v, spans in enumerate(voices) if spans[-1][1] <= onset), len(voices))
-        if voice == len(voices):
-            voices.append([])
-            pieces.append([])
-        voices[voice] = [span]
-        pieces[voice] += _cut(onset, duration, pitch, velocity, bar_lines, span[1] in phrase_ends)
-    for voice_pieces in pieces:
-        voice_pieces.sort(key=lambda piece: (piece.onset, piece.pitch))
-    return pieces
-
-
-def _cut(onset: int, duration: int, pitch: int, velocity: int, bar_lines: list[int], fermata: bool) -> Iterator[_Piece]:
-    end = onset + duration
-    first = int(np.searchsorted(bar_lines, onset, side="right"))
-    last = int(np.searchsorted(bar_lines, end, side="left"))
-    edges = [onset, *bar_lines[first:last], end]
-    for left, right in itertools.pairwise(edges):
-        tick = left
-        for length in _note_values(right - left):
-            stop = tick + length
-            yield _Piece(tick, length, pitch, velocity, tick == onset, stop == end, fermata and stop == end)
-            tick = stop
-
-
-def _note_values(ticks: int) -> list[int]:
-    """A length as note values that can be printed, longest first; as it is where there are none."""
-    values, left = [], ticks
-    while left and left not in _VALUES:
-        value = next((value for value in _PLAIN if value < left), 0)
-        if not value:
-            return [ticks]
-        values.append(value)
-        left -= value
-    return [*values, left] if left else values
 
 
 def _chords_in(score: Score, start: int, end: int) -> Iterator[tuple[int, int, str]]:
@@ -288,8 +218,8 @@ def _duration(note: ET.Element, ticks: int, voice: int, ties: Iterable[str] = ()
     for kind in ties:
         _child(note, "tie", type=kind)
     _child(note, "voice", voice)
-    if ticks in _VALUES:
-        name, dots, triplet = _VALUES[ticks]
+    if ticks in VALUES:
+        name, dots, triplet = VALUES[ticks]
         _child(note, "type", name)
         for _ in range(dots):
             _child(note, "dot")
