@@ -1,5 +1,6 @@
 """MidiFolder: what a folder becomes, and what it survives."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -96,6 +97,19 @@ def test_files_that_are_added_never_move_others(tmp_path, ready) -> None:
     assert "deep/2/piece 002.mid" not in after
     after["deep/2/piece 002.mid"] = moved
     assert {id: after[id]["split"] for id in before} == {id: record["split"] for id, record in before.items()}
+
+
+def test_the_split_goes_with_the_music_not_with_the_file(tmp_path) -> None:
+    for seed in range(20):
+        melody = random_melody(seed, 8)
+        write_midi(melody, tmp_path / f"{seed}.mid")
+        write_midi(dataclasses.replace(melody, title="Another"), tmp_path / f"{seed + 100}.mid")
+    outcomes = [outcome for item in FolderItems(tmp_path) for outcome in read_item(item)]
+    found = {outcome.id: outcome for outcome in outcomes if isinstance(outcome, FolderPiece)}
+    for seed in range(20):
+        one, other = found[f"{seed}.mid"], found[f"{seed + 100}.mid"]
+        assert one.file != other.file and one.music == other.music and one.split == other.split
+    assert len({piece.split for piece in found.values()}) == 3
 
 
 def test_shares_of_the_splits() -> None:

@@ -210,7 +210,7 @@ def test_gallery(run, tmp_path, call):
         (["debug", "--train.optimizer", "adamx"], ["'adamx'", "'adamw', 'sgd'"]),
         (["debug", "--train.batch-size", "6"], ["batch_size = 6: allowed is a multiple of 4 devices", "e.g. 8"]),
         (["debug", "--train.num-devices", "64"], ["num_devices = 64: this process has 4 devices"]),
-        (["debug", "--data.dataset", "folk_tune"], ["no data set 'folk_tune': did you mean folk_tunes?"]),
+        (["debug", "--data.dataset", "folk_tune"], ["no data set 'folk_tune': did you mean folk_tunes"]),
         (["debug", "--codec.subdivisions", "0", "1/7"], ["('0', '1/7')", "allowed: whole fractions of 480 ticks"]),
         (["debug", "--codec.slots", "1"], ["no training windows", "metre"]),
     ],
@@ -224,7 +224,7 @@ def test_bad_training_input_is_refused_before_there_is_a_folder(arguments, said,
 
 def test_a_process_ends_with_the_same_words(tmp_path):
     ended = spawn("train.py", "debug", "--workdir", tmp_path / "run", "--data.dataset", "folk_tune")
-    assert_refused(ended, ["no data set 'folk_tune': did you mean folk_tunes?"])
+    assert_refused(ended, ["no data set 'folk_tune': did you mean folk_tunes"])
     assert not list(tmp_path.iterdir())
 
 
