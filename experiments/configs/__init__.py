@@ -41,7 +41,7 @@ POP909_BASIC = dataclasses.replace(
     CHORALES_BASIC,
     codec=PERFORMANCE,
     data=DataConfig(dataset="pop909", measures=4, hop=2, min_measures=4, transpose=5),
-    train=dataclasses.replace(CHORALES_BASIC.train, num_steps=1000),
+    train=dataclasses.replace(CHORALES_BASIC.train, num_steps=1600),
 )
 
 MIDI_FOLDER_BASIC = dataclasses.replace(
