@@ -45,7 +45,7 @@ def test_notes_lie_on_the_grid_and_bars_add_up(tunes):
         for score, _ in found:
             onset = score.notes[:, 0]
             start = score.measures[np.searchsorted(score.measures[:, 0], onset, side="right") - 1, 0]
-            on_grid += np.isin((onset - start) % 480, codec.offsets).sum()
+            on_grid += int(np.isin((onset - start) % 480, codec.offsets).sum())
             notes += len(onset)
         assert on_grid / notes > share
     measures = sum(score.num_measures for score, _ in found)
