@@ -11,6 +11,7 @@ import numpy as np
 
 Array: TypeAlias = Any  # a NumPy array on the host, a JAX array on a device
 Latents: TypeAlias = dict[str, Array]  # level -> [batch, time, dim]
+Variables: TypeAlias = dict[str, Any]  # a model's: "params", and "batch_stats" where it normalises over batches
 
 LEVELS = ("global", "local", "fine")  # coarse to fine
 MEASURES_PER_PHRASE = 4
@@ -88,10 +89,20 @@ class Gaussian(NamedTuple):
     log_scale: Array  # float[batch, time, dim], log of the standard deviation
 
 
+class Moments(NamedTuple):
+    """Mean and variance of the dims of a level over the unmasked latents of a batch."""
+
+    mean: Array  # float[dim]
+    variance: Array  # float[dim]
+
+
 class VAEOutput(NamedTuple):
     """Everything a pass through the model says; weighting and averaging happen outside."""
 
     logits: tuple[Array, ...]  # one float[batch, measure, slot, vocab] per field
     posterior: dict[str, Gaussian]  # level -> q(z | x)
     latents: Latents  # level -> the z that was decoded, [batch, time, dim]
-    kl: dict[str, Array]  # level -> KL(q(z | x) || p(z)) in nats, float[batch, time, dim], 0 where masked
+    kl: dict[str, Array]  # level -> KL(q(z | x) || p(z | above)) in nats, float[batch, time, dim], 0 where masked
+    prior: dict[str, Gaussian]  # level -> p(z | above), of an AR(1) prior the marginals
+    span_nll: dict[str, Array]  # level -> -log p of its spans' bags of tokens, float[batch]; {} without span heads
+    moments: dict[str, Moments]  # level -> what batch normalisation measured; {} without it

@@ -9,14 +9,16 @@ import jax.numpy as jnp
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.embedding import HIDDEN, PADDING, START, MetreEmbedding, SlotEmbedding
 from musicvae_jax.models.layers import KVCache, dtypes, make_block
+from musicvae_jax.models.spans import over_measures
 from musicvae_jax.types import Array, Batch, Field, Latents
 
 _IMPOSSIBLE = -1e9  # a logit whose probability is 0, and which no gradient turns into no number
 
 
 class MusicDecoder(nn.Module):
-    """p(x | z): every slot sees the whole past of the window, and the latents at every layer.
+    """p(x | z): every slot sees the latents at every layer, and as much of its past as `ModelConfig.context` says.
 
+    With ``previous`` each layer sees the measure before, so that n layers reach n measures back.
     Teacher forcing (`__call__`) and sampling (`step`) run the same cell, `_hidden`.
     """
 
@@ -33,76 +35,101 @@ class MusicDecoder(nn.Module):
         # Dropout belongs to the slot transformer: the conductor hands over what the latents say, whole.
         self.conductor = [make_block(config, True, f"conductor_{layer}") for layer in range(config.conductor_layers)]
         self.condition = nn.DenseGeneral((config.decoder_layers, config.dim), use_bias=False, **types)
+        if config.skip:
+            self.gate = self.param("gate", nn.initializers.zeros, ())
+            self.read_skip = nn.Dense(config.dim, **types)
         self.norm = nn.RMSNorm(**types)
         self.chain = [nn.Dense(config.dim, **types) for _ in self.fields[1:]]
         self.heads = [nn.Dense(field.size, **types) for field in self.fields]
 
-    def __call__(self, latents: Latents, batch: Batch, deterministic: bool = True) -> tuple[Array, ...]:
-        """Teacher forcing: each slot is predicted from the true slots before it.
+    def __call__(
+        self, latents: Latents, batch: Batch, deterministic: bool = True, skip: Array | None = None
+    ) -> tuple[Array, ...]:
+        """Teacher forcing: each slot is predicted from the true slots before it that its context holds.
 
         Args:
             latents: level -> float[..., time, dim].
             batch: windows, leading axes free.
             deterministic: False turns on dropout (rng stream ``dropout``) and hides past slots (``token_dropout``).
+            skip: see `conditions`.
 
         Returns:
             Per field, logits float[..., measure, slot, vocab]; field n is given fields 0..n-1 of its own slot.
         """
         *leading, measures, slots, num_fields = batch.tokens.shape
-        flat = (*leading, measures * slots)
-        special = jnp.where(batch.mask, -1, PADDING).reshape(flat)
+        flat = self.config.context == "flat"
+        # What may be seen runs through the measures, unless each is decoded by itself.
+        row = (*leading, measures, slots) if self.config.context == "none" else (*leading, measures * slots)
+        special = jnp.where(batch.mask, -1, PADDING).reshape(row)
         if not deterministic and self.config.token_dropout:
-            hidden = jax.random.bernoulli(self.make_rng("token_dropout"), self.config.token_dropout, flat)
+            hidden = jax.random.bernoulli(self.make_rng("token_dropout"), self.config.token_dropout, row)
             special = jnp.where(hidden & (special < 0), HIDDEN, special)
-        past = jnp.roll(batch.tokens.reshape(*flat, num_fields), 1, -2)
+        past = jnp.roll(batch.tokens.reshape(*row, num_fields), 1, -2)
         special = jnp.roll(special, 1, -1).at[..., 0].set(START)
+        if not flat:
+            past, special = past.reshape(batch.tokens.shape), special.reshape(batch.mask.shape)
 
-        conditions = self.conditions(latents, batch.metre)
-        conditions = jnp.repeat(conditions, slots, axis=-3)
-        positions = jnp.arange(measures * slots)
-        causal = positions[:, None] >= positions
-        x, _ = self._hidden(past, special, positions, conditions, causal, None, deterministic)
+        conditions = self.conditions(latents, batch.metre, skip)
+        conditions = jnp.repeat(conditions, slots, axis=-3) if flat else conditions[..., None, :, :]
+        positions = jnp.arange(measures * slots if flat else slots)
+        seen = positions[:, None] >= positions
+        if self.config.context == "previous":
+            before = jnp.broadcast_to((jnp.arange(measures) > 0)[:, None, None], (measures, slots, slots))
+            seen = jnp.concatenate([before, jnp.broadcast_to(seen, before.shape)], -1)
+        x, _ = self._hidden(past, special, positions, conditions, seen, None, 0, deterministic)
         x = x.reshape(*leading, measures, slots, self.config.dim)
         last = jnp.arange(slots) == slots - 1
         return tuple(self.field_logits(x, batch.tokens[..., :number], last) for number in range(num_fields))
 
-    def conditions(self, latents: Latents, metre: Array) -> Array:
+    def conditions(self, latents: Latents, metre: Array, skip: Array | None = None) -> Array:
         """The conductor: what each measure's slots are told, per layer.
 
         Args:
             latents: level -> float[..., time, dim].
             metre: int[..., measure, 2].
+            skip: float[..., measure, dim], what the encoder hands over beside the latents; None for nothing.
 
         Returns:
             float[..., measure, layer, dim].
         """
+        measures = metre.shape[-2]
         x = self.metre(metre)
-        for level, z in latents.items():
-            x = x + self.read[level](z.astype(x.dtype))
+        for level, read in self.read.items():
+            x = x + over_measures(read(latents[level].astype(x.dtype)), self.config.span(level, measures), measures)
+        if skip is not None:
+            x = x + nn.sigmoid(self.gate).astype(x.dtype) * self.read_skip(skip)
         present = metre[..., 0] > 0
         for block in self.conductor:
-            x, _ = block(x, jnp.arange(metre.shape[-2]), present[..., None, :])
+            x, _ = block(x, jnp.arange(measures), present[..., None, :])
         return self.condition(x)
 
     def step(
-        self, past: Array, special: Array, position: Array, condition: Array, cache: list[KVCache]
+        self,
+        past: Array,
+        special: Array,
+        position: Array,
+        condition: Array,
+        cache: list[KVCache],
+        origin: Array | int = 0,
     ) -> tuple[Array, list[KVCache]]:
         """One slot of sampling.
 
         Args:
             past: int[..., field], the slot before.
-            special: int[...], what else that slot was, as in `SlotEmbedding`.
-            position: int[], the slot's number in the window.
-            condition: float[..., layer, dim] of the slot's measure.
-            cache: one per layer, from `empty_cache` or the step before.
+            special: int[...], -1 where that slot shows its tokens.
+            position: int, of this slot in the music that its context runs through.
+            condition: float[..., layer, dim], of its measure.
+            cache: the slots before.
+            origin: int, the position of the cache's first entry; entries before position 0 are not seen.
 
         Returns:
             float[..., dim] for `field_logits`, and the updated cache.
         """
-        seen = jnp.arange(cache[0].key.shape[-3]) <= position
-        x, cache = self._hidden(
-            past[..., None, :], special[..., None], position[None], condition[..., None, :, :], seen[None], cache, True
-        )
+        held = origin + jnp.arange(cache[0].key.shape[-3])
+        seen = (held >= 0) & (held <= position)
+        position, index = position[None], position - origin
+        condition = condition[..., None, :, :]
+        x, cache = self._hidden(past[..., None, :], special[..., None], position, condition, seen[None], cache, index)
         return x[..., 0, :], cache
 
     def field_logits(self, x: Array, known: Array, last: Array) -> Array:
@@ -149,13 +176,15 @@ class MusicDecoder(nn.Module):
         conditions: Array,
         mask: Array,
         caches: list[KVCache] | None,
-        deterministic: bool,
+        index: Array | int,
+        deterministic: bool = True,
     ) -> tuple[Array, list[KVCache]]:
         x = self.embed(past, special) + self.slot(positions % self.slots)
         updated = []
         for layer in range(self.config.decoder_layers):
-            block = make_block(self.config, deterministic, f"block_{layer}")
+            previous = self.config.context == "previous"
+            block = make_block(self.config, deterministic, f"block_{layer}", previous)
             cache = caches[layer] if caches else None
-            x, cache = block(x + conditions[..., layer, :], positions, mask, cache)
+            x, cache = block(x + conditions[..., layer, :], positions, mask, cache, index)
             updated.append(cache)
         return self.norm(x), updated

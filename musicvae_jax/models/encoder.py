@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.embedding import PADDING, MetreEmbedding, SlotEmbedding
 from musicvae_jax.models.layers import AttentionPool, dtypes, make_block
+from musicvae_jax.models.spans import into_spans
 from musicvae_jax.types import Array, Batch, Field
 
 
@@ -19,15 +20,15 @@ class MusicEncoder(nn.Module):
     slots: int
 
     @nn.compact
-    def __call__(self, batch: Batch, deterministic: bool = True) -> dict[str, Array]:
-        """Features at the time scale of every latent level.
+    def __call__(self, batch: Batch, deterministic: bool = True) -> tuple[dict[str, Array], Array]:
+        """Features at the time scale of every latent level, and of every measure.
 
         Args:
             batch: windows, leading axes free.
             deterministic: False turns dropout on (rng stream ``dropout``).
 
         Returns:
-            level -> float[..., time, dim]; ``global`` has time 1.
+            level -> float[..., time, dim], and float[..., measure, dim].
         """
         config, types = self.config, dtypes(self.config)
         special = jnp.where(batch.mask, -1, PADDING)
@@ -44,5 +45,12 @@ class MusicEncoder(nn.Module):
         for layer in range(config.encoder_measure_layers):
             block = make_block(config, deterministic, f"measure_block_{layer}")
             measures, _ = block(measures, jnp.arange(measures.shape[-2]), present[..., None, :])
-        piece = AttentionPool(config, name="pool_measures")(measures, present)
-        return {"global": piece[..., None, :]}
+        features = {}
+        for level in config.widths:
+            span = config.span(level, measures.shape[-2])
+            if span == 1:
+                features[level] = measures
+                continue
+            pool = AttentionPool(config, name="pool_measures" if level == "global" else f"pool_{level}")
+            features[level] = pool(into_spans(measures, span, -2), into_spans(present, span, -1))
+        return features, measures

@@ -52,13 +52,18 @@ def rotate(x: Array, positions: Array) -> Array:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with rotary positions. No biases: a bias on keys has a true gradient of zero."""
+    """Multi-head self-attention with rotary positions. No biases: a bias on keys has a true gradient of zero.
+
+    With ``previous``, x is float[..., measure, query, dim], and its positions also attend to those of the measure
+    before: mask is then bool[..., measure, query, 2 x position], the measure before first.
+    """
 
     config: ModelConfig
+    previous: bool = False
 
     @nn.compact
     def __call__(
-        self, x: Array, positions: Array, mask: Array, cache: KVCache | None = None
+        self, x: Array, positions: Array, mask: Array, cache: KVCache | None = None, index: Array | int = 0
     ) -> tuple[Array, KVCache | None]:
         """Attends from every position of x to the positions that mask allows.
 
@@ -67,6 +72,7 @@ class Attention(nn.Module):
             positions: int[query].
             mask: bool[..., query, position], broadcastable.
             cache: when given, x is the one position ``positions[0]``; its key and value enter the cache first.
+            index: where in the cache they do.
 
         Returns:
             float[..., query, dim], and the updated cache.
@@ -74,13 +80,14 @@ class Attention(nn.Module):
         heads, dim = self.config.num_heads, self.config.dim
         project = nn.DenseGeneral((3, heads, dim // heads), use_bias=False, name="project", **dtypes(self.config))
         query, key, value = jnp.moveaxis(project(x), -3, 0)
-        query, key = rotate(query, positions), rotate(key, positions)
+        unrotated, query, key = key, rotate(query, positions), rotate(key, positions)
         if cache is not None:
             write = jax.lax.dynamic_update_slice_in_dim
-            cache = KVCache(
-                write(cache.key, key, positions[0], axis=-3), write(cache.value, value, positions[0], axis=-3)
-            )
+            cache = KVCache(write(cache.key, key, index, axis=-3), write(cache.value, value, index, axis=-3))
             key, value = cache
+        elif self.previous:
+            key_before = rotate(_before(unrotated), positions - x.shape[-2])
+            key, value = (jnp.concatenate(pair, -3) for pair in ((key_before, key), (_before(value), value)))
         scores = jnp.einsum("...qhd,...khd->...hqk", query * (dim // heads) ** -0.5, key)
         scores = jnp.where(mask[..., None, :, :], scores.astype(jnp.promote_types(scores.dtype, jnp.float32)), _MASKED)
         weights = jax.nn.softmax(scores).astype(value.dtype)
@@ -89,30 +96,36 @@ class Attention(nn.Module):
         return output(attended), cache
 
 
+def _before(x: Array) -> Array:
+    """Each measure gets what the measure before it has, the first one zeros: float[..., measure, position, head, dim]."""
+    return jnp.concatenate([jnp.zeros_like(x[..., :1, :, :, :]), x[..., :-1, :, :, :]], -4)
+
+
 class Block(nn.Module):
     """A pre-norm transformer layer (Xiong et al. 2020)."""
 
     config: ModelConfig
     deterministic: bool
+    previous: bool = False
 
     @nn.compact
     def __call__(
-        self, x: Array, positions: Array, mask: Array, cache: KVCache | None = None
+        self, x: Array, positions: Array, mask: Array, cache: KVCache | None = None, index: Array | int = 0
     ) -> tuple[Array, KVCache | None]:
         """Args and returns as for `Attention`."""
         config, types = self.config, dtypes(self.config)
         drop = nn.Dropout(config.dropout, deterministic=self.deterministic)
-        attended, cache = Attention(config, name="attention")(
-            nn.RMSNorm(name="attention_norm", **types)(x), positions, mask, cache
+        attended, cache = Attention(config, self.previous, name="attention")(
+            nn.RMSNorm(name="attention_norm", **types)(x), positions, mask, cache, index
         )
         x = x + drop(attended)
         hidden = nn.Dense(config.mlp_ratio * config.dim, name="widen", **types)(nn.RMSNorm(name="mlp_norm", **types)(x))
         return x + drop(nn.Dense(config.dim, name="narrow", **types)(nn.gelu(hidden))), cache
 
 
-def make_block(config: ModelConfig, deterministic: bool, name: str) -> nn.Module:
+def make_block(config: ModelConfig, deterministic: bool, name: str, previous: bool = False) -> nn.Module:
     """A `Block`, rematerialised if the config says so."""
-    return (nn.remat(Block) if config.remat else Block)(config, deterministic, name=name)
+    return (nn.remat(Block) if config.remat else Block)(config, deterministic, previous, name=name)
 
 
 class AttentionPool(nn.Module):

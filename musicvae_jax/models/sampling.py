@@ -11,7 +11,7 @@ from musicvae_jax.models.embedding import PADDING, START
 from musicvae_jax.models.layers import KVCache
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import row_keys
-from musicvae_jax.types import Array, Latents
+from musicvae_jax.types import Array, Latents, Variables
 
 _NUM_SEGMENTS = 4  # the cache grows this often: attention then reads 5/8 of a full masked cache on average
 
@@ -75,13 +75,19 @@ def restrict(logits: Array, top_k: int, top_p: float) -> Array:
 
 @partial(jax.jit, static_argnames=("model", "sampling"))
 def sample_tokens(
-    model: MusicVAE, params: Array, latents: Latents, metre: Array, mask: Array, key: Array, sampling: SamplingConfig
+    model: MusicVAE,
+    variables: Variables,
+    latents: Latents,
+    metre: Array,
+    mask: Array,
+    key: Array,
+    sampling: SamplingConfig,
 ) -> Array:
     """Decodes latents slot by slot.
 
     Args:
         model: the VAE.
-        params: its parameters.
+        variables: its ``params``, and ``batch_stats`` where it has them.
         latents: level -> float[batch, time, dim].
         metre: int32[batch, measure, 2].
         mask: bool[batch, measure, slot], the slots that each metre has, as `codec.slot_mask` gives them.
@@ -92,11 +98,15 @@ def sample_tokens(
         int32[batch, measure, slot, field], 0 where masked and after the end of a measure.
     """
     batch, measures, slots = mask.shape
-    num_fields, end = len(model.fields), model.fields[0].end
-    apply = partial(model.apply, {"params": params})
-    conditions = jnp.moveaxis(apply(latents, metre, method="conditions"), 1, 0)  # [measure, batch, layer, dim]
-    flat_mask = jnp.moveaxis(mask.reshape(batch, -1), 1, 0)  # [position, batch]
-    keys = row_keys(key, jnp.arange(batch))
+    num_fields, end, context = len(model.fields), model.fields[0].end, model.config.context
+    apply = partial(model.apply, variables)
+    # A lane is decoded slot after slot: a window, or a measure where measures are independent given the latents.
+    lanes = (batch * measures, slots) if context == "none" else (batch, measures * slots)
+    conditions = apply(latents, metre, method="conditions")  # [batch, measure, layer, dim]
+    conditions = jnp.moveaxis(conditions.reshape(lanes[0], -1, *conditions.shape[2:]), 1, 0)
+    allowed = jnp.moveaxis(mask.reshape(lanes), 1, 0)  # [position, lane]
+    keys = jnp.repeat(row_keys(key, jnp.arange(batch)), lanes[0] // batch)
+    first = jnp.arange(lanes[0]) * lanes[1] % (measures * slots)  # the slot of the window that a lane begins with
 
     def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
         past, special, ended, cache = carry
@@ -104,10 +114,14 @@ def sample_tokens(
         slot = position % slots
         ended = ended & (slot > 0)
         present = present & ~ended
-        x, cache = apply(past, special, position, conditions[position // slots], cache, method="step")
-        tokens = jnp.zeros((batch, 0), jnp.int32)
+        origin = 0
+        if context == "previous":  # the cache holds this measure and the one before
+            origin = (position // slots - 1) * slots
+            cache = jax.tree.map(lambda leaf: jnp.where(slot == 0, _next_measure(leaf, slots), leaf), cache)
+        x, cache = apply(past, special, position, conditions[position // slots], cache, origin, method="step")
+        tokens = jnp.zeros((lanes[0], 0), jnp.int32)
         for field in range(num_fields):
-            draw = jax.vmap(lambda k, n=position * num_fields + field: jax.random.fold_in(k, n))(keys)
+            draw = jax.vmap(jax.random.fold_in)(keys, (first + position) * num_fields + field)
             logits = apply(x, tokens, slot == slots - 1, method="field_logits")
             token = sample_categorical(logits, draw, sampling)
             tokens = jnp.concatenate([tokens, token[:, None]], -1)
@@ -116,20 +130,27 @@ def sample_tokens(
             ended = ended | (present & (tokens[:, 0] == end))
         return (tokens, jnp.where(present, -1, PADDING), ended, cache), tokens
 
-    segment = -(-measures // _NUM_SEGMENTS) * slots
+    windowed = context == "previous"
+    segment = lanes[1] if windowed else -(-lanes[1] // _NUM_SEGMENTS)
     carry = (
-        jnp.zeros((batch, num_fields), jnp.int32),
-        jnp.full(batch, START),
-        jnp.zeros(batch, bool),
-        apply((batch,), 0, method="empty_cache"),
+        jnp.zeros((lanes[0], num_fields), jnp.int32),
+        jnp.full(lanes[0], START),
+        jnp.zeros(lanes[0], bool),
+        apply((lanes[0],), 2 * slots if windowed else 0, method="empty_cache"),
     )
     pieces = []
-    for start in range(0, measures * slots, segment):
-        positions = jnp.arange(start, min(start + segment, measures * slots))
-        carry = (*carry[:3], [_grow(cache, len(positions)) for cache in carry[3]])
-        carry, tokens = jax.lax.scan(body, carry, (positions, flat_mask[positions]))
+    for start in range(0, lanes[1], segment):
+        positions = jnp.arange(start, min(start + segment, lanes[1]))
+        if not windowed:
+            carry = (*carry[:3], [_grow(cache, len(positions)) for cache in carry[3]])
+        carry, tokens = jax.lax.scan(body, carry, (positions, allowed[positions]))
         pieces.append(tokens)
     return jnp.moveaxis(jnp.concatenate(pieces), 0, 1).reshape(batch, measures, slots, num_fields)
+
+
+def _next_measure(entries: Array, slots: int) -> Array:
+    """A cache of two measures moves on by one: float[..., position, head, dim]."""
+    return jnp.concatenate([entries[..., slots:, :, :], jnp.zeros_like(entries[..., :slots, :, :])], -3)
 
 
 def _grow(cache: KVCache, length: int) -> KVCache:

@@ -1,0 +1,39 @@
+"""One experiment: the parts of the configuration, and what they must agree on."""
+
+import dataclasses
+
+from musicvae_jax.config.checks import ConfigError, check
+from musicvae_jax.config.data import CodecConfig, DataConfig
+from musicvae_jax.config.model import ModelConfig
+from musicvae_jax.config.objective import LevelObjective, ObjectiveConfig
+from musicvae_jax.config.train import TrainConfig
+from musicvae_jax.types import LEVELS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One experiment."""
+
+    codec: CodecConfig = CodecConfig()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    train: TrainConfig = TrainConfig()
+
+    def __post_init__(self) -> None:
+        model, objective, measures = self.model, self.objective, self.data.measures
+        for level in LEVELS:
+            if level not in model.widths and objective.level(level) != LevelObjective():
+                raise ConfigError(
+                    f"ObjectiveConfig.{level}_level = {objective.level(level)!r}: the level is off "
+                    f"(ModelConfig.{level}_dim = 0)"
+                )
+        for level in model.delta_levels:
+            span = f"{level}_span = {model.span(level, measures)} with DataConfig.measures = {measures}"
+            several = model.num_latents(level, measures) > 1
+            check(several, "ModelConfig.delta_levels", model.delta_levels, f"levels of two latents or more; {span}")
+        if bool(model.span_heads) != bool(objective.span_weight):
+            raise ConfigError(
+                f"ObjectiveConfig.span_weight = {objective.span_weight} and ModelConfig.span_heads = "
+                f"{model.span_heads!r}: allowed is both or neither"
+            )

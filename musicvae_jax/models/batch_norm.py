@@ -1,0 +1,62 @@
+"""Batch normalisation of the posterior means (BN-VAE, Zhu et al. 2020)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from musicvae_jax.types import Array, Moments
+
+_EPSILON = 1e-8  # far below any spread that training visits, so that the bound holds in effect
+STATISTICS = "batch_stats"  # the one collection of variables beside params
+
+
+def committed_rate(dim: int, gamma: float, bias: Array | float = 0.0) -> Array:
+    """The least batch-mean KL of a latent, in nats: sum over d dims of (gamma^2 + bias^2) / 2 (Zhu et al. 2020, eq. 9)."""
+    return 0.5 * (dim * gamma**2 + jnp.sum(jnp.broadcast_to(jnp.asarray(bias), (dim,)) ** 2))
+
+
+class MeanNorm(nn.Module):
+    """Gives the means of a level, in units of their prior, a fixed spread gamma and a learned bias over the batch."""
+
+    dim: int
+    gamma: float
+
+    @nn.compact
+    def __call__(
+        self, loc: Array, present: Array, deterministic: bool, batch_axes: Sequence[str] = ()
+    ) -> tuple[Array, Moments]:
+        """Normalises.
+
+        Args:
+            loc: float[..., time, dim].
+            present: bool[..., time]; latents that are not there do not count.
+            deterministic: True uses the moving averages in the collection ``batch_stats`` and not this batch, so that
+                a row's result does not depend on its neighbours.
+            batch_axes: names of mapped axes over which the batch is spread, beside the leading axes of ``loc``.
+
+        Returns:
+            float[..., time, dim], and the moments that were used.
+        """
+        bias = self.param("bias", nn.initializers.zeros, (self.dim,))
+        stored = self.variable(STATISTICS, "moments", lambda: Moments(jnp.zeros(self.dim), jnp.ones(self.dim)))
+        moments = stored.value
+        if not deterministic:
+            moments = _moments(loc, present, batch_axes)
+        scale = self.gamma * jax.lax.rsqrt(moments.variance + _EPSILON)
+        return (loc - moments.mean) * scale + bias, moments
+
+
+def _moments(loc: Array, present: Array, batch_axes: Sequence[str]) -> Moments:
+    """Over all unmasked latents of all devices; the variance in a second pass, which rounding does not spoil."""
+
+    def mean(values: Array) -> Array:
+        total = jnp.where(present[..., None], values, 0).sum(range(loc.ndim - 1))
+        return _sum(total) / jnp.maximum(_sum(present.sum()), 1)
+
+    def _sum(value: Array) -> Array:
+        return jax.lax.psum(value, tuple(batch_axes)) if batch_axes else value
+
+    centre = mean(loc)
+    return Moments(centre, mean((loc - centre) ** 2))

@@ -1,0 +1,199 @@
+"""The hierarchy of latents: one loop over the levels, coarse to fine, for inference, generation and all between.
+
+Generative: p(z_global) p(z_local | z_global) p(z_fine | z_local, z_global); inference: q with the music's features in
+each condition. A level that is off is left out of every condition; one level alone is the latent of a plain VAE.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from musicvae_jax.config import ModelConfig
+from musicvae_jax.models import latents as latent
+from musicvae_jax.models.batch_norm import MeanNorm
+from musicvae_jax.models.delta import ar1_kl, ar1_sample
+from musicvae_jax.models.priors import ContextAbove, LevelPrior, ancestral
+from musicvae_jax.models.spans import present_spans
+from musicvae_jax.types import Array, Gaussian, Latents, Moments
+
+
+class Inferred(NamedTuple):
+    """What a pass down the levels found; each field by level."""
+
+    posterior: dict[str, Gaussian]
+    prior: dict[str, Gaussian]
+    latents: Latents
+    kl: dict[str, Array]  # float[..., time, dim]
+    moments: dict[str, Moments]
+
+
+class LatentLevels(nn.Module):
+    """Priors and posteriors of all levels that a config turns on."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.heads = {level: latent.GaussianHead(config, width) for level, width in config.widths.items()}
+        names = list(config.widths)
+        self.contexts = {level: ContextAbove(config, level) for level in names if self._has_prior(level)}
+        self.priors = {
+            level: LevelPrior(config, config.widths[level], config.is_causal(level))
+            for level in names
+            if self._has_prior(level)
+        }
+        self.norms = {
+            level: MeanNorm(config.widths[level], config.batch_norm_gamma) for level in config.batch_norm_levels
+        }
+
+    def infer(
+        self,
+        features: dict[str, Array],
+        metre: Array,
+        *,
+        deterministic: bool = True,
+        draw: bool = True,
+        given: Mapping[str, Array] | None = None,
+        batch_axes: Sequence[str] = (),
+    ) -> Inferred:
+        """Goes down the levels with the music's features in hand.
+
+        Args:
+            features: level -> float[..., time, dim].
+            metre: int32[..., measure, 2].
+            deterministic: False turns on level dropout (rng stream ``level_dropout``) and batch statistics.
+            draw: False takes the means instead of draws (rng stream ``latent``).
+            given: level -> latents to go on with instead of the level's own; posterior and KL stay the level's own.
+            batch_axes: see `MeanNorm`.
+        """
+        found = Inferred({}, {}, {}, {}, {})
+        kept = self._kept_levels(metre.shape[:-2]) if not deterministic and self.config.level_dropout else None
+        for number, (level, width) in enumerate(self.config.widths.items()):
+            present, context, prior_of = self._conditions(level, found.latents, metre)
+            shape = features[level].shape[:-1] + (width,)
+            own = jnp.zeros(shape)
+            if draw:
+                own = jax.random.normal(self.make_rng("latent"), shape, _dtype(self.config))
+            z, prior, posterior = self._posterior(
+                level, features[level], context, present, prior_of, own, deterministic, batch_axes, found.moments
+            )
+            if kept is not None and number:
+                drawn = self._draw(level, prior_of, shape, self.make_rng("level_dropout"), 1.0)
+                z = jnp.where((kept > number)[..., None, None], z, drawn)
+            if given and level in given:
+                z = given[level]
+            if level in self.config.delta_levels:
+                kl = ar1_kl(latent.relative_to(posterior, prior), self.config.delta_alpha)
+            else:
+                kl = latent.kl_divergence(posterior, prior)
+            found.posterior[level], found.prior[level] = posterior, prior
+            found.latents[level] = jnp.where(present[..., None], z, 0)
+            found.kl[level] = jnp.where(present[..., None], kl, 0)
+        return found
+
+    def sample(
+        self, metre: Array, given: Mapping[str, Array] | None = None, temperature: Mapping[str, float] | None = None
+    ) -> Latents:
+        """Draws latents from the prior, top-down (rng stream ``latent``).
+
+        Args:
+            metre: int32[..., measure, 2].
+            given: levels that are known already, level -> float[..., time, dim]; the others are drawn.
+            temperature: level -> what the prior's scales are multiplied by; 1 for levels that are not named.
+        """
+        given, temperature = given or {}, temperature or {}
+        latents: Latents = {}
+        for level, width in self.config.widths.items():
+            present, _, prior_of = self._conditions(level, latents, metre)
+            if level in given:
+                z = given[level]
+            else:
+                shape = (*present.shape, width)
+                z = self._draw(level, prior_of, shape, self.make_rng("latent"), temperature.get(level, 1.0))
+            latents[level] = jnp.where(present[..., None], z, 0)
+        return latents
+
+    def _has_prior(self, level: str) -> bool:
+        """Whether the level's prior is learned: the top level's is N(0, 1), unless it is causal."""
+        return level != next(iter(self.config.widths)) or self.config.is_causal(level)
+
+    def _conditions(
+        self, level: str, above: Latents, metre: Array
+    ) -> tuple[Array, Array | None, Callable[[Array], Gaussian]]:
+        """Which latents are there, what the levels above say, and the prior as a function of the level's own latents."""
+        here = metre[..., 0] > 0
+        present = present_spans(here, self.config.span(level, metre.shape[-2]))
+        if not self._has_prior(level):
+            dtype = _dtype(self.config)
+            return present, None, lambda z: latent.standard_normal(z.shape, dtype)
+        context = self.contexts[level](above, metre)
+        if self.is_initializing():  # an unbound module makes no parameters
+            self.priors[level](context, jnp.zeros((*present.shape, self.config.widths[level])), present)
+        # Unbound, so that it may be called inside a scan.
+        module, variables = self.priors[level].unbind()
+        return present, context, lambda z: module.apply(variables, context, z, present)
+
+    def _posterior(
+        self,
+        level: str,
+        features: Array,
+        context: Array | None,
+        present: Array,
+        prior_of: Callable[[Array], Gaussian],
+        noise: Array,
+        deterministic: bool,
+        batch_axes: Sequence[str],
+        moments: dict[str, Moments],
+    ) -> tuple[Array, Gaussian, Gaussian]:
+        """The level's latents, their prior and their posterior."""
+        if self.config.inference == "ladder":
+            likelihood = self.heads[level](features)
+            if self.config.is_causal(level):
+                return ancestral(prior_of, lambda prior: latent.merge(likelihood, prior), noise)
+            prior = prior_of(noise)
+            posterior = latent.merge(likelihood, prior)
+        else:
+            inputs = features if context is None else jnp.concatenate([features, context], -1)
+            own = self.heads[level](inputs)
+            if level in self.norms:
+                loc, moments[level] = self.norms[level](own.loc, present, deterministic, batch_axes)
+                own = own._replace(loc=loc)
+            if self.config.is_causal(level):  # factorised along time, so that it cannot be relative to such a prior
+                z = jnp.where(present[..., None], latent.from_relative(Gaussian(noise, 0.0), own).loc, 0)
+                return z, prior_of(z), own
+            prior = prior_of(noise)
+            posterior = latent.from_relative(own, prior)
+        return posterior.loc + jnp.exp(posterior.log_scale) * noise, prior, posterior
+
+    def _draw(
+        self,
+        level: str,
+        prior_of: Callable[[Array], Gaussian],
+        shape: tuple[int, ...],
+        key: Array,
+        temperature: float,
+    ) -> Array:
+        """Latents from a level's prior."""
+        if level in self.config.delta_levels:
+            process = ar1_sample(shape, self.config.delta_alpha, key)
+            return latent.from_relative(Gaussian(temperature * process, 0.0), prior_of(process)).loc
+        noise = temperature * jax.random.normal(key, shape, _dtype(self.config))
+        if self.config.is_causal(level):
+            return ancestral(prior_of, lambda prior: prior, noise)[0]
+        prior = prior_of(noise)
+        return prior.loc + jnp.exp(prior.log_scale) * noise
+
+    def _kept_levels(self, leading: tuple[int, ...]) -> Array:
+        """How many levels, from the top, keep their own latents in a window: int[...]."""
+        number = len(self.config.widths)
+        drop, keep = jax.random.split(self.make_rng("level_dropout"))
+        dropped = jax.random.bernoulli(drop, self.config.level_dropout, leading)
+        return jnp.where(dropped, jax.random.randint(keep, leading, 1, number), number)
+
+
+def _dtype(config: ModelConfig) -> jnp.dtype:
+    """What latents are computed in: float32 or wider."""
+    return jnp.promote_types(config.dtype, jnp.float32)
