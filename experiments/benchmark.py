@@ -153,19 +153,19 @@ def _time_sampler(bench: Benchmark) -> None:
 
     from musicvae_jax.codec import make_codec
     from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
-    from musicvae_jax.training.state import init_state, make_model
+    from musicvae_jax.training.state import evaluation_variables, init_state, make_model
     from musicvae_jax.types import existing_fields, until_end
 
     config = bench.config
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
-    params = jax.jit(partial(init_state, config, model))().params
+    variables = evaluation_variables(jax.jit(partial(init_state, config, model))())
     for num in (1, 64):
         metre = np.full((num, config.data.measures, 2), 4, np.int32)
         mask = codec.slot_mask(metre)
         key = jax.random.key(0)
-        latents = model.apply({"params": params}, num, method="sample_prior", rngs={"latent": key})
-        draw = partial(sample_tokens, model, params, latents, metre, mask, key, SamplingConfig())
+        latents = model.apply(variables, metre, method="sample_prior", rngs={"latent": key})
+        draw = partial(sample_tokens, model, variables, latents, metre, mask, key, SamplingConfig())
         seconds = _median(partial(_ready, draw), max(bench.repeats // 2, 3))
         drawn = np.asarray(draw())
         tokens = int(existing_fields(drawn, until_end(drawn, mask, codec.fields), codec.fields).sum())

@@ -15,7 +15,7 @@ from musicvae_jax.training.metrics import read_metrics
 from musicvae_jax.types import LEVELS
 
 _COLUMNS, _WIDTH, _HEIGHT = 3, 3.1, 1.9  # panels in a row; inches of a panel's frame
-_SCHEDULES = ("beta", "learning_rate")
+_SCHEDULES = (*(f"beta_{level}" for level in LEVELS), "learning_rate")
 _SKIPPED = 0.05  # share of the steps at the start that does not set the scale: the first losses dwarf the rest
 
 # title, unit, names of metrics in it; names that a run does not have are left out, and so are empty panels
@@ -25,7 +25,7 @@ _PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("KL", "nats per window", ("kl", "validation_kl", *(f"kl_{level}" for level in LEVELS))),
     ("perplexity per token (validation)", "", ("validation_perplexity", "validation_perplexity_elbo")),
     ("KL per phrase (validation)", "nats", ("validation_kl_per_phrase",)),
-    ("beta", "", ("beta",)),
+    ("beta", "", tuple(f"beta_{level}" for level in LEVELS)),
     ("learning rate", "", ("learning_rate",)),
     ("gradient norm", "", ("grad_norm",)),
     ("speed", "tokens per second", ("tokens_per_second",)),

@@ -14,11 +14,11 @@ from musicvae_jax.types import LEVELS
 class Config:
     """One experiment."""
 
-    codec: CodecConfig = CodecConfig()
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    train: TrainConfig = TrainConfig()
+    codec: CodecConfig = dataclasses.field(default_factory=CodecConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         model, objective, measures = self.model, self.objective, self.data.measures

@@ -40,13 +40,13 @@ class ModelConfig:
     fine_span: int = 1
     """Measures that one latent of the fine level spans."""
     global_groups: tuple[int, ...] = ()
-    """Dims of the groups rhythm, pitch, harmony, dynamics, style, in this order; empty: up to 8 each, the rest style."""
+    """Dims of the groups rhythm, pitch, harmony, dynamics, style, in order; empty: up to 8 each, the rest style."""
     local_groups: tuple[int, ...] = ()
     fine_groups: tuple[int, ...] = ()
 
     inference: Literal["bottom_up", "ladder"] = "bottom_up"
-    """How the posterior of a level comes about: from the music's features and the levels above, or as the product of the
-    music's likelihood and the prior (Sonderby et al. 2016)."""
+    """Where a level's posterior comes from: the music's features and the levels above, or the product of the music's
+    likelihood and the prior (Sonderby et al. 2016)."""
     prior_context: Literal["independent", "causal"] = "independent"
     """What a latent's prior sees beside the levels above: nothing, or the latents of its level before it."""
     prior_layers: int = 1

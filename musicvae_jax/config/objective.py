@@ -81,8 +81,8 @@ class ObjectiveConfig:
         steered = [level for level, objective in levels.items() if objective.kl_per_phrase]
         if self.kl_per_phrase and steered:
             raise ConfigError(
-                f"ObjectiveConfig.kl_per_phrase = {self.kl_per_phrase}: the levels {', '.join(steered)} have set points "
-                "of their own; allowed is one or the other"
+                f"ObjectiveConfig.kl_per_phrase = {self.kl_per_phrase}: {', '.join(steered)} have set points of their "
+                "own; allowed is one or the other"
             )
 
     def level(self, name: str) -> LevelObjective:

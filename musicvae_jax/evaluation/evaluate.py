@@ -42,12 +42,12 @@ def evaluate(vae: TrainedVAE, split: str, *, num_examples: int | None = None, se
     num_devices = math.gcd(batch_size, jax.local_device_count())
     parallel = make_parallel(TrainConfig(batch_size=batch_size, num_devices=num_devices))
     measure = make_measure(vae.model, vae.codec, seed)
-    params = jax.device_put(vae.params, parallel.replicated)
+    variables = jax.device_put(vae.variables, parallel.replicated)
     totals: dict[str, float] = defaultdict(float)
     posteriors: dict[str, list[Gaussian]] = defaultdict(list)
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
         real = batch.index >= 0
-        sums, posterior = jax.device_get(measure(params, parallel.shard_rows(batch), other_pieces(batch.index)))
+        sums, posterior = jax.device_get(measure(variables, parallel.shard_rows(batch), other_pieces(batch.index)))
         for name, values in sums.items():
             totals[name] += float(values[real].sum(dtype=np.float64))
         for level, gaussian in posterior.items():

@@ -12,7 +12,17 @@ from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.elbo import elbo_terms, token_nll
 from musicvae_jax.rng import row_keys, stream
-from musicvae_jax.types import Array, Batch, Gaussian, Latents, VAEOutput, existing_fields, num_phrases, until_end
+from musicvae_jax.types import (
+    Array,
+    Batch,
+    Gaussian,
+    Latents,
+    VAEOutput,
+    Variables,
+    existing_fields,
+    num_phrases,
+    until_end,
+)
 
 Sums = dict[str, Array]  # name -> float[batch], to be summed over windows
 GREEDY = SamplingConfig(temperature=0.0)
@@ -81,27 +91,27 @@ def _one_of(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     return count[number.reshape(-1)[: len(rows)]] > 1
 
 
-def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Array, Batch, Array], tuple[Sums, dict]]:
-    """A function of (params, batch, other) to sums per window and the posterior.
+def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variables, Batch, Array], tuple[Sums, dict]]:
+    """A function of (variables, batch, other) to sums per window and the posterior.
 
     ``other``: int32[batch], for every row the row of another piece; prefix ``free_`` marks greedy decoding of a
     window's own code, ``swapped_`` of that other piece's code under the window's own metre.
     """
 
     @jax.jit
-    def encode_decode(params: Array, batch: Batch) -> tuple[Sums, dict[str, Gaussian], Latents]:
+    def encode_decode(variables: Variables, batch: Batch) -> tuple[Sums, dict[str, Gaussian], Latents]:
         keys = row_keys(stream(jax.random.key(seed), "evaluation"), batch.index)
-        one = jax.vmap(lambda example, key: model.apply({"params": params}, example, rngs={"latent": key}))
+        one = jax.vmap(lambda example, key: model.apply(variables, example, rngs={"latent": key}))
         output = one(batch, keys)
         return teacher_forced(output, batch, codec), output.posterior, output.latents
 
-    def measure(params: Array, batch: Batch, other: Array) -> tuple[Sums, dict[str, Gaussian]]:
-        sums, posterior, latents = encode_decode(params, batch)
+    def measure(variables: Variables, batch: Batch, other: Array) -> tuple[Sums, dict[str, Gaussian]]:
+        sums, posterior, latents = encode_decode(variables, batch)
         allowed = codec.slot_mask(np.asarray(batch.metre))  # not the mask: how many notes there are is not given away
         for name, rows in (("free", np.arange(len(other))), ("swapped", other)):
             codes = jax.tree.map(lambda z, rows=rows: z[rows], latents)
             # Greedy decoding draws nothing; the key is never used.
-            tokens = sample_tokens(model, params, codes, batch.metre, allowed, jax.random.key(0), GREEDY)
+            tokens = sample_tokens(model, variables, codes, batch.metre, allowed, jax.random.key(0), GREEDY)
             sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
         return sums, posterior
 

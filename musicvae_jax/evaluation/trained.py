@@ -20,9 +20,9 @@ from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import stream
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.state import Params, evaluation_params, init_state, make_model
+from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.training.workdir import read_config
-from musicvae_jax.types import Batch, Gaussian, Latents
+from musicvae_jax.types import Batch, Gaussian, Latents, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TrainedVAE:
     config: Config
     codec: Codec
     model: MusicVAE
-    params: Params
+    variables: Variables
     step: int
     metres: dict[str, int]  # metre -> training measures, e.g. {"4/4": 51204}
 
@@ -55,7 +55,7 @@ class TrainedVAE:
 
     def encode(self, batch: Batch) -> dict[str, Gaussian]:
         """The posterior of windows: level -> Gaussian over float[batch, time, dim]."""
-        return _encode(self.model, self.params, batch)
+        return _encode(self.model, self.variables, batch)
 
     def decode(
         self, latents: Latents, metre: np.ndarray, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig()
@@ -70,7 +70,7 @@ class TrainedVAE:
         """
         key = stream(jax.random.key(seed), "sampling")
         mask = self.mask(metre)
-        return np.asarray(sample_tokens(self.model, self.params, latents, metre, mask, key, sampling))
+        return np.asarray(sample_tokens(self.model, self.variables, latents, metre, mask, key, sampling))
 
     def mask(self, metre: np.ndarray) -> np.ndarray:
         """The slots that metres allow: int[..., measure, 2] to bool[..., measure, slot]."""
@@ -110,7 +110,7 @@ class TrainedVAE:
         frame = np.zeros((num, self.config.data.measures, 2), np.int32)
         frame[:, :measures] = rows[:, None]
         key = stream(jax.random.key(seed), "prior")
-        latents = self.model.apply({"params": self.params}, num, method="sample_prior", rngs={"latent": key})
+        latents = self.model.apply(self.variables, frame, method="sample_prior", rngs={"latent": key})
         return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
 
     def reconstruct(
@@ -180,7 +180,7 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
     checkpoints = Checkpoints(Path(workdir))
     state, _, _ = checkpoints.restore(like, checkpoint)
     metres = json.loads((Path(workdir) / "metres.json").read_text())
-    return TrainedVAE(config, codec, model, evaluation_params(state), int(state.step), metres)
+    return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
 
 
 def slerp(first: Any, second: Any, share: float) -> Any:
@@ -200,5 +200,5 @@ def slerp(first: Any, second: Any, share: float) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def _encode(model: MusicVAE, params: Params, batch: Batch) -> dict[str, Gaussian]:
-    return model.apply({"params": params}, batch, method="encode")
+def _encode(model: MusicVAE, variables: Variables, batch: Batch) -> dict[str, Gaussian]:
+    return model.apply(variables, batch, method="encode")

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from musicvae_jax.types import Array, Moments
+from musicvae_jax.config import ModelConfig
+from musicvae_jax.types import Array, Moments, Variables
 
 _EPSILON = 1e-8  # far below any spread that training visits, so that the bound holds in effect
 STATISTICS = "batch_stats"  # the one collection of variables beside params
@@ -15,6 +16,17 @@ STATISTICS = "batch_stats"  # the one collection of variables beside params
 def committed_rate(dim: int, gamma: float, bias: Array | float = 0.0) -> Array:
     """The least batch-mean KL of a latent, in nats: sum over d dims of (gamma^2 + bias^2) / 2 (Zhu et al. 2020, eq. 9)."""
     return 0.5 * (dim * gamma**2 + jnp.sum(jnp.broadcast_to(jnp.asarray(bias), (dim,)) ** 2))
+
+
+def initial_moments(config: ModelConfig) -> dict[str, Moments]:
+    """The stored moments before the first step: level -> mean 0, variance 1."""
+    widths = config.widths
+    return {level: Moments(jnp.zeros(widths[level]), jnp.ones(widths[level])) for level in config.batch_norm_levels}
+
+
+def statistics(moments: dict[str, Moments]) -> Variables:
+    """Stored moments as the model's collection of variables; nothing without batch normalisation."""
+    return {STATISTICS: {f"norms_{level}": {"moments": value} for level, value in moments.items()}} if moments else {}
 
 
 class MeanNorm(nn.Module):

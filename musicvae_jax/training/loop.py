@@ -17,11 +17,13 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.data.load import count_metres, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.objectives.controller import set_points
+from musicvae_jax.objectives.schedules import level_schedule
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter
 from musicvae_jax.training.parallel import check_platform, make_parallel
 from musicvae_jax.training.progress import Progress
-from musicvae_jax.training.state import TrainState, evaluation_params, init_state, make_model
+from musicvae_jax.training.state import TrainState, evaluation_variables, init_state, make_model
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import make_validator
@@ -81,6 +83,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         start = int(state.step)
     if start >= settings.num_steps:
         return TrainResult(state, start, finished=True)
+    weights = final_weights(config)
     validate = make_validator(model, parallel, settings.seed)
     example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
     if main_process:
@@ -117,8 +120,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 progress.report(*unread)
                 unread = None
             if evaluating:
-                result = validate(evaluation_params(state), held_out)
-                objective = result["nll"] + config.objective.beta * result["kl"]
+                result = validate(evaluation_variables(state), held_out)
+                objective = result["nll"] + sum(weights[level] * result[f"kl_{level}"] for level in weights)
                 if writer:
                     writer.write(number, {f"validation_{name}": value for name, value in result.items()})
                 if objective < best:
@@ -129,6 +132,20 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             if saving or evaluating:
                 throughput.restart()
     return TrainResult(state, number, number >= settings.num_steps)
+
+
+def final_weights(config: Config) -> dict[str, float]:
+    """The weight of each level's KL in the objective that chooses the best checkpoint: that of the last step.
+
+    Where a controller steers, weights change from step to step and would make checkpoints incomparable: there it is 1.
+    """
+    levels = list(config.model.widths)
+    steered = set_points(config.objective, levels)
+    last = config.train.num_steps
+    return {
+        level: 1.0 if level in steered or "total" in steered else float(level_schedule(config.objective, level)(last))
+        for level in levels
+    }
 
 
 @contextlib.contextmanager

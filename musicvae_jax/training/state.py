@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from musicvae_jax.config import Config, TrainConfig
+from musicvae_jax.models.batch_norm import initial_moments, statistics
 from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.objectives.controller import ControllerState, init_controller
 from musicvae_jax.rng import stream
-from musicvae_jax.types import Array, Batch, Field
+from musicvae_jax.types import Array, Batch, Field, Moments, Variables
 
 Params = Any
 
@@ -21,6 +23,8 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: optax.OptState
     ema_params: Params  # moving average of params, or () if off
+    moments: dict[str, Moments]  # level -> moving average of what batch normalisation measures; {} without it
+    controller: ControllerState | tuple[()]  # of the adaptive weights; () without set points
 
 
 def make_model(config: Config, fields: tuple[Field, ...]) -> MusicVAE:
@@ -65,11 +69,24 @@ def init_state(config: Config, model: MusicVAE) -> TrainState:
         metre=jnp.full((shape[0], 2), 4, jnp.int32),
         index=jnp.zeros((), jnp.int32),
     )
-    params = model.init({"params": stream(key, "init"), "latent": stream(key, "latent")}, example)["params"]
+    variables = model.init({"params": stream(key, "init"), "latent": stream(key, "latent")}, example)
+    params = variables["params"]
     ema_params = jax.tree.map(jnp.copy, params) if config.train.ema_decay else ()
-    return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(config.train).init(params), ema_params)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=make_optimizer(config.train).init(params),
+        ema_params=ema_params,
+        moments=initial_moments(config.model),
+        controller=init_controller(config.objective, list(config.model.widths)),
+    )
 
 
-def evaluation_params(state: TrainState) -> Params:
-    """The parameters to evaluate: the moving average where there is one."""
-    return state.ema_params or state.params
+def model_variables(params: Params, moments: dict[str, Moments]) -> Variables:
+    """What the model is applied with."""
+    return {"params": params, **statistics(moments)}
+
+
+def evaluation_variables(state: TrainState) -> Variables:
+    """The variables to evaluate: the moving average of the parameters where there is one."""
+    return model_variables(state.ema_params or state.params, state.moments)

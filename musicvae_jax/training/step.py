@@ -1,79 +1,143 @@
 """One training step, written once, per device, with a named axis."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from musicvae_jax.config import Config
+from musicvae_jax.models.spans import present_spans
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.objectives.elbo import elbo_terms, negative_elbo
-from musicvae_jax.objectives.schedules import beta_schedule
+from musicvae_jax.objectives.balance import balance
+from musicvae_jax.objectives.controller import (
+    ControllerState,
+    controller_factors,
+    update_controller,
+)
+from musicvae_jax.objectives.elbo import elbo_terms
+from musicvae_jax.objectives.free_bits import rate
+from musicvae_jax.objectives.schedules import capacity_schedule, level_schedule
 from musicvae_jax.rng import row_keys, stream
-from musicvae_jax.training.state import Params, TrainState, learning_rate_schedule, make_optimizer
-from musicvae_jax.types import Array, Batch, existing_fields
+from musicvae_jax.training.state import (
+    Params,
+    TrainState,
+    learning_rate_schedule,
+    make_optimizer,
+    model_variables,
+)
+from musicvae_jax.types import Array, Batch, Moments, VAEOutput, existing_fields, num_phrases
 
 Metrics = dict[str, Array]
 AXIS = "device"  # the axis over which examples are spread
-NOISE_STREAMS = ("latent", "dropout", "token_dropout")
+ROW = "row"  # the axis of the examples of one device
+NOISE_STREAMS = ("latent", "dropout", "token_dropout", "level_dropout", "skip")
+_MOMENTS_DECAY = 0.95  # of the moving average of what batch normalisation measures
 
 
-def make_loss(config: Config, model: MusicVAE) -> Callable[[Params, Batch, Array, Array], tuple[Array, Metrics]]:
-    """The objective as ``loss(params, batch, keys, step) -> (loss[batch], metrics of [batch])``.
+class Carried(NamedTuple):
+    """What the loss depends on beside parameters and data."""
 
-    ``keys`` holds one key per example: all of an example's noise is made of its own key, so that the numbers do not
-    depend on how examples are spread over devices.
+    step: Array
+    moments: dict[str, Moments]
+    controller: ControllerState | tuple[()]
+
+
+Loss = Callable[[Params, Carried, Batch, Array], tuple[Array, Metrics, dict[str, Moments]]]
+
+
+def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Loss:
+    """The objective as ``loss(params, carried, batch, keys) -> (loss[batch], metrics of [batch], batch moments)``.
+
+    loss = nll + sum over levels of beta x rate(KL) + span_weight x the span heads' nll. ``keys`` holds one key per
+    example: all of an example's noise is made of its own key, so that the numbers do not depend on how examples are
+    spread over devices. Terms of the whole batch (free bits per dim, KL balance, batch normalisation) are means over
+    ``axes``, the mapped axes over which batches are spread.
     """
-    beta_at = beta_schedule(config.objective)
+    levels = list(config.model.widths)
+    betas_at = {level: level_schedule(config.objective, level) for level in levels}
+    capacity_at = {level: capacity_schedule(config.objective.level(level)) for level in levels}
+    mean = partial(jax.lax.pmean, axis_name=axes) if axes else lambda value: value
 
-    def loss_of_example(params: Params, example: Batch, key: Array, step: Array) -> tuple[Array, Metrics]:
+    def forward(params: Params, moments: dict[str, Moments], example: Batch, key: Array) -> tuple[VAEOutput, dict]:
         rngs = {name: stream(key, name) for name in NOISE_STREAMS}
-        output = model.apply({"params": params}, example, deterministic=False, rngs=rngs)
-        terms = elbo_terms(output, example)
-        loss = negative_elbo(terms, beta_at(step))
-        kl_levels = {f"kl_{level}": kl for level, kl in terms.kl.items()}
-        tokens = existing_fields(example.tokens, example.mask, model.fields).sum()
-        return loss, {"loss": loss, "nll": terms.nll, "kl": sum(terms.kl.values()), "tokens": tokens, **kl_levels}
+        variables = model_variables(params, moments)
+        output = model.apply(variables, example, deterministic=False, batch_axes=(ROW, *axes), rngs=rngs)
+        return output._replace(moments={}), output.moments
 
-    return jax.vmap(loss_of_example, in_axes=(None, 0, 0, None))
+    def loss(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Array, Metrics, dict[str, Moments]]:
+        spread = jax.vmap(forward, in_axes=(None, None, 0, 0), out_axes=(0, None), axis_name=ROW)
+        output, moments = spread(params, carried.moments, batch, keys)
+        terms = elbo_terms(output, batch)
+        factors = controller_factors(config.objective, carried.controller, levels)
+        if config.objective.kl_balance_steps:
+            measures = config.data.measures
+            sizes = {level: config.model.num_latents(level, measures) * config.model.widths[level] for level in levels}
+            balanced = balance({level: mean(terms.kl[level].mean()) for level in levels}, sizes)
+            warm = carried.step < config.objective.kl_balance_steps
+            factors = {level: factors[level] * jnp.where(warm, balanced[level], 1.0) for level in levels}
+        total = terms.nll
+        present = batch.mask.any(-1)
+        for level in levels:
+            there = present_spans(present, config.model.span(level, present.shape[-1]))
+            capacity = capacity_at[level](carried.step)
+            charge = rate(config.objective.level(level), output.kl[level], there, capacity, mean)
+            total = total + betas_at[level](carried.step) * factors[level] * charge
+        metrics = {
+            "nll": terms.nll,
+            "kl": sum(terms.kl[level] for level in levels),
+            "tokens": existing_fields(batch.tokens, batch.mask, model.fields).sum((-3, -2, -1)),
+            "phrases": num_phrases(batch.mask),
+            **{f"kl_{level}": terms.kl[level] for level in levels},
+        }
+        for level, span_nll in output.span_nll.items():
+            total = total + config.objective.span_weight * span_nll
+            metrics[f"span_nll_{level}"] = span_nll
+        return total, {"loss": total, **metrics}, moments
+
+    return loss
 
 
-def make_device_gradients(config: Config, model: MusicVAE) -> Callable[[Params, Batch, Array], tuple[Params, Metrics]]:
-    """``gradients(params, batch, step)`` of the mean loss per token over the global batch, the same on every device.
+Gradients = Callable[[Params, Carried, Batch], tuple[Params, Metrics, dict[str, Moments]]]
+
+
+def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
+    """``gradients(params, carried, batch)`` of the mean loss per token over the global batch, the same on every device.
 
     ``batch`` is one device's share; metrics are means over the global batch. Must run under a mapped axis named `AXIS`.
     """
-    loss_per_example = make_loss(config, model)
+    loss_per_example = make_loss(config, model, (AXIS,))
     accumulate = config.train.accumulate
 
-    def mean_loss(params: Params, batch: Batch, keys: Array, step: Array) -> tuple[Array, Metrics]:
-        loss, metrics = loss_per_example(params, batch, keys, step)
-        return loss.mean(), jax.tree.map(lambda value: value.mean(dtype=loss.dtype), metrics)
+    def mean_loss(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Array, tuple]:
+        loss, metrics, moments = loss_per_example(params, carried, batch, keys)
+        return loss.mean(), (jax.tree.map(lambda value: value.mean(dtype=loss.dtype), metrics), moments)
 
-    def microbatch_gradients(params: Params, batch: Batch, keys: Array, step: Array) -> tuple[Params, Metrics]:
-        return jax.grad(mean_loss, has_aux=True)(params, batch, keys, step)
+    def microbatch_gradients(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Params, tuple]:
+        return jax.grad(mean_loss, has_aux=True)(params, carried, batch, keys)
 
-    def mean_over_microbatches(params: Params, batch: Batch, keys: Array, step: Array) -> tuple[Params, Metrics]:
+    def mean_over_microbatches(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Params, tuple]:
         if accumulate == 1:
-            return microbatch_gradients(params, batch, keys, step)
+            return microbatch_gradients(params, carried, batch, keys)
         split = jax.tree.map(lambda leaf: leaf.reshape(accumulate, -1, *leaf.shape[1:]), (batch, keys))
         first = jax.tree.map(lambda leaf: leaf[0], split)
-        shapes = jax.eval_shape(microbatch_gradients, params, first[0], first[1], step)
+        shapes = jax.eval_shape(microbatch_gradients, params, carried, *first)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
         def add(total: tuple, microbatch: tuple[Batch, Array]) -> tuple[tuple, None]:
-            return jax.tree.map(jnp.add, total, microbatch_gradients(params, *microbatch, step)), None
+            return jax.tree.map(jnp.add, total, microbatch_gradients(params, carried, *microbatch)), None
 
         total, _ = jax.lax.scan(add, zeros, split)
         return jax.tree.map(lambda leaf: leaf / accumulate, total)
 
-    def gradients(params: Params, batch: Batch, step: Array) -> tuple[Params, Metrics]:
+    def gradients(params: Params, carried: Carried, batch: Batch) -> tuple[Params, Metrics, dict[str, Moments]]:
         rows = jax.lax.axis_index(AXIS) * len(batch.index) + jnp.arange(len(batch.index))
-        keys = row_keys(stream(jax.random.key(config.train.seed), "train", step), rows)
-        grads, metrics = jax.lax.pmean(mean_over_microbatches(params, batch, keys, step), AXIS)
+        keys = row_keys(stream(jax.random.key(config.train.seed), "train", carried.step), rows)
+        grads, (metrics, moments) = jax.lax.pmean(mean_over_microbatches(params, carried, batch, keys), AXIS)
         # The loss sums over tokens; dividing here keeps the clipping threshold independent of the window's length.
-        return jax.tree.map(lambda leaf: leaf / metrics["tokens"], grads), metrics
+        return jax.tree.map(lambda leaf: leaf / metrics["tokens"], grads), metrics, moments
 
     return gradients
 
@@ -85,19 +149,34 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
     """
     gradients = make_device_gradients(config, model)
     optimizer = make_optimizer(config.train)
-    rate_at, beta_at = learning_rate_schedule(config.train), beta_schedule(config.objective)
+    levels = list(config.model.widths)
+    rate_at = learning_rate_schedule(config.train)
+    betas_at = {level: level_schedule(config.objective, level) for level in levels}
     decay = config.train.ema_decay
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        grads, metrics = gradients(state.params, batch, state.step)
+        carried = Carried(state.step, state.moments, state.controller)
+        grads, metrics, moments = gradients(state.params, carried, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema_params = optax.incremental_update(params, state.ema_params, 1 - decay) if decay else ()
+        factors = controller_factors(config.objective, state.controller, levels)
         metrics |= {
             "grad_norm": optax.tree.norm(grads),
-            "beta": jnp.asarray(beta_at(state.step), jnp.float32),
+            **{
+                f"beta_{level}": jnp.asarray(betas_at[level](state.step) * factors[level], jnp.float32)
+                for level in levels
+            },
             "learning_rate": jnp.asarray(rate_at(state.step), jnp.float32),
         }
-        return TrainState(state.step + 1, params, opt_state, ema_params), metrics
+        kl_per_phrase = {level: metrics[f"kl_{level}"] / metrics["phrases"] for level in levels}
+        return TrainState(
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            ema_params=ema_params,
+            moments=optax.incremental_update(moments, state.moments, 1 - _MOMENTS_DECAY),
+            controller=update_controller(config.objective, state.controller, kl_per_phrase),
+        ), metrics
 
     return step

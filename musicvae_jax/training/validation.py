@@ -10,23 +10,22 @@ from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.elbo import elbo_terms
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel
-from musicvae_jax.training.state import Params
-from musicvae_jax.types import Array, Batch, existing_fields, num_phrases
+from musicvae_jax.types import Array, Batch, Variables, existing_fields, num_phrases
 
 
 def make_validator(
     model: MusicVAE, parallel: Parallel, seed: int
-) -> Callable[[Params, Iterable[Batch]], dict[str, float]]:
-    """A function of (params, this process's rows of batches) to means over all windows.
+) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
+    """A function of (variables, this process's rows of batches) to means over all windows.
 
     The latents are drawn from the posterior. Rows with index -1 do not count. Keys: ``nll``, ``kl``, ``kl_<level>``
     (nats per window), ``kl_per_phrase``, ``perplexity`` and ``perplexity_elbo`` (exp of nats per token).
     """
 
     @jax.jit
-    def totals(params: Params, batch: Batch) -> dict[str, Array]:
+    def totals(variables: Variables, batch: Batch) -> dict[str, Array]:
         keys = row_keys(stream(jax.random.key(seed), "validation"), batch.index)
-        encode_decode = jax.vmap(lambda example, key: model.apply({"params": params}, example, rngs={"latent": key}))
+        encode_decode = jax.vmap(lambda example, key: model.apply(variables, example, rngs={"latent": key}))
         terms = elbo_terms(encode_decode(batch, keys), batch)
         real = batch.index >= 0
         values = {
@@ -39,8 +38,8 @@ def make_validator(
         }
         return {name: jnp.where(real, value, 0).sum() for name, value in values.items()}
 
-    def validate(params: Params, batches: Iterable[Batch]) -> dict[str, float]:
-        collected = [totals(params, parallel.shard_rows(batch)) for batch in batches]
+    def validate(variables: Variables, batches: Iterable[Batch]) -> dict[str, float]:
+        collected = [totals(variables, parallel.shard_rows(batch)) for batch in batches]
         total = {name: sum(float(row[name]) for row in collected) for name in collected[0]}
         windows, tokens, phrases = total.pop("windows"), total.pop("tokens"), total.pop("phrases")
         return {name: value / windows for name, value in total.items()} | {

@@ -1,0 +1,84 @@
+"""The adaptive weight: a controller that holds the KL at a set point (ControlVAE, Shao et al. 2020)."""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from musicvae_jax.config import ObjectiveConfig
+from musicvae_jax.types import Array
+
+TOTAL = "total"
+_MAX_ERROR = 1.0  # of the logarithm: a KL that is e times too large is as urgent as any larger one
+
+
+class ControllerState(NamedTuple):
+    """What a controller remembers of each thing it steers: a level, or `TOTAL`."""
+
+    integral: dict[str, Array]  # float[], the slow part of log(factor)
+    error: dict[str, Array]  # float[], the last log(KL / set point)
+
+
+def set_points(config: ObjectiveConfig, levels: list[str]) -> dict[str, float]:
+    """What is steered, to how many nats per phrase; empty without a controller."""
+    if config.kl_per_phrase:
+        return {TOTAL: config.kl_per_phrase}
+    points = {level: config.level(level).kl_per_phrase for level in levels}
+    return {level: point for level, point in points.items() if point}
+
+
+def init_controller(config: ObjectiveConfig, levels: list[str]) -> ControllerState | tuple[()]:
+    """The state before the first step: the smallest weight, so that the steered KL comes down to its set point."""
+    points = set_points(config, levels)
+    if not points:
+        return ()
+    start = math.log(config.controller_min_beta)
+    return ControllerState(
+        {name: jnp.asarray(start, jnp.float32) for name in points},
+        {name: jnp.zeros((), jnp.float32) for name in points},
+    )
+
+
+def controller_factors(
+    config: ObjectiveConfig, state: ControllerState | tuple[()], levels: list[str]
+) -> dict[str, Array | float]:
+    """What the weight of each level is multiplied by; 1 where nothing steers it."""
+    if not isinstance(state, ControllerState):
+        return dict.fromkeys(levels, 1.0)
+    factors = {name: jnp.exp(_bounded(config, _log_factor(config, state, name))) for name in state.integral}
+    return {level: factors.get(level, factors.get(TOTAL, 1.0)) for level in levels}
+
+
+def update_controller(
+    config: ObjectiveConfig, state: ControllerState | tuple[()], kl_per_phrase: dict[str, Array]
+) -> ControllerState | tuple[()]:
+    """The state after a step: proportional and integral control of the logarithm (Shao et al. 2020, eq. 8-10).
+
+    In the logarithm, because a weight that is too small by a factor needs the same time wherever it stands.
+
+    Args:
+        config: gains, bounds and set points.
+        state: before.
+        kl_per_phrase: level -> float[], the batch's KL over its phrases, in nats.
+    """
+    if not isinstance(state, ControllerState):
+        return state
+    points = set_points(config, list(kl_per_phrase))
+    measured = kl_per_phrase | {TOTAL: sum(kl_per_phrase.values())}
+    error = {
+        name: jnp.clip(jnp.log(jnp.maximum(measured[name], 1e-6) / point), -_MAX_ERROR, _MAX_ERROR).astype(jnp.float32)
+        for name, point in points.items()
+    }
+    # The integral keeps within the bounds: it does not wind up while the weight cannot move.
+    integral = {
+        name: _bounded(config, state.integral[name] + config.controller_integral * error[name]) for name in points
+    }
+    return ControllerState(integral, error)
+
+
+def _log_factor(config: ObjectiveConfig, state: ControllerState, name: str) -> Array:
+    return state.integral[name] + config.controller_proportional * state.error[name]
+
+
+def _bounded(config: ObjectiveConfig, log_factor: Array) -> Array:
+    return jnp.clip(log_factor, math.log(config.controller_min_beta), math.log(config.controller_max_beta))
