@@ -20,17 +20,20 @@ def check(holds: bool, name: str, value: Any, allowed: str) -> None:
 
 
 def check_positive(config: Any, *names: str) -> None:
+    """Raises `ConfigError` unless the named fields are above 0."""
     for name in names:
         check(getattr(config, name) > 0, f"{type(config).__name__}.{name}", getattr(config, name), "a number above 0")
 
 
 def check_not_negative(config: Any, *names: str) -> None:
+    """Raises `ConfigError` unless the named fields are 0 or more."""
     for name in names:
         value = getattr(config, name)
         check(value >= 0, f"{type(config).__name__}.{name}", value, "0 or more")
 
 
 def check_probability(config: Any, *names: str) -> None:
+    """Raises `ConfigError` unless the named fields are at least 0 and below 1."""
     for name in names:
         value = getattr(config, name)
         check(0 <= value < 1, f"{type(config).__name__}.{name}", value, "0 <= value < 1")

@@ -14,7 +14,7 @@ STATISTICS = "batch_stats"  # the one collection of variables beside params
 
 
 def committed_rate(dim: int, gamma: float, bias: Array | float = 0.0) -> Array:
-    """The least batch-mean KL of a latent, in nats: sum over d dims of (gamma^2 + bias^2) / 2 (Zhu et al. 2020, eq. 9)."""
+    """The least batch-mean KL of a latent in nats, sum over dims of (gamma^2 + bias^2) / 2 (Zhu et al. 2020, eq. 9)."""
     return 0.5 * (dim * gamma**2 + jnp.sum(jnp.broadcast_to(jnp.asarray(bias), (dim,)) ** 2))
 
 

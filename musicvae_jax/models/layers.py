@@ -97,7 +97,7 @@ class Attention(nn.Module):
 
 
 def _before(x: Array) -> Array:
-    """Each measure gets what the measure before it has, the first one zeros: float[..., measure, position, head, dim]."""
+    """What the measure before has, the first one zeros: float[..., measure, position, head, dim]."""
     return jnp.concatenate([jnp.zeros_like(x[..., :1, :, :, :]), x[..., :-1, :, :, :]], -4)
 
 

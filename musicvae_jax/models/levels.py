@@ -73,7 +73,7 @@ class LatentLevels(nn.Module):
         kept = self._kept_levels(metre.shape[:-2]) if not deterministic and self.config.level_dropout else None
         for number, (level, width) in enumerate(self.config.widths.items()):
             present, context, prior_of = self._conditions(level, found.latents, metre)
-            shape = features[level].shape[:-1] + (width,)
+            shape = (*features[level].shape[:-1], width)
             own = jnp.zeros(shape)
             if draw:
                 own = jax.random.normal(self.make_rng("latent"), shape, _dtype(self.config))
@@ -123,7 +123,7 @@ class LatentLevels(nn.Module):
     def _conditions(
         self, level: str, above: Latents, metre: Array
     ) -> tuple[Array, Array | None, Callable[[Array], Gaussian]]:
-        """Which latents are there, what the levels above say, and the prior as a function of the level's own latents."""
+        """Which latents are there, what the levels above say, the prior as a function of the level's own latents."""
         here = metre[..., 0] > 0
         present = present_spans(here, self.config.span(level, metre.shape[-2]))
         if not self._has_prior(level):

@@ -32,7 +32,7 @@ def over_measures(x: Array, span: int, num_measures: int) -> Array:
 
 
 def mean_over_spans(x: Array, present: Array, span: int) -> Array:
-    """Means over the measures that are there: float[..., measure, dim] to float[..., time, dim], 0 for an empty span."""
+    """Means over measures that are there: float[..., measure, dim] to float[..., time, dim], 0 for an empty span."""
     inside = into_spans(present, span, -1)[..., None]
     values = into_spans(x, span, -2)
     return jnp.where(inside, values, 0).sum(-2) / jnp.maximum(inside.sum(-2), 1)

@@ -66,7 +66,7 @@ class MusicVAE(nn.Module):
         )
         shown = self._skip(measures, deterministic, skip)
         logits = self.decoder(found.latents, batch, deterministic, shown)
-        span_nll = {level: head(found.latents, batch) for level, head in self.span_heads.items()}
+        span_nll: dict[str, Array] = {level: head(found.latents, batch) for level, head in self.span_heads.items()}
         return VAEOutput(logits, found.posterior, found.latents, found.kl, found.prior, span_nll, found.moments)
 
     def encode(self, batch: Batch, deterministic: bool = True) -> dict[str, Gaussian]:
