@@ -14,9 +14,10 @@ Mean = Callable[[Array], Array]  # the mean of a number over all devices
 def rate(config: LevelObjective, kl: Array, present: Array, capacity: Array | float, mean: Mean = lambda x: x) -> Array:
     """The charge of every example in nats: float[batch].
 
-    none: the KL. total: max(KL - nats, 0) (Roberts et al. 2018, as in their code). per_dim: each dim at least
-    ``nats`` per latent in the mean over the batch (Kingma et al. 2016, eq. 15; Wu & Yang 2023). per_dim_per_example: each
-    dim of each latent at least nats / dims (Li et al. 2019, eq. 5). capacity: abs(KL - C) (Burgess et al. 2018, eq. 8).
+    none: the KL itself. total: max(KL - nats, 0) (Roberts et al. 2018, as in their code). per_dim: each dim at least
+    ``nats`` per latent in the mean over the batch (Kingma et al. 2016, eq. 15; Wu & Yang 2023). per_dim_per_example:
+    each dim of each latent at least nats / dims (Li et al. 2019, eq. 5). capacity: abs(KL - C), C rising to nats
+    (Burgess et al. 2018, eq. 8).
 
     Args:
         config: the level's.
