@@ -29,6 +29,10 @@ class ModelConfig:
     """What a slot sees of the music before it, beside the latents: the whole window's past, its own measure's and the
     measure's before it, or its own measure's alone; then measures are decoded in parallel."""
 
+    slotwise: bool = False
+    """Every slot of a measure, and every measure of a phrase, has linear maps of its own to and from the code, beside
+    the pooled and shared ones: codes learn to spell music much sooner."""
+
     global_dim: int = 128
     """Width of the latent that spans the whole window; 0 leaves the level out, as for the next two."""
     local_dim: int = 0

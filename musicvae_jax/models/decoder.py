@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.embedding import HIDDEN, PADDING, START, MetreEmbedding, SlotEmbedding
 from musicvae_jax.models.layers import KVCache, dtypes, make_block
-from musicvae_jax.models.spans import over_measures
+from musicvae_jax.models.reading import make_reader, over_measures
 from musicvae_jax.types import Array, Batch, Field, Latents
 
 _IMPOSSIBLE = -1e9  # a logit whose probability is 0, and which no gradient turns into no number
@@ -31,13 +31,15 @@ class MusicDecoder(nn.Module):
         self.embed = SlotEmbedding(config, self.fields)
         self.slot = nn.Embed(self.slots, config.dim, **types)
         self.metre = MetreEmbedding(config)
-        self.read = {level: nn.Dense(config.dim, **types) for level in config.widths}
+        self.read = {level: make_reader(config, level) for level in config.widths}
         # Dropout belongs to the slot transformer: the conductor hands over what the latents say, whole.
         self.conductor = [make_block(config, True, f"conductor_{layer}") for layer in range(config.conductor_layers)]
         self.condition = nn.DenseGeneral((config.decoder_layers, config.dim), use_bias=False, **types)
         if config.skip:
             self.gate = self.param("gate", nn.initializers.zeros, ())
             self.read_skip = nn.Dense(config.dim, **types)
+        if config.slotwise:
+            self.slot_condition = nn.DenseGeneral((self.slots, config.dim), use_bias=False, **types)
         self.norm = nn.RMSNorm(**types)
         self.chain = [nn.Dense(config.dim, **types) for _ in self.fields[1:]]
         self.heads = [nn.Dense(field.size, **types) for field in self.fields]
@@ -70,7 +72,9 @@ class MusicDecoder(nn.Module):
             past, special = past.reshape(batch.tokens.shape), special.reshape(batch.mask.shape)
 
         conditions = self.conditions(latents, batch.metre, skip)
-        conditions = jnp.repeat(conditions, slots, axis=-3) if flat else conditions[..., None, :, :]
+        if flat:
+            per_slot = jnp.broadcast_to(conditions, (*leading, measures, slots, *conditions.shape[-2:]))
+            conditions = per_slot.reshape(*leading, measures * slots, *conditions.shape[-2:])
         positions = jnp.arange(measures * slots if flat else slots)
         seen = positions[:, None] >= positions
         if self.config.context == "previous":
@@ -82,7 +86,7 @@ class MusicDecoder(nn.Module):
         return tuple(self.field_logits(x, batch.tokens[..., :number], last) for number in range(num_fields))
 
     def conditions(self, latents: Latents, metre: Array, skip: Array | None = None) -> Array:
-        """The conductor: what each measure's slots are told, per layer.
+        """The conductor: what slots are told, per layer.
 
         Args:
             latents: level -> float[..., time, dim].
@@ -90,18 +94,22 @@ class MusicDecoder(nn.Module):
             skip: float[..., measure, dim], what the encoder hands over beside the latents; None for nothing.
 
         Returns:
-            float[..., measure, layer, dim].
+            float[..., measure, slot, layer, dim], where all slots of a measure are told the same only one slot.
         """
         measures = metre.shape[-2]
         x = self.metre(metre)
         for level, read in self.read.items():
-            x = x + over_measures(read(latents[level].astype(x.dtype)), self.config.span(level, measures), measures)
+            x = x + over_measures(read(latents[level].astype(x.dtype)), self.config, level, measures)
         if skip is not None:
             x = x + nn.sigmoid(self.gate).astype(x.dtype) * self.read_skip(skip)
         present = metre[..., 0] > 0
         for block in self.conductor:
             x, _ = block(x, jnp.arange(measures), present[..., None, :])
-        return self.condition(x)
+        conditions = self.condition(x)[..., None, :, :]
+        if self.config.slotwise:  # enters the first layer, and stays in the residual stream
+            first = jnp.arange(self.config.decoder_layers)[:, None] == 0
+            conditions = conditions + jnp.where(first, self.slot_condition(x)[..., None, :], 0)
+        return conditions
 
     def step(
         self,
@@ -118,7 +126,7 @@ class MusicDecoder(nn.Module):
             past: int[..., field], the slot before.
             special: int[...], -1 where that slot shows its tokens.
             position: int, of this slot in the music that its context runs through.
-            condition: float[..., layer, dim], of its measure.
+            condition: float[..., layer, dim], of this slot.
             cache: the slots before.
             origin: int, the position of the cache's first entry; entries before position 0 are not seen.
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.embedding import PADDING, MetreEmbedding, SlotEmbedding
-from musicvae_jax.models.layers import AttentionPool, dtypes, make_block
+from musicvae_jax.models.layers import AttentionPool, Flattened, dtypes, make_block
 from musicvae_jax.models.spans import into_spans
 from musicvae_jax.types import Array, Batch, Field
 
@@ -39,6 +39,8 @@ class MusicEncoder(nn.Module):
             block = make_block(config, deterministic, f"slot_block_{layer}")
             x, _ = block(x, jnp.arange(self.slots), batch.mask[..., None, :])
         measures = AttentionPool(config, name="pool_slots")(x, batch.mask)
+        if config.slotwise:
+            measures = measures + Flattened(config, name="flatten_slots")(x, batch.mask)
         measures = measures + MetreEmbedding(config, name="metre")(batch.metre)
 
         present = batch.mask.any(-1)
@@ -52,5 +54,8 @@ class MusicEncoder(nn.Module):
                 features[level] = measures
                 continue
             pool = AttentionPool(config, name="pool_measures" if level == "global" else f"pool_{level}")
-            features[level] = pool(into_spans(measures, span, -2), into_spans(present, span, -1))
+            spans = into_spans(measures, span, -2), into_spans(present, span, -1)
+            features[level] = pool(*spans)
+            if config.slotwise and level != "global":  # a window may have any number of measures
+                features[level] = features[level] + Flattened(config, name=f"flatten_{level}")(*spans)
         return features, measures

@@ -146,3 +146,16 @@ class AttentionPool(nn.Module):
         values = nn.DenseGeneral((heads, dim // heads), use_bias=False, name="value", **types)(x)
         pooled = jnp.einsum("...ph,...phd->...hd", weights, values)
         return nn.DenseGeneral(dim, axis=(-2, -1), use_bias=False, name="output", **types)(pooled)
+
+
+class Flattened(nn.Module):
+    """A sequence of fixed length as one vector: every position has a linear map of its own."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array) -> Array:
+        """float[..., position, dim] and bool[..., position] to float[..., dim]; masked positions have no say."""
+        types = dtypes(self.config)
+        x = jnp.where(mask[..., None], nn.RMSNorm(name="norm", **types)(x), 0)
+        return nn.DenseGeneral(self.config.dim, axis=(-2, -1), name="maps", **types)(x)

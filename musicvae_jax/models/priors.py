@@ -10,7 +10,8 @@ from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.embedding import MetreEmbedding
 from musicvae_jax.models.latents import GaussianHead
 from musicvae_jax.models.layers import dtypes, make_block
-from musicvae_jax.models.spans import mean_over_spans, over_measures
+from musicvae_jax.models.reading import make_reader, over_measures
+from musicvae_jax.models.spans import mean_over_spans
 from musicvae_jax.types import Array, Gaussian, Latents
 
 
@@ -26,8 +27,9 @@ class ContextAbove(nn.Module):
         config, types, measures = self.config, dtypes(self.config), metre.shape[-2]
         x = MetreEmbedding(config, name="metre")(metre)
         for level, z in above.items():
-            read = nn.Dense(config.dim, name=f"read_{level}", **types)(z.astype(x.dtype))
-            x = x + over_measures(read, config.span(level, measures), measures)
+            x = x + over_measures(
+                make_reader(config, level, f"read_{level}")(z.astype(x.dtype)), config, level, measures
+            )
         x = mean_over_spans(x, metre[..., 0] > 0, config.span(self.level, measures)).astype(x.dtype)
         for layer in range(config.prior_layers):
             hidden = nn.Dense(2 * config.dim, name=f"widen_{layer}", **types)(

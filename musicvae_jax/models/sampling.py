@@ -102,8 +102,9 @@ def sample_tokens(
     apply = partial(model.apply, variables)
     # A lane is decoded slot after slot: a window, or a measure where measures are independent given the latents.
     lanes = (batch * measures, slots) if context == "none" else (batch, measures * slots)
-    conditions = apply(latents, metre, method="conditions")  # [batch, measure, layer, dim]
-    conditions = jnp.moveaxis(conditions.reshape(lanes[0], -1, *conditions.shape[2:]), 1, 0)
+    conditions = apply(latents, metre, method="conditions")  # [batch, measure, slot or 1, layer, dim]
+    # Then [measure, slot or 1, lane, layer, dim].
+    conditions = jnp.moveaxis(conditions.reshape(lanes[0], -1, *conditions.shape[2:]), 0, 2)
     allowed = jnp.moveaxis(mask.reshape(lanes), 1, 0)  # [position, lane]
     keys = jnp.repeat(row_keys(key, jnp.arange(batch)), lanes[0] // batch)
     first = jnp.arange(lanes[0]) * lanes[1] % (measures * slots)  # the slot of the window that a lane begins with
@@ -118,7 +119,15 @@ def sample_tokens(
         if context == "previous":  # the cache holds this measure and the one before
             origin = (position // slots - 1) * slots
             cache = jax.tree.map(lambda leaf: jnp.where(slot == 0, _next_measure(leaf, slots), leaf), cache)
-        x, cache = apply(past, special, position, conditions[position // slots], cache, origin, method="step")
+        x, cache = apply(
+            past,
+            special,
+            position,
+            conditions[position // slots, slot % conditions.shape[1]],
+            cache,
+            origin,
+            method="step",
+        )
         tokens = jnp.zeros((lanes[0], 0), jnp.int32)
         for field in range(num_fields):
             draw = jax.vmap(jax.random.fold_in)(keys, (first + position) * num_fields + field)
