@@ -1,0 +1,31 @@
+"""The cost of a measure as a curve."""
+
+import os
+from collections.abc import Mapping
+
+from musicvae_jax.analysis.figures import GREY, INK, OKABE_ITO, Page
+
+
+def plot_scaling(seconds: Mapping[int, float], path: str | os.PathLike[str]) -> None:
+    """Draws the training time of a measure over the measures of a window, as ratios to 16 measures.
+
+    Args:
+        seconds: measures of a window -> seconds per measure; 16 must be among them.
+        path: of the PNG.
+    """
+    page = Page(4.6, 2.7)
+    ax = page.axes(0.6, 0.5, 3.8, 1.85)
+    lengths = sorted(seconds)
+    ax.plot(lengths, [seconds[m] / seconds[16] for m in lengths], "o-", color=OKABE_ITO["blue"], linewidth=1.6)
+    ax.axhline(1.15, color=OKABE_ITO["vermilion"], linewidth=1, linestyle="--")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(lengths, [str(m) for m in lengths])
+    ax.set_ylim(0, max(1.6, 1.1 * max(seconds[m] / seconds[16] for m in lengths)))
+    ax.set_title("training time per measure, 16 measures = 1", fontsize=9.5, color=INK, loc="left")
+    ax.set_xlabel("measures in a window", fontsize=8, color=GREY, labelpad=2)
+    ax.tick_params(length=0, labelsize=8, labelcolor=GREY)
+    ax.grid(color="#E8E8E8", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color("#B0B0B0")
+    page.save(path)
