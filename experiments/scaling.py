@@ -104,10 +104,8 @@ def _training_step(scaling: Scaling, measures: int) -> Callable[[], object]:
     state = parallel.init(partial(init_state, config, model))
     metre = np.full((scaling.batch_size, measures, 2), 4, np.int32)
     mask = codec.slot_mask(metre)
-    batch = Batch(
-        np.zeros((*mask.shape, len(codec.fields)), np.int32), mask, metre, np.arange(len(metre), dtype=np.int32)
-    )
-    batch = parallel.shard(Batch(tokens, mask, metre, index))
+    tokens = np.zeros((*mask.shape, len(codec.fields)), np.int32)
+    batch = parallel.shard(Batch(tokens, mask, metre, np.arange(len(metre), dtype=np.int32)))
     step = parallel.spread(make_device_step(config, model)).lower(state, batch).compile()
     held = [state]
 
