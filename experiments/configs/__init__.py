@@ -58,6 +58,18 @@ CHORALES_BASIC = dataclasses.replace(
     train=dataclasses.replace(FOLK_BASIC.train, num_steps=1500, eval_every=250),
 )
 
+CHORALES = dataclasses.replace(
+    CHORALES_BASIC,
+    model=dataclasses.replace(FOLK.model, fine_dim=24),
+    objective=ObjectiveConfig(
+        global_level=LevelObjective(kl_per_phrase=5.0),
+        local_level=LevelObjective(kl_per_phrase=13.0),
+        fine_level=LevelObjective(kl_per_phrase=28.0),
+        span_weight=0.1,
+    ),
+    train=dataclasses.replace(FOLK.train, num_steps=2400, eval_every=300),
+)
+
 # Everything that is played: melody, bridge and piano with their velocities.
 PERFORMANCE = CodecConfig(
     name="performance",
@@ -72,6 +84,13 @@ POP909_BASIC = dataclasses.replace(
     codec=PERFORMANCE,
     data=DataConfig(dataset="pop909", measures=4, hop=2, min_measures=4, transpose=5),
     train=dataclasses.replace(CHORALES_BASIC.train, num_steps=1600),
+)
+
+POP909 = dataclasses.replace(
+    CHORALES,
+    codec=PERFORMANCE,
+    data=dataclasses.replace(POP909_BASIC.data, measures=8, min_measures=4),
+    train=dataclasses.replace(CHORALES.train, batch_size=16, num_steps=1600, eval_every=400),
 )
 
 MIDI_FOLDER_BASIC = dataclasses.replace(
@@ -118,6 +137,8 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "folk-basic": ("the basic VAE of folk tunes: eight measures, one latent", FOLK_BASIC),
     "folk": ("folk tunes with three latent levels: piece, phrase, measure", FOLK),
     "chorales-basic": ("the basic VAE of Bach's chorales: four voices, eight measures", CHORALES_BASIC),
+    "chorales": ("Bach's chorales with three latent levels", CHORALES),
     "pop909-basic": ("the basic VAE of POP909: all that is played, with velocities, four measures", POP909_BASIC),
+    "pop909": ("POP909 with three latent levels: all that is played, eight measures", POP909),
     "midi-folder-basic": ("the basic VAE of your own files: --data.path DIR", MIDI_FOLDER_BASIC),
 }
