@@ -153,13 +153,14 @@ def _time_sampler(bench: Benchmark) -> None:
 
     from musicvae_jax.codec import make_codec
     from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
+    from musicvae_jax.training.parallel import everywhere
     from musicvae_jax.training.state import evaluation_variables, init_state, make_model
     from musicvae_jax.types import existing_fields, until_end
 
     config = bench.config
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
-    variables = evaluation_variables(jax.jit(partial(init_state, config, model))())
+    variables = jax.device_put(evaluation_variables(jax.jit(partial(init_state, config, model))()), everywhere())
     for num in (1, 64):
         metre = np.full((num, config.data.measures, 2), 4, np.int32)
         mask = codec.slot_mask(metre)

@@ -123,6 +123,7 @@ def _sampler(scaling: Scaling, context: Any, num: int) -> Callable[[], object]:
 
     from musicvae_jax.codec import make_codec
     from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
+    from musicvae_jax.training.parallel import everywhere
     from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 
     config = dataclasses.replace(
@@ -132,7 +133,7 @@ def _sampler(scaling: Scaling, context: Any, num: int) -> Callable[[], object]:
     )
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
-    variables = evaluation_variables(jax.jit(partial(init_state, config, model))())
+    variables = jax.device_put(evaluation_variables(jax.jit(partial(init_state, config, model))()), everywhere())
     metre = np.full((num, scaling.sampled, 2), 4, np.int32)
     key = jax.random.key(0)
     latents = model.apply(variables, metre, method="sample_prior", rngs={"latent": key})

@@ -20,6 +20,7 @@ from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import stream
 from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.parallel import everywhere
 from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Batch, Gaussian, Latents, Variables
@@ -174,9 +175,8 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
     config = read_config(workdir)
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.eval_shape(partial(init_state, config, model))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere()), shapes)
     checkpoints = Checkpoints(Path(workdir))
     state, _, _ = checkpoints.restore(like, checkpoint)
     metres = json.loads((Path(workdir) / "metres.json").read_text())

@@ -5,6 +5,8 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from musicvae_jax.config import ConfigError
 from musicvae_jax.models.embedding import PADDING, START
@@ -36,21 +38,20 @@ class SamplingConfig:
             raise ConfigError(f"SamplingConfig.top_p = {self.top_p}: allowed is 0 < value <= 1")
 
 
-def sample_categorical(logits: Array, keys: Array, sampling: SamplingConfig) -> Array:
-    """Draws one class per row.
+def sample_categorical(logits: Array, gumbel: Array, sampling: SamplingConfig) -> Array:
+    """Draws one class per row: the largest of logits + noise (Gumbel 1954), as `jax.random.categorical` does.
 
     Args:
         logits: float[batch, vocab].
-        keys: key[batch], one per row, so that a row's draw does not depend on its neighbours.
+        gumbel: float[batch, vocab], standard Gumbel noise; at temperature 0 it is not read.
         sampling: how to choose.
 
     Returns:
         int32[batch].
     """
-    if sampling.temperature == 0:
-        return logits.argmax(-1).astype(jnp.int32)
-    logits = restrict(logits / sampling.temperature, sampling.top_k, sampling.top_p)
-    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
+    if sampling.temperature:
+        logits = restrict(logits / sampling.temperature, sampling.top_k, sampling.top_p) + gumbel
+    return logits.argmax(-1).astype(jnp.int32)
 
 
 def restrict(logits: Array, top_k: int, top_p: float) -> Array:
@@ -73,7 +74,6 @@ def restrict(logits: Array, top_k: int, top_p: float) -> Array:
     return logits
 
 
-@partial(jax.jit, static_argnames=("model", "sampling"))
 def sample_tokens(
     model: MusicVAE,
     variables: Variables,
@@ -83,7 +83,7 @@ def sample_tokens(
     key: Array,
     sampling: SamplingConfig,
 ) -> Array:
-    """Decodes latents slot by slot.
+    """Decodes latents slot by slot, on all devices that hold the variables.
 
     Args:
         model: the VAE.
@@ -97,21 +97,52 @@ def sample_tokens(
     Returns:
         int32[batch, measure, slot, field], 0 where masked and after the end of a measure.
     """
+    # Measures side by side take as long as the longest of them.
+    length = int(np.flatnonzero(np.any(mask, (0, 1))).max(initial=0)) + 1
+    length = length if model.config.context == "none" else mask.shape[-1]
+    return _sample_tokens(model, variables, latents, metre, mask, key, sampling, length, _mesh(variables))
+
+
+def _mesh(variables: Variables) -> Mesh | None:
+    """The devices that variables are replicated over, None for one."""
+    sharding = getattr(jax.tree.leaves(variables)[0], "sharding", None)
+    mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
+    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
+
+
+@partial(jax.jit, static_argnames=("model", "sampling", "length", "mesh"))
+def _sample_tokens(
+    model: MusicVAE,
+    variables: Variables,
+    latents: Latents,
+    metre: Array,
+    mask: Array,
+    key: Array,
+    sampling: SamplingConfig,
+    length: int,
+    mesh: Mesh | None,
+) -> Array:
     batch, measures, slots = mask.shape
-    num_fields, end, context = len(model.fields), model.fields[0].end, model.config.context
+    fields, context = model.fields, model.config.context
     apply = partial(model.apply, variables)
+    mask = mask[..., :length]
     # A lane is decoded slot after slot: a window, or a measure where measures are independent given the latents.
-    lanes = (batch * measures, slots) if context == "none" else (batch, measures * slots)
+    lanes, positions = (batch * measures, length) if context == "none" else (batch, measures * slots)
     conditions = apply(latents, metre, method="conditions")  # [batch, measure, slot or 1, layer, dim]
     # Then [measure, slot or 1, lane, layer, dim].
-    conditions = jnp.moveaxis(conditions.reshape(lanes[0], -1, *conditions.shape[2:]), 0, 2)
-    allowed = jnp.moveaxis(mask.reshape(lanes), 1, 0)  # [position, lane]
-    keys = jnp.repeat(row_keys(key, jnp.arange(batch)), lanes[0] // batch)
-    first = jnp.arange(lanes[0]) * lanes[1] % (measures * slots)  # the slot of the window that a lane begins with
+    conditions = jnp.moveaxis(conditions.reshape(lanes, -1, *conditions.shape[2:]), 0, 2)
+    allowed = jnp.moveaxis(mask.reshape(lanes, positions), 1, 0)  # [position, lane]
+    keys = jnp.repeat(row_keys(key, jnp.arange(batch)), lanes // batch)
+    first = jnp.arange(lanes) % (lanes // batch) * slots  # the slot of the window that a lane begins with
+    if mesh is not None and lanes % mesh.size == 0:
+        over_lanes = [NamedSharding(mesh, PartitionSpec(*(None,) * axis, mesh.axis_names)) for axis in range(3)]
+        conditions, allowed, keys, first = jax.lax.with_sharding_constraint(
+            (conditions, allowed, keys, first), (over_lanes[2], over_lanes[1], over_lanes[0], over_lanes[0])
+        )
 
     def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
         past, special, ended, cache = carry
-        position, present = inputs
+        position, present, noise = inputs
         slot = position % slots
         ended = ended & (slot > 0)
         present = present & ~ended
@@ -119,42 +150,44 @@ def sample_tokens(
         if context == "previous":  # the cache holds this measure and the one before
             origin = (position // slots - 1) * slots
             cache = jax.tree.map(lambda leaf: jnp.where(slot == 0, _next_measure(leaf, slots), leaf), cache)
-        x, cache = apply(
-            past,
-            special,
-            position,
-            conditions[position // slots, slot % conditions.shape[1]],
-            cache,
-            origin,
-            method="step",
-        )
-        tokens = jnp.zeros((lanes[0], 0), jnp.int32)
-        for field in range(num_fields):
-            draw = jax.vmap(jax.random.fold_in)(keys, (first + position) * num_fields + field)
+        condition = conditions[position // slots, slot % conditions.shape[1]]
+        x, cache = apply(past, special, position, condition, cache, origin, method="step")
+        tokens = jnp.zeros((lanes, 0), jnp.int32)
+        for gumbel in noise:
             logits = apply(x, tokens, slot == slots - 1, method="field_logits")
-            token = sample_categorical(logits, draw, sampling)
-            tokens = jnp.concatenate([tokens, token[:, None]], -1)
+            tokens = jnp.concatenate([tokens, sample_categorical(logits, gumbel, sampling)[:, None]], -1)
         tokens = jnp.where(present[:, None], tokens, 0)
-        if end is not None:
-            ended = ended | (present & (tokens[:, 0] == end))
+        if fields[0].end is not None:
+            ended = ended | (present & (tokens[:, 0] == fields[0].end))
         return (tokens, jnp.where(present, -1, PADDING), ended, cache), tokens
 
     windowed = context == "previous"
-    segment = lanes[1] if windowed else -(-lanes[1] // _NUM_SEGMENTS)
+    segment = -(-positions // _NUM_SEGMENTS)
     carry = (
-        jnp.zeros((lanes[0], num_fields), jnp.int32),
-        jnp.full(lanes[0], START),
-        jnp.zeros(lanes[0], bool),
-        apply((lanes[0],), 2 * slots if windowed else 0, method="empty_cache"),
+        jnp.zeros((lanes, len(fields)), jnp.int32),
+        jnp.full(lanes, START),
+        jnp.zeros(lanes, bool),
+        apply((lanes,), 2 * slots if windowed else 0, method="empty_cache"),
     )
     pieces = []
-    for start in range(0, lanes[1], segment):
-        positions = jnp.arange(start, min(start + segment, lanes[1]))
+    for start in range(0, positions, segment):
+        part = jnp.arange(start, min(start + segment, positions))
         if not windowed:
-            carry = (*carry[:3], [_grow(cache, len(positions)) for cache in carry[3]])
-        carry, tokens = jax.lax.scan(body, carry, (positions, allowed[positions]))
+            carry = (*carry[:3], [_grow(cache, len(part)) for cache in carry[3]])
+        noise = tuple(
+            _gumbel(keys, (first + part[:, None]) * len(fields) + number, field.size if sampling.temperature else 0)
+            for number, field in enumerate(fields)
+        )
+        carry, tokens = jax.lax.scan(body, carry, (part, allowed[part], noise))
         pieces.append(tokens)
-    return jnp.moveaxis(jnp.concatenate(pieces), 0, 1).reshape(batch, measures, slots, num_fields)
+    tokens = jnp.moveaxis(jnp.concatenate(pieces), 0, 1).reshape(batch, measures, -1, len(fields))
+    return jnp.pad(tokens, ((0, 0), (0, 0), (0, slots - tokens.shape[2]), (0, 0)))
+
+
+def _gumbel(keys: Array, numbers: Array, size: int) -> Array:
+    """Noise of some slots at once, float[position, lane, size], from key[lane] and numbers int[position, lane]."""
+    draw = jax.vmap(lambda key, number: jax.random.gumbel(jax.random.fold_in(key, number), (size,)))
+    return jax.vmap(draw, in_axes=(None, 0))(keys, numbers)
 
 
 def _next_measure(entries: Array, slots: int) -> Array:

@@ -129,6 +129,11 @@ def make_parallel(config: TrainConfig) -> Parallel:
     return Parallel(Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)), config.parallel)
 
 
+def everywhere() -> NamedSharding:
+    """The sharding of arrays that are whole on every device of this process."""
+    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,)), PartitionSpec())
+
+
 def check_platform(config: Config) -> None:
     """Refuses a float64 model where JAX would silently compute in float32."""
     if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
