@@ -1,12 +1,14 @@
 """The loss: nll + sum over levels of weight x rate(KL), all summed in nats."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Literal
 
 from musicvae_jax.config.checks import ConfigError, check, check_not_negative, check_positive
 
 FreeBits = Literal["none", "total", "per_dim", "per_dim_per_example", "capacity"]
 Schedule = Literal["constant", "linear", "cyclical_linear", "cyclical_cosine", "cyclical_sigmoid"]
+_STEERABLE = "another rule with a set point: capacity holds the KL at nats already"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class LevelObjective:
     capacity_steps: int = 0
     """capacity: steps over which it rises from 0 to nats."""
     kl_per_phrase: float = 0.0
-    """Set point in nats per phrase that the weight is steered to; 0 for none."""
+    """Set point in nats per phrase that the weight is steered to; 0 for none. A controller multiplies the schedule, so
+    that a set point wants a constant one."""
 
     def __post_init__(self) -> None:
         check_not_negative(self, "beta", "schedule_steps", "nats", "capacity_steps", "kl_per_phrase")
@@ -40,8 +43,6 @@ class LevelObjective:
         check(timed, "LevelObjective.schedule_steps", self.schedule_steps, f"above 0 with {self.schedule!r}")
         free = self.free_bits != "none" or self.nats == 0
         check(free, "LevelObjective.nats", self.nats, "0 with free_bits = 'none'")
-        steered = self.kl_per_phrase and self.free_bits == "capacity"
-        check(not steered, "LevelObjective.kl_per_phrase", self.kl_per_phrase, "0 with free_bits = 'capacity'")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,20 @@ class ObjectiveConfig:
                 f"ObjectiveConfig.kl_per_phrase = {self.kl_per_phrase}: {', '.join(steered)} have set points of their "
                 "own; allowed is one or the other"
             )
+        if self.kl_per_phrase or steered:
+            self._check_steering(levels if self.kl_per_phrase else steered)
 
     def level(self, name: str) -> LevelObjective:
         """The part of a level."""
         level: LevelObjective = getattr(self, f"{name}_level")
         return level
+
+    def _check_steering(self, steered: Iterable[str]) -> None:
+        """What a controller multiplies must move, and move the KL."""
+        allowed = "above 0 with a set point"
+        check(self.beta > 0, "ObjectiveConfig.beta", self.beta, allowed)
+        check(self.controller_integral > 0, "ObjectiveConfig.controller_integral", self.controller_integral, allowed)
+        for name in steered:
+            level, place = self.level(name), f"ObjectiveConfig.{name}_level"
+            check(level.free_bits != "capacity", f"{place}.free_bits", level.free_bits, _STEERABLE)
+            check(level.beta > 0 or not level.kl_per_phrase, f"{place}.beta", level.beta, allowed)

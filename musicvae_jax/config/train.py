@@ -14,7 +14,8 @@ class TrainConfig:
     batch_size: int = 64
     """Windows in a step, over all devices and processes."""
     accumulate: int = 1
-    """Microbatches whose gradients are averaged before an update: less memory, same result."""
+    """Microbatches whose gradients are averaged before an update: less memory, same result, save for what depends on
+    the batch as a whole: free bits per dim, KL balance and batch normalisation see microbatches."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
     """The peak, reached after warmup_steps, then a cosine down to final_learning_rate x the peak."""

@@ -37,7 +37,7 @@ class MusicDecoder(nn.Module):
         self.condition = nn.DenseGeneral((config.decoder_layers, config.dim), use_bias=False, **types)
         if config.skip:
             self.gate = self.param("gate", nn.initializers.zeros, ())
-            self.read_skip = nn.Dense(config.dim, **types)
+            self.read_skip = nn.Dense(config.dim, use_bias=False, **types)  # features that are hidden say nothing
         if config.slotwise:
             self.slot_condition = nn.DenseGeneral((self.slots, config.dim), use_bias=False, **types)
         self.norm = nn.RMSNorm(**types)

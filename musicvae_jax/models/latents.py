@@ -19,6 +19,7 @@ class GaussianHead(nn.Module):
     config: ModelConfig
     dim: int
     standard: bool = False  # starts as N(0, 1) whatever the features, as a prior should
+    centred: bool = False  # without a bias of the mean, for one that is normalised over the batch afterwards
 
     @nn.compact
     def __call__(self, features: Array) -> Gaussian:
@@ -27,7 +28,7 @@ class GaussianHead(nn.Module):
         x = nn.RMSNorm(name="norm", **types)(features).astype(types["param_dtype"])
         zeros = nn.initializers.zeros
         start = {"kernel_init": zeros} if self.standard else {}
-        loc = nn.Dense(self.dim, name="loc", param_dtype=types["param_dtype"], **start)(x)
+        loc = nn.Dense(self.dim, use_bias=not self.centred, name="loc", param_dtype=types["param_dtype"], **start)(x)
         # Starts with little noise, so that the decoder can learn to read the latents before it learns to ignore them.
         quiet = nn.initializers.constant(0.0 if self.standard else _INITIAL_LOG_SCALE)
         log_scale = nn.Dense(

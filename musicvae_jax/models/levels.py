@@ -37,7 +37,11 @@ class LatentLevels(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.heads = {level: latent.GaussianHead(config, width) for level, width in config.widths.items()}
+        # A bias before batch normalisation has no gradient, and Adam amplifies its rounding.
+        self.heads = {
+            level: latent.GaussianHead(config, width, centred=level in config.batch_norm_levels)
+            for level, width in config.widths.items()
+        }
         names = list(config.widths)
         self.contexts = {level: ContextAbove(config, level) for level in names if self._has_prior(level)}
         self.priors = {

@@ -1,4 +1,4 @@
-"""The adaptive weight: a controller that holds the KL at a set point (ControlVAE, Shao et al. 2020)."""
+"""The adaptive weight: a controller that holds the KL at a set point, as ControlVAE does (Shao et al. 2020)."""
 
 import math
 from typing import NamedTuple
@@ -34,8 +34,8 @@ def init_controller(config: ObjectiveConfig, levels: list[str]) -> ControllerSta
         return ()
     start = math.log(config.controller_min_beta)
     return ControllerState(
-        {name: jnp.asarray(start, jnp.float32) for name in points},
-        {name: jnp.zeros((), jnp.float32) for name in points},
+        {name: jnp.asarray(start, float) for name in points},
+        {name: jnp.zeros((), float) for name in points},
     )
 
 
@@ -52,9 +52,10 @@ def controller_factors(
 def update_controller(
     config: ObjectiveConfig, state: ControllerState | tuple[()], kl_per_phrase: dict[str, Array]
 ) -> ControllerState | tuple[()]:
-    """The state after a step: proportional and integral control of the logarithm (Shao et al. 2020, eq. 8-10).
+    """The state after a step: proportional and integral control, as in Shao et al. (2020), but of the logarithms.
 
-    In the logarithm, because a weight that is too small by a factor needs the same time wherever it stands.
+    error = log(KL / set point); log(factor) = integral of the error x its gain + the last error x its gain. In the
+    logarithm, because a weight that is too small by a factor then needs the same time wherever it stands.
 
     Args:
         config: gains, bounds and set points.
@@ -66,7 +67,9 @@ def update_controller(
     points = set_points(config, list(kl_per_phrase))
     measured = kl_per_phrase | {TOTAL: sum(kl_per_phrase.values())}
     error = {
-        name: jnp.clip(jnp.log(jnp.maximum(measured[name], 1e-6) / point), -_MAX_ERROR, _MAX_ERROR).astype(jnp.float32)
+        name: jnp.clip(jnp.log(jnp.maximum(measured[name], 1e-6) / point), -_MAX_ERROR, _MAX_ERROR).astype(
+            state.error[name].dtype
+        )
         for name, point in points.items()
     }
     # The integral keeps within the bounds: it does not wind up while the weight cannot move.

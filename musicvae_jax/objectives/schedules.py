@@ -32,9 +32,10 @@ def cyclical_schedule(value: float, num_steps: int, num_cycles: int, ramp: float
     """
 
     def schedule(step: Array | int) -> Array:
-        cycle = num_steps / num_cycles
-        share = jnp.mod(step, cycle) / (cycle * ramp)
-        risen = jnp.where(jnp.asarray(step) >= num_steps, 1.0, jnp.minimum(share, 1.0))
+        step = jnp.minimum(step, num_steps)
+        # Whole numbers, so that a cycle begins at 0 even where its length is no whole number of steps.
+        share = jnp.mod(step * num_cycles, num_steps) / (num_steps * ramp)
+        risen = jnp.where(step == num_steps, 1.0, jnp.minimum(share, 1.0))
         return value * _RISES[rise](risen)
 
     return schedule

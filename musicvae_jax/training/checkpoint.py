@@ -82,12 +82,15 @@ class Checkpoints:
         if step is None:
             raise WorkdirError(f"{self.folder} holds no {kind!r} checkpoint yet")
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        self._check_shapes(kind, step, abstract)
+        stored = self._managers[kind].item_metadata(step)["state"]
+        self._check_shapes(kind, step, stored, abstract)
+        # A field without arrays need not be there: checkpoints are older than some fields of the state.
+        fields = {name: tree for name, tree in abstract._asdict().items() if name in stored or jax.tree.leaves(tree)}
         items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore(), metrics=ocp.args.JsonRestore()
+            state=ocp.args.StandardRestore(fields), data=ocp.args.JsonRestore(), metrics=ocp.args.JsonRestore()
         )
         restored = self._managers[kind].restore(step, args=items)
-        return restored["state"], restored["data"], restored["metrics"]
+        return abstract._replace(**restored["state"]), restored["data"], restored["metrics"]
 
     def metrics(self, kind: str) -> dict[str, float]:
         """The metrics saved beside a checkpoint."""
@@ -104,9 +107,8 @@ class Checkpoints:
         for manager in self._managers.values():
             manager.close()
 
-    def _check_shapes(self, kind: str, step: int, abstract: TrainState) -> None:
-        stored = _shapes(self._managers[kind].item_metadata(step)["state"])
-        wanted = _shapes(abstract._asdict())
+    def _check_shapes(self, kind: str, step: int, metadata: Any, abstract: TrainState) -> None:
+        stored, wanted = _shapes(metadata), _shapes(abstract._asdict())
         differing = sorted(name for name in stored | wanted if stored.get(name) != wanted.get(name))
         if differing:
             rows = "\n".join(

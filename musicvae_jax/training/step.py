@@ -51,10 +51,13 @@ Loss = Callable[[Params, Carried, Batch, Array], tuple[Array, Metrics, dict[str,
 def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Loss:
     """The objective as ``loss(params, carried, batch, keys) -> (loss[batch], metrics of [batch], batch moments)``.
 
-    loss = nll + sum over levels of beta x rate(KL) + span_weight x the span heads' nll. ``keys`` holds one key per
-    example: all of an example's noise is made of its own key, so that the numbers do not depend on how examples are
-    spread over devices. Terms of the whole batch (free bits per dim, KL balance, batch normalisation) are means over
-    ``axes``, the mapped axes over which batches are spread.
+    loss = nll + sum over levels of beta x rate(KL) + span_weight x the span heads' nll; the metric ``beta_<level>`` is
+    that beta: schedule x controller x KL balance. ``keys`` holds one key per example: all of an example's noise is made
+    of its own key, so that the numbers do not depend on how examples are spread over devices.
+
+    Three terms depend on the batch as a whole: free bits per dim, KL balance and batch normalisation. They are means
+    over the batch and over ``axes``, the mapped axes over which it is spread; where nothing is mapped, as in a
+    notebook, leave ``axes`` out. Under gradient accumulation the batch is the microbatch.
     """
     levels = list(config.model.widths)
     betas_at = {level: level_schedule(config.objective, level) for level in levels}
@@ -73,24 +76,26 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         terms = elbo_terms(output, batch)
         factors = controller_factors(config.objective, carried.controller, levels)
         if config.objective.kl_balance_steps:
-            measures = config.data.measures
+            measures = batch.mask.shape[-2]
             sizes = {level: config.model.num_latents(level, measures) * config.model.widths[level] for level in levels}
             balanced = balance({level: mean(terms.kl[level].mean()) for level in levels}, sizes)
             warm = carried.step < config.objective.kl_balance_steps
             factors = {level: factors[level] * jnp.where(warm, balanced[level], 1.0) for level in levels}
+        betas = {level: betas_at[level](carried.step) * factors[level] for level in levels}
         total = terms.nll
         present = batch.mask.any(-1)
         for level in levels:
             there = present_spans(present, config.model.span(level, present.shape[-1]))
             capacity = capacity_at[level](carried.step)
             charge = rate(config.objective.level(level), output.kl[level], there, capacity, mean)
-            total = total + betas_at[level](carried.step) * factors[level] * charge
+            total = total + betas[level] * charge
         metrics = {
             "nll": terms.nll,
             "kl": sum(terms.kl[level] for level in levels),
             "tokens": existing_fields(batch.tokens, batch.mask, model.fields).sum((-3, -2, -1)),
             "phrases": num_phrases(batch.mask),
             **{f"kl_{level}": terms.kl[level] for level in levels},
+            **{f"beta_{level}": jnp.full_like(terms.nll, betas[level]) for level in levels},
         }
         for level, span_nll in output.span_nll.items():
             total = total + config.objective.span_weight * span_nll
@@ -107,6 +112,8 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     """``gradients(params, carried, batch)`` of the mean loss per token over the global batch, the same on every device.
 
     ``batch`` is one device's share; metrics are means over the global batch. Must run under a mapped axis named `AXIS`.
+    With ``TrainConfig.accumulate`` gradients, metrics and batch moments are means over microbatches: those of the whole
+    batch, save that the terms of a batch as a whole (see `make_loss`) are each microbatch's own.
     """
     loss_per_example = make_loss(config, model, (AXIS,))
     accumulate = config.train.accumulate
@@ -151,7 +158,6 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
     optimizer = make_optimizer(config.train)
     levels = list(config.model.widths)
     rate_at = learning_rate_schedule(config.train)
-    betas_at = {level: level_schedule(config.objective, level) for level in levels}
     decay = config.train.ema_decay
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -160,13 +166,8 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema_params = optax.incremental_update(params, state.ema_params, 1 - decay) if decay else ()
-        factors = controller_factors(config.objective, state.controller, levels)
         metrics |= {
             "grad_norm": optax.tree.norm(grads),
-            **{
-                f"beta_{level}": jnp.asarray(betas_at[level](state.step) * factors[level], jnp.float32)
-                for level in levels
-            },
             "learning_rate": jnp.asarray(rate_at(state.step), jnp.float32),
         }
         kl_per_phrase = {level: metrics[f"kl_{level}"] / metrics["phrases"] for level in levels}
