@@ -37,7 +37,8 @@ class MusicDecoder(nn.Module):
         self.condition = nn.DenseGeneral((config.decoder_layers, config.dim), use_bias=False, **types)
         if config.skip:
             self.gate = self.param("gate", nn.initializers.zeros, ())
-            self.read_skip = nn.Dense(config.dim, **types)
+            # Without a bias: a window whose features are dropped then looks like generation, where there are none.
+            self.read_skip = nn.Dense(config.dim, use_bias=False, **types)
         self.norm = nn.RMSNorm(**types)
         self.chain = [nn.Dense(config.dim, **types) for _ in self.fields[1:]]
         self.heads = [nn.Dense(field.size, **types) for field in self.fields]

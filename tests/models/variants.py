@@ -49,8 +49,6 @@ OF_MUSIC = _options(
 )
 
 cached_vae = cache(make_vae)
-    jax.random.key, impl="unsafe_rbg"
-)  # of draws whose statistics do not matter: half as long to compile
 
 
 @partial(jax.jit, static_argnums=0)
