@@ -48,16 +48,22 @@ def make_ending_batch(size: int = 8, seed: int = 0) -> Batch:
     return batch._replace(tokens=np.where(existing_fields(tokens, mask, ENDING), tokens, 0), mask=mask)
 
 
-def make_vae(model: ModelConfig = MODEL, fields: tuple[Field, ...] = FIELDS, seed: int = 0) -> tuple[MusicVAE, dict]:
-    """A model and its variables, every parameter random: zeros would hide mistakes."""
+def make_vae(
+    model: ModelConfig = MODEL, fields: tuple[Field, ...] = FIELDS, seed: int = 0, scale: float = 0.3
+) -> tuple[MusicVAE, dict]:
+    """A model and its variables, every parameter random, of a spread: zeros would hide mistakes."""
     vae = MusicVAE(model, fields=fields, slots=SLOTS)
     key = jax.random.key(seed)
     batch = make_batch(2, fields=fields)
     shapes = jax.eval_shape(lambda: vae.init({"params": key, "latent": key}, batch))
-    leaves, tree = jax.tree.flatten(shapes)
     rng = np.random.default_rng(seed)
-    filled = [jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype) for leaf in leaves]
-    return vae, jax.tree.unflatten(tree, filled)
+
+    def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        values = rng.normal(0, scale, leaf.shape)
+        is_variance = jax.tree_util.keystr(path).endswith(".variance")  # of batch normalisation: above 0
+        return jnp.asarray(np.exp(values) if is_variance else values, leaf.dtype)
+
+    return vae, jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def replace(config: Config, **changes: dict) -> Config:

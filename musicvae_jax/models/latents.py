@@ -76,8 +76,7 @@ def from_relative(residual: Gaussian, prior: Gaussian) -> Gaussian:
 
 def merge(likelihood: Gaussian, prior: Gaussian) -> Gaussian:
     """The normalised product of two Gaussians, by precision weighting (Sonderby et al. 2016, eq. 17-19)."""
-    precisions = [jnp.exp(-2 * gaussian.log_scale) for gaussian in (likelihood, prior)]
-    # log of the sum of precisions, without leaving the logarithm: scales differ by orders of magnitude.
-    log_precision = jnp.logaddexp(-2 * likelihood.log_scale, -2 * prior.log_scale)
-    loc = (precisions[0] * likelihood.loc + precisions[1] * prior.loc) * jnp.exp(-log_precision)
-    return Gaussian(loc, -0.5 * log_precision)
+    # Without leaving the logarithm: scales differ by orders of magnitude, and precisions by twice as many.
+    log_ratio = 2 * (prior.log_scale - likelihood.log_scale)
+    loc = jax.nn.sigmoid(log_ratio) * likelihood.loc + jax.nn.sigmoid(-log_ratio) * prior.loc
+    return Gaussian(loc, -0.5 * jnp.logaddexp(-2 * likelihood.log_scale, -2 * prior.log_scale))

@@ -19,7 +19,7 @@ def draw(num=8, key=0, sampling=SamplingConfig(), seed=0):
     vae, variables = make_vae()
     batch = jax.tree.map(lambda leaf: leaf[:num], make_batch(8))
     latents = {"global": jax.random.normal(jax.random.key(5), (8, 1, MODEL.global_dim))[:num]}
-    tokens = sample_tokens(vae, variables["params"], latents, batch.metre, batch.mask, jax.random.key(key), sampling)
+    tokens = sample_tokens(vae, variables, latents, batch.metre, batch.mask, jax.random.key(key), sampling)
     return vae, variables, batch, latents, np.asarray(tokens)
 
 
@@ -44,7 +44,7 @@ def test_samples_end_as_teacher_forcing_sees_them(temperature):
     allowed = np.repeat(batch.metre[..., :1] > 0, 4, -1)
     latents = {"global": 3 * jax.random.normal(jax.random.key(5), (8, 1, MODEL.global_dim))}
     sampling = SamplingConfig(temperature=temperature)
-    tokens = sample_tokens(vae, variables["params"], latents, batch.metre, allowed, jax.random.key(0), sampling)
+    tokens = sample_tokens(vae, variables, latents, batch.metre, allowed, jax.random.key(0), sampling)
     tokens = np.asarray(tokens)
     mask = until_end(tokens, allowed, ENDING)
     exists = existing_fields(tokens, mask, ENDING)

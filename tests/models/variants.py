@@ -1,0 +1,83 @@
+"""Models of every kind, small enough for every law: the subsets of levels, and each option on three levels."""
+
+import dataclasses
+import itertools
+from functools import cache, partial
+
+import jax
+import numpy as np
+
+from musicvae_jax.config import ModelConfig
+from musicvae_jax.models.spans import present_spans
+from musicvae_jax.types import LEVELS
+from tests.tiny import MODEL, make_vae
+
+WIDTHS = {"global": 6, "local": 4, "fine": 3}
+DEEP = dataclasses.replace(MODEL, global_dim=6, local_dim=4, fine_dim=3, local_span=2)
+# For laws of the latents, where compiling the layers around them is what costs.
+THREE = dataclasses.replace(DEEP, encoder_slot_layers=0, encoder_measure_layers=0, conductor_layers=0, decoder_layers=1)
+SUBSETS = {
+    "+".join(levels): dataclasses.replace(THREE, **{f"{level}_dim": 0 for level in set(LEVELS) - set(levels)})
+    for number in (1, 2, 3)
+    for levels in itertools.combinations(LEVELS, number)
+}
+
+
+def _options(table: dict[str, dict]) -> dict[str, ModelConfig]:
+    return {name: dataclasses.replace(THREE, **options) for name, options in table.items()}
+
+
+# What changes the latents, and what changes the rest of the model.
+OF_LATENTS = SUBSETS | _options(
+    {
+        "causal": {"prior_context": "causal"},
+        "ladder": {"inference": "ladder"},
+        "ladder, causal": {"inference": "ladder", "prior_context": "causal"},
+        "delta": {"delta_levels": ("local", "fine")},
+        "batch norm": {"batch_norm_levels": ("global", "local", "fine")},
+        "delta, batch norm": {"delta_levels": ("fine",), "batch_norm_levels": ("global", "local")},
+        "spans": {"local_span": 3, "fine_span": 2, "prior_layers": 0},
+    }
+)
+OF_MUSIC = _options(
+    {
+        "flat, span heads": {"span_heads": ("global", "local", "fine"), "level_dropout": 0.5},
+        "previous, skip": {"context": "previous", "skip": True},
+        "none, deep": {"context": "none"}
+        | {f"{part}_layers": 1 for part in ("encoder_slot", "encoder_measure", "conductor")},
+    }
+)
+
+cached_vae = cache(make_vae)
+
+
+@partial(jax.jit, static_argnums=0)
+def apply(vae, variables, batch, seed=1):
+    return vae.apply(variables, batch, rngs={"latent": jax.random.key(seed)})
+
+
+@partial(jax.jit, static_argnums=0, static_argnames=("deterministic", "draw", "batch_axes"))
+def infer(vae, variables, features, metre, seed=1, given=None, **settings):
+    """A pass down the levels, for features in place of an encoder's."""
+    return vae.apply(
+        variables,
+        features,
+        metre,
+        given=given,
+        method=lambda module, *args, **arguments: module.levels.infer(*args, **arguments),
+        rngs=dict(zip(("latent", "level_dropout"), jax.random.split(jax.random.key(seed)), strict=True)),
+        **settings,
+    )
+
+
+def make_features(config: ModelConfig, size: int = 8, measures: int = 3, scale: float = 1.0):
+    """Random features, as an encoder would hand them to the levels."""
+    rng = np.random.default_rng(1)
+    shapes = {level: (size, config.num_latents(level, measures), config.dim) for level in config.widths}
+    return {level: rng.normal(0, scale, shape).astype(np.float32) for level, shape in shapes.items()}
+
+
+def presence(config: ModelConfig, metre: np.ndarray) -> dict[str, np.ndarray]:
+    """level -> bool[batch, time], the latents that are there."""
+    here = metre[..., 0] > 0
+    return {level: np.asarray(present_spans(here, config.span(level, metre.shape[-2]))) for level in config.widths}
