@@ -25,7 +25,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "ablations"
 def main() -> int:
     """Parses the command line and runs."""
     check_first_word(ABLATIONS, "ablation")
-    return tyro.cli(ablate, description=__doc__)
+    return tyro.cli(ablate, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
 
 
 def ablate(

@@ -63,7 +63,7 @@ def run_all(
     outcome, took = Outcome([], [], []), []
     chosen = [run for run in (runs if index is None else [runs[index]]) if run.name not in places.find(runs).done]
     for number, run in enumerate(chosen):
-        label = f"[{runs.index(run) + 1}/{len(runs)}] {run.name}"
+        label = f"{runs.index(run)} {run.name}"
         begun = time.monotonic()
         seconds = None if budget_minutes is None else 60 * budget_minutes - (begun - start)
         if seconds is not None and seconds <= 0:

@@ -29,7 +29,7 @@ def run(workdir: Path) -> bool:
     vae = load_workdir(workdir, "latest")
     figures = {
         **evaluate(vae, SPLIT),
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(vae.params)),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),
         "train_seconds": train_seconds(workdir / "metrics.jsonl"),
         "devices": describe_devices(config.train.num_devices or jax.local_device_count()),
     }

@@ -95,5 +95,8 @@ def _absent(name: str, ablation: Ablation, found: Found) -> list[str]:
     """What the table lacks, run by run."""
     missing = [run.name for run in plan(name, ablation) if run.name not in found.done]
     stale = [f"{run} ({describe_change(found.others[run])})" for run in missing if run in found.others]
-    said = [f"Not done yet: {', '.join(missing)}."] if missing else []
-    return said + [f"Not counted, because of another config: {'; '.join(stale)}."] if stale else said
+    said = (
+        (missing, f"Not done yet: {', '.join(missing)}."),
+        (stale, f"Rows of another config do not count: {'; '.join(stale)}."),
+    )
+    return [text for there, text in said if there]
