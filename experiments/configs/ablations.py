@@ -1,0 +1,168 @@
+"""Ablations by name: which variants of a config are trained, from which seeds, and what the table shows.
+
+Budgets belong to the definition: change them here, and rows of other configs no longer count.
+"""
+
+import dataclasses
+from typing import Any
+
+from configs import DEBUG, FOLK_BASIC
+from musicvae_jax.config import Config, LevelObjective
+from musicvae_jax.evaluation.ablations.definition import Ablation, Column
+from musicvae_jax.types import LEVELS
+
+
+def change(config: Config, **parts: dict[str, Any]) -> Config:
+    """A config with fields of its parts replaced: ``change(config, model={"dim": 64}, train={"num_steps": 9})``."""
+    return dataclasses.replace(
+        config, **{part: dataclasses.replace(getattr(config, part), **fields) for part, fields in parts.items()}
+    )
+
+
+def each_level(**fields: Any) -> dict[str, LevelObjective]:
+    """The same rule for the KL of every level, as fields of the objective."""
+    return {f"{level}_level": LevelObjective(**fields) for level in LEVELS}
+
+
+# About five minutes on two cores.
+THREE = change(
+    FOLK_BASIC,
+    model={"global_dim": 32, "local_dim": 32, "fine_dim": 16, "context": "none"},
+    objective={"beta": 1.0, "beta_warmup_steps": 0},
+    train={"num_steps": 700, "eval_every": 175},
+)
+
+# One latent of as many numbers as all levels of a window have together, and the decoder that sees the whole past. The
+# width of its layers makes up for the parameters of the levels that it lacks (a test holds them to 5 %).
+FLAT_DIM = 136
+# Seconds of a step of the flat model over seconds of a step of the three levels, by measures; its steps are divided by
+# this, so that both train for equally long. The table's column of minutes shows how well that holds.
+FLAT_TIME = {8: 1.25, 16: 1.45}
+
+
+def three(measures: int, kl_per_phrase: float) -> Config:
+    """The three levels, held at a set point of the total KL in nats per phrase."""
+    return change(THREE, data={"measures": measures}, objective={"kl_per_phrase": kl_per_phrase})
+
+
+def flat(measures: int, kl_per_phrase: float) -> Config:
+    """The flat model of equal parameters, training time, latent numbers and KL."""
+    config = three(measures, kl_per_phrase)
+    model = config.model
+    numbers = sum(model.num_latents(level, measures) * width for level, width in model.widths.items())
+    no_levels = {"local_dim": 0, "fine_dim": 0, "span_heads": (), "level_dropout": 0.0, "inference": "bottom_up"}
+    return change(
+        config,
+        model={"dim": FLAT_DIM, "global_dim": numbers, "context": "flat", **no_levels},
+        objective={"span_weight": 0.0},
+        train={"num_steps": round(config.train.num_steps / FLAT_TIME[measures])},
+    )
+
+
+# What each level is given, in nats per window of eight measures: 20 nats per phrase in all.
+BUDGET = {"global": 10.0, "local": 10.0, "fine": 20.0}
+
+
+def free_bits(rule: Any) -> dict[str, LevelObjective]:
+    """A rule that leaves the budget of each level free, whatever unit it counts in."""
+    levels = {}
+    for level, width in THREE.model.widths.items():
+        latents = THREE.model.num_latents(level, THREE.data.measures)
+        unit = {"per_dim": latents * width, "per_dim_per_example": latents}.get(rule, 1)
+        levels[f"{level}_level"] = LevelObjective(free_bits=rule, nats=BUDGET[level] / unit)
+    return levels
+
+
+def set_points() -> dict[str, LevelObjective]:
+    """A controller per level that holds its budget, in nats per phrase."""
+    return {f"{level}_level": LevelObjective(kl_per_phrase=nats / 2) for level, nats in BUDGET.items()}
+
+
+_MUSIC = (
+    Column("onset_f1", "onset F1"),
+    Column("accuracy_free_running", "free-running accuracy"),
+    Column("perplexity", "perplexity", ".2f"),
+    Column("onset_perplexity", "onset perplexity", ".2f"),
+    Column("perplexity_elbo", "ELBO perplexity", ".2f"),
+    Column("kl_per_phrase", "KL per phrase", ".1f"),
+)
+_RATES = tuple(Column(f"kl_{level}", f"KL {level}", ".1f") for level in LEVELS)
+_USE = tuple(
+    Column(f"active_units_{rule}_{level}", f"active {level} ({rule})", ".2f") for level in LEVELS for rule in "ab"
+)
+
+LEVELS_OR_FLAT = Ablation(
+    text=(
+        "Three latent levels against one flat latent of equal parameters, equal latent numbers per window, equal "
+        "training time and equal total KL, which a controller holds at a set point: 10, 20 or 40 nats per phrase at 8 "
+        "measures, 20 at 16."
+    ),
+    variants={
+        **{f"three-{nats}": three(8, nats) for nats in (10, 20, 40)},
+        **{f"flat-{nats}": flat(8, nats) for nats in (10, 20, 40)},
+        "three-20-16m": three(16, 20),
+        "flat-20-16m": flat(16, 20),
+    },
+    seeds=(0, 1, 2),
+    columns=(*_MUSIC, *_RATES),
+)
+
+COLLAPSE = Ablation(
+    text=(
+        "Remedies for posterior collapse, one at a time, on three levels trained on the ELBO. Free bits of every kind "
+        "leave the same budget free: 10, 10 and 20 nats per window for global, local and fine."
+    ),
+    variants={
+        "none": THREE,
+        "free-bits-total": change(THREE, objective=free_bits("total")),
+        "free-bits-per-dim": change(THREE, objective=free_bits("per_dim")),
+        "free-bits-per-dim-per-example": change(THREE, objective=free_bits("per_dim_per_example")),
+        "free-bits-capacity": change(THREE, objective=free_bits("capacity")),
+        "batch-norm": change(THREE, model={"batch_norm_levels": LEVELS}),
+        "delta": change(THREE, model={"delta_levels": ("local", "fine"), "delta_alpha": 0.7}),
+        "ladder": change(THREE, model={"inference": "ladder"}),
+        "skip": change(THREE, model={"skip": True}),
+        "cyclical": change(THREE, objective=each_level(schedule="cyclical_linear", schedule_steps=700)),
+        "best": change(
+            THREE,
+            model={"inference": "ladder", "level_dropout": 0.2, "span_heads": ("global", "local")},
+            objective={**set_points(), "span_weight": 0.1, "kl_balance_steps": 200},
+        ),
+    },
+    columns=(*_MUSIC, *_RATES, *_USE),
+)
+
+_HALF = change(THREE, objective={"beta": 0.5})
+BETA = Ablation(
+    text=(
+        "The KL's weight over time, on three levels: constants, a linear warm-up and cycles up to 0.5, a rising "
+        "capacity, and a controller that holds 20 nats per phrase, in all or level by level (5, 5 and 10)."
+    ),
+    variants={
+        **{f"constant-{beta}": change(THREE, objective={"beta": beta}) for beta in (0.2, 0.5, 1.0)},
+        "linear": change(_HALF, objective={"beta_warmup_steps": 350}),
+        **{
+            f"cyclical-{rise}": change(_HALF, objective=each_level(schedule=f"cyclical_{rise}", schedule_steps=700))
+            for rise in ("linear", "cosine", "sigmoid")
+        },
+        "capacity": change(
+            THREE,
+            objective={
+                name: dataclasses.replace(rule, capacity_steps=350) for name, rule in free_bits("capacity").items()
+            },
+        ),
+        "controller-total": change(THREE, objective={"kl_per_phrase": 20.0}),
+        "controller-per-level": change(THREE, objective=set_points()),
+    },
+    columns=(*_MUSIC, *_RATES, *_USE),
+)
+
+_SHORT = change(DEBUG, train={"num_steps": 20})
+SMALL = Ablation(
+    text="A minute on two cores: shows that everything runs, and compares next to nothing.",
+    variants={"one-level": _SHORT, "two-levels": change(_SHORT, model={"fine_dim": 8, "context": "none"})},
+    seeds=(0,),
+    columns=_MUSIC,
+)
+
+ABLATIONS = {"levels": LEVELS_OR_FLAT, "collapse": COLLAPSE, "beta": BETA, "debug": SMALL}

@@ -1,0 +1,105 @@
+"""What an ablation is: variants of a config, seeds, and the figures that its table shows."""
+
+import dataclasses
+import json
+import re
+from typing import Any, NamedTuple
+
+from musicvae_jax.config import Config, ConfigError, to_json
+
+# Where a run finds its data and how often it reports: not what comes out.
+_SURROUNDINGS = frozenset({
+    "data.data_dir", "data.manual_dir", "data.num_workers", "train.num_devices", "train.parallel",
+    "train.seed", "train.log_every", "train.checkpoint_every", "train.eval_every", "train.eval_examples",
+})  # fmt: skip
+
+
+class Column(NamedTuple):
+    """A figure of the table."""
+
+    key: str  # its name in evaluation.json
+    heading: str
+    format: str = ".3f"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """Variants of a config, each trained from several seeds.
+
+    Raises:
+        ConfigError: without variants or seeds, with a seed named twice, or a variant's name that is no file name.
+    """
+
+    text: str
+    """What is compared, and what is held equal: the paragraph above the table."""
+    variants: dict[str, Config]
+    seeds: tuple[int, ...] = (0, 1)
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise ConfigError("Ablation.variants = {}: allowed is one or more")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"Ablation.seeds = {self.seeds}: allowed is one or more, all different")
+        for name in self.variants:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+                raise ConfigError(f"variant {name!r}: allowed are letters, digits, '_', '.' and '-'")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of an ablation."""
+
+    ablation: str
+    variant: str
+    seed: int
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Also the name of its folder."""
+        return f"{self.variant}-seed{self.seed}"
+
+
+def plan(name: str, ablation: Ablation, data_dir: str = "") -> list[Run]:
+    """All runs, in the order in which they are made and counted: every variant of the first seed, then the next seed.
+
+    Args:
+        name: of the ablation.
+        ablation: what to run.
+        data_dir: where prepared data sets live; the variants' own choice if empty.
+    """
+    runs = []
+    for seed in ablation.seeds:
+        for variant, config in ablation.variants.items():
+            train = dataclasses.replace(config.train, seed=seed)
+            data = dataclasses.replace(config.data, data_dir=data_dir or config.data.data_dir)
+            runs.append(Run(name, variant, seed, dataclasses.replace(config, train=train, data=data)))
+    return runs
+
+
+def what_matters(config: Config) -> dict[str, Any]:
+    """The fields that decide what a run gives, dotted name -> JSON value; the seed is kept apart."""
+    return {name: value for name, value in _flatten(json.loads(to_json(config)), "") if name not in _SURROUNDINGS}
+
+
+def changes(then: dict[str, Any], config: Config) -> dict[str, tuple[Any, Any]]:
+    """What has changed since a run: dotted name -> (then, now). Empty if the run is one of this config.
+
+    A field that did not exist then counts as unchanged at its default: new options come switched off.
+
+    Args:
+        then: `what_matters` at that time.
+        config: what matters now.
+    """
+    now, default = what_matters(config), what_matters(Config())
+    names = sorted(then | now)
+    pairs = {name: (then.get(name, default.get(name)), now.get(name)) for name in names}
+    return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
+
+
+def _flatten(tree: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        pairs += _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return pairs

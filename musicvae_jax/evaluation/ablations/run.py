@@ -1,0 +1,58 @@
+"""One run of an ablation, in a process of its own, so that memory and compiled code are its own.
+
+``python -m musicvae_jax.evaluation.ablations.run WORKDIR`` trains what WORKDIR/config.json says, or goes on with it,
+and writes the figures of the last step's checkpoint to WORKDIR/evaluation.json. Exit status as experiments/train.py.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+
+from musicvae_jax.config import UserError
+from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.training.loop import train
+from musicvae_jax.training.metrics import read_metrics
+from musicvae_jax.training.parallel import set_up_devices
+from musicvae_jax.training.workdir import read_config, write_text
+
+SPLIT = "test"
+
+
+def run(workdir: Path) -> bool:
+    """Trains and evaluates; False if a signal stopped the training."""
+    config = read_config(workdir)
+    if not train(config, workdir).finished:
+        return False
+    vae = load_workdir(workdir, "latest")
+    figures = {
+        **evaluate(vae, SPLIT),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),
+        "train_seconds": train_seconds(workdir / "metrics.jsonl"),
+        "devices": describe_devices(config.train.num_devices or jax.local_device_count()),
+    }
+    write_text(workdir / "evaluation.json", json.dumps(figures, indent=2) + "\n")
+    return True
+
+
+def train_seconds(metrics: Path) -> float:
+    """The time that a run's training steps took, over all its portions, without compiling, evaluating and saving."""
+    rows = [row for row in read_metrics(metrics) if "step_seconds" in row]
+    steps = [0, *(row["step"] for row in rows)]
+    return sum(row["step_seconds"] * (row["step"] - before) for row, before in zip(rows, steps, strict=False))
+
+
+def describe_devices(number: int) -> str:
+    """The devices of a run in words, such as ``2 cpu devices``."""
+    kind = jax.local_devices()[0].device_kind
+    return f"{number} {kind} {'device' if number == 1 else 'devices'}"
+
+
+if __name__ == "__main__":
+    set_up_devices()
+    try:
+        sys.exit(0 if run(Path(sys.argv[1])) else 143)
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
