@@ -13,6 +13,7 @@ _HOMES = {
         "Config",
         "ConfigError",
         "DataConfig",
+        "LevelObjective",
         "ModelConfig",
         "ObjectiveConfig",
         "TrainConfig",
@@ -46,7 +47,8 @@ _HOMES = {
     "models.vae": ("MusicVAE",),
     "models.sampling": ("SamplingConfig", "sample_tokens"),
     "objectives.elbo": ("elbo_terms", "negative_elbo"),
-    "objectives.schedules": ("beta_schedule",),
+    "objectives.free_bits": ("rate",),
+    "objectives.schedules": ("beta_schedule", "capacity_schedule", "cyclical_schedule", "level_schedule"),
     # training
     "training.loop": ("train",),
     "training.parallel": ("make_parallel", "set_up_devices"),

@@ -6,7 +6,7 @@ Budgets belong to the definition: change them here, and rows of other configs no
 import dataclasses
 from typing import Any
 
-from configs import DEBUG, FOLK_BASIC
+from configs import DEBUG, FOLK
 from musicvae_jax.config import Config, LevelObjective
 from musicvae_jax.evaluation.ablations.definition import Ablation, Column
 from musicvae_jax.types import LEVELS
@@ -24,25 +24,33 @@ def each_level(**fields: Any) -> dict[str, LevelObjective]:
     return {f"{level}_level": LevelObjective(**fields) for level in LEVELS}
 
 
-# About five minutes on two cores.
-THREE = change(
-    FOLK_BASIC,
-    model={"global_dim": 32, "local_dim": 32, "fine_dim": 16, "context": "none"},
-    objective={"beta": 1.0, "beta_warmup_steps": 0},
-    train={"num_steps": 700, "eval_every": 175},
+# Three levels without anything that keeps them alive. About five minutes on two cores.
+PLAIN = change(
+    FOLK,
+    model={"level_dropout": 0.0, "span_heads": ()},
+    objective={f"{level}_level": LevelObjective() for level in LEVELS} | {"span_weight": 0.0},
+    train={"num_steps": 600, "eval_every": 200},
 )
+BEST = change(FOLK, train={"num_steps": 600, "eval_every": 200})
 
 # One latent of as many numbers as all levels of a window have together, and the decoder that sees the whole past. The
 # width of its layers makes up for the parameters of the levels that it lacks (a test holds them to 5 %).
-FLAT_DIM = 136
+FLAT_DIM = {8: 136, 16: 136}
 # Seconds of a step of the flat model over seconds of a step of the three levels, by measures; its steps are divided by
 # this, so that both train for equally long. The table's column of minutes shows how well that holds.
 FLAT_TIME = {8: 1.25, 16: 1.45}
 
+# What each level gets of the total, in nats per phrase; the sum is what `folk` holds.
+SHARES = {level: FOLK.objective.level(level).kl_per_phrase for level in LEVELS}
+TOTAL = sum(SHARES.values())
+
 
 def three(measures: int, kl_per_phrase: float) -> Config:
-    """The three levels, held at a set point of the total KL in nats per phrase."""
-    return change(THREE, data={"measures": measures}, objective={"kl_per_phrase": kl_per_phrase})
+    """The three levels, each held at its share of a total in nats per phrase."""
+    points = {
+        f"{level}_level": LevelObjective(kl_per_phrase=kl_per_phrase * share / TOTAL) for level, share in SHARES.items()
+    }
+    return change(BEST, data={"measures": measures}, objective=points)
 
 
 def flat(measures: int, kl_per_phrase: float) -> Config:
@@ -50,32 +58,33 @@ def flat(measures: int, kl_per_phrase: float) -> Config:
     config = three(measures, kl_per_phrase)
     model = config.model
     numbers = sum(model.num_latents(level, measures) * width for level, width in model.widths.items())
-    no_levels = {"local_dim": 0, "fine_dim": 0, "span_heads": (), "level_dropout": 0.0, "inference": "bottom_up"}
+    no_levels = {"local_dim": 0, "fine_dim": 0, "span_heads": ("global",), "level_dropout": 0.0}
+    no_set_points = {f"{level}_level": LevelObjective() for level in LEVELS}
     return change(
         config,
-        model={"dim": FLAT_DIM, "global_dim": numbers, "context": "flat", **no_levels},
-        objective={"span_weight": 0.0},
+        model={"dim": FLAT_DIM[measures], "global_dim": numbers, "context": "flat", **no_levels},
+        objective={**no_set_points, "kl_per_phrase": kl_per_phrase},
         train={"num_steps": round(config.train.num_steps / FLAT_TIME[measures])},
     )
 
 
-# What each level is given, in nats per window of eight measures: 20 nats per phrase in all.
-BUDGET = {"global": 10.0, "local": 10.0, "fine": 20.0}
+# What each level is given, in nats per window of eight measures: what `folk` holds.
+BUDGET = {level: 2 * share for level, share in SHARES.items()}
 
 
 def free_bits(rule: Any) -> dict[str, LevelObjective]:
     """A rule that leaves the budget of each level free, whatever unit it counts in."""
     levels = {}
-    for level, width in THREE.model.widths.items():
-        latents = THREE.model.num_latents(level, THREE.data.measures)
+    for level, width in PLAIN.model.widths.items():
+        latents = PLAIN.model.num_latents(level, PLAIN.data.measures)
         unit = {"per_dim": latents * width, "per_dim_per_example": latents}.get(rule, 1)
         levels[f"{level}_level"] = LevelObjective(free_bits=rule, nats=BUDGET[level] / unit)
     return levels
 
 
 def set_points() -> dict[str, LevelObjective]:
-    """A controller per level that holds its budget, in nats per phrase."""
-    return {f"{level}_level": LevelObjective(kl_per_phrase=nats / 2) for level, nats in BUDGET.items()}
+    """A controller per level that holds its share."""
+    return {f"{level}_level": FOLK.objective.level(level) for level in LEVELS}
 
 
 _MUSIC = (
@@ -110,49 +119,46 @@ LEVELS_OR_FLAT = Ablation(
 COLLAPSE = Ablation(
     text=(
         "Remedies for posterior collapse, one at a time, on three levels trained on the ELBO. Free bits of every kind "
-        "leave the same budget free: 10, 10 and 20 nats per window for global, local and fine."
+        "leave the same budget free: 8, 20 and 40 nats per window for global, local and fine, which `best` holds by "
+        "controllers."
     ),
     variants={
-        "none": THREE,
-        "free-bits-total": change(THREE, objective=free_bits("total")),
-        "free-bits-per-dim": change(THREE, objective=free_bits("per_dim")),
-        "free-bits-per-dim-per-example": change(THREE, objective=free_bits("per_dim_per_example")),
-        "free-bits-capacity": change(THREE, objective=free_bits("capacity")),
-        "batch-norm": change(THREE, model={"batch_norm_levels": LEVELS}),
-        "delta": change(THREE, model={"delta_levels": ("local", "fine"), "delta_alpha": 0.7}),
-        "ladder": change(THREE, model={"inference": "ladder"}),
-        "skip": change(THREE, model={"skip": True}),
-        "cyclical": change(THREE, objective=each_level(schedule="cyclical_linear", schedule_steps=700)),
-        "best": change(
-            THREE,
-            model={"inference": "ladder", "level_dropout": 0.2, "span_heads": ("global", "local")},
-            objective={**set_points(), "span_weight": 0.1, "kl_balance_steps": 200},
-        ),
+        "none": PLAIN,
+        "free-bits-total": change(PLAIN, objective=free_bits("total")),
+        "free-bits-per-dim": change(PLAIN, objective=free_bits("per_dim")),
+        "free-bits-per-dim-per-example": change(PLAIN, objective=free_bits("per_dim_per_example")),
+        "free-bits-capacity": change(PLAIN, objective=free_bits("capacity")),
+        "batch-norm": change(PLAIN, model={"batch_norm_levels": LEVELS}),
+        "delta": change(PLAIN, model={"delta_levels": ("local", "fine"), "delta_alpha": 0.7}),
+        "ladder": change(PLAIN, model={"inference": "ladder"}),
+        "skip": change(PLAIN, model={"skip": True}),
+        "cyclical": change(PLAIN, objective=each_level(schedule="cyclical_linear", schedule_steps=600)),
+        "best": BEST,
     },
     columns=(*_MUSIC, *_RATES, *_USE),
 )
 
-_HALF = change(THREE, objective={"beta": 0.5})
+_HALF = change(PLAIN, objective={"beta": 0.5})
 BETA = Ablation(
     text=(
         "The KL's weight over time, on three levels: constants, a linear warm-up and cycles up to 0.5, a rising "
-        "capacity, and a controller that holds 20 nats per phrase, in all or level by level (5, 5 and 10)."
+        "capacity, and a controller that holds 34 nats per phrase, in all or level by level (4, 10 and 20)."
     ),
     variants={
-        **{f"constant-{beta}": change(THREE, objective={"beta": beta}) for beta in (0.2, 0.5, 1.0)},
-        "linear": change(_HALF, objective={"beta_warmup_steps": 350}),
+        **{f"constant-{beta}": change(PLAIN, objective={"beta": beta}) for beta in (0.2, 0.5, 1.0)},
+        "linear": change(_HALF, objective={"beta_warmup_steps": 300}),
         **{
-            f"cyclical-{rise}": change(_HALF, objective=each_level(schedule=f"cyclical_{rise}", schedule_steps=700))
+            f"cyclical-{rise}": change(_HALF, objective=each_level(schedule=f"cyclical_{rise}", schedule_steps=600))
             for rise in ("linear", "cosine", "sigmoid")
         },
         "capacity": change(
-            THREE,
+            PLAIN,
             objective={
-                name: dataclasses.replace(rule, capacity_steps=350) for name, rule in free_bits("capacity").items()
+                name: dataclasses.replace(rule, capacity_steps=300) for name, rule in free_bits("capacity").items()
             },
         ),
-        "controller-total": change(THREE, objective={"kl_per_phrase": 20.0}),
-        "controller-per-level": change(THREE, objective=set_points()),
+        "controller-total": change(PLAIN, objective={"kl_per_phrase": TOTAL}),
+        "controller-per-level": change(PLAIN, objective=set_points()),
     },
     columns=(*_MUSIC, *_RATES, *_USE),
 )
