@@ -67,7 +67,7 @@ CHORALES = dataclasses.replace(
         fine_level=LevelObjective(kl_per_phrase=28.0),
         span_weight=0.1,
     ),
-    train=dataclasses.replace(FOLK.train, num_steps=2400, eval_every=300),
+    train=dataclasses.replace(FOLK.train, num_steps=1600, eval_every=400),
 )
 
 # Everything that is played: melody, bridge and piano with their velocities.
