@@ -1,24 +1,24 @@
 """Everything that evaluation.json says, from one pass over a split."""
 
 import dataclasses
-import math
 from collections import defaultdict
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from musicvae_jax.config import TrainConfig, check_seed
+from musicvae_jax.config import check_seed
 from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.evaluation.baselines import NGram
-from musicvae_jax.evaluation.latent_usage import active_units, mutual_information
+from musicvae_jax.evaluation.mutual_information import mutual_information
 from musicvae_jax.evaluation.reconstruction import make_measure, other_pieces, summarise
-from musicvae_jax.evaluation.trained import TrainedVAE
-from musicvae_jax.training.parallel import make_parallel
+from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
+from musicvae_jax.models.spans import present_spans
+from musicvae_jax.objectives.latent_usage import kl_per_dim, sum_usage, usage_figures
 from musicvae_jax.types import Gaussian, existing_fields
 
-Evaluation = dict[str, float | int | str]
+Evaluation = dict[str, float | int | str | list[float]]
 
 
 def evaluate(vae: TrainedVAE, split: str, *, num_examples: int | None = None, seed: int = 0) -> Evaluation:
@@ -36,29 +36,31 @@ def evaluate(vae: TrainedVAE, split: str, *, num_examples: int | None = None, se
     """
     check_seed(seed)
     source = load_windows(vae.config, split)
-    batch_size = vae.config.train.batch_size
-    batches = make_eval_batches(source, batch_size, num_examples=num_examples)
-    # Not the devices of the training: this machine may have fewer, or a number that does not divide the batch.
-    num_devices = math.gcd(batch_size, jax.local_device_count())
-    parallel = make_parallel(TrainConfig(batch_size=batch_size, num_devices=num_devices))
+    batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_examples)
+    parallel, variables = on_all_devices(vae)
     measure = make_measure(vae.model, vae.codec, seed)
-    variables = jax.device_put(vae.variables, parallel.replicated)
     totals: dict[str, float] = defaultdict(float)
-    posteriors: dict[str, list[Gaussian]] = defaultdict(list)
+    usages, posteriors = [], defaultdict(list)
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
         real = batch.index >= 0
-        sums, posterior = jax.device_get(measure(variables, parallel.shard_rows(batch), other_pieces(batch.index)))
+        measured = measure(variables, parallel.shard_rows(batch), other_pieces(batch.index))
+        sums, usage, posterior = jax.device_get(measured)
+        usages.append(usage)
         for name, values in sums.items():
             totals[name] += float(values[real].sum(dtype=np.float64))
+        here = (batch.metre[..., 0] > 0) & real[:, None]
         for level, gaussian in posterior.items():
-            posteriors[level].append(Gaussian(*(leaf[real].reshape(-1, leaf.shape[-1]) for leaf in gaussian)))
+            present = np.asarray(present_spans(here, vae.config.model.span(level, here.shape[-1])))
+            posteriors[level].append(Gaussian(*(leaf[present] for leaf in gaussian)))
 
     result: Evaluation = {"split": split, "num_examples": int(totals["windows"]), "step": vae.step}
     result |= summarise(totals)
-    for level, parts in posteriors.items():
-        gaussian = Gaussian(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
-        result[f"active_units_a_{level}"], result[f"active_units_b_{level}"] = active_units(gaussian)
+    total = sum_usage(usages)
+    result |= usage_figures(total, vae.config.model)
+    for level in vae.config.model.widths:
+        gaussian = Gaussian(*(np.concatenate(leaves) for leaves in zip(*posteriors[level], strict=True)))
         result[f"mutual_information_{level}"] = mutual_information(gaussian, seed)
+    result |= kl_per_dim(total, vae.config.model)
     return result
 
 

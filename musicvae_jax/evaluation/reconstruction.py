@@ -11,6 +11,7 @@ from musicvae_jax.codec.base import Codec, WindowNotes
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.elbo import elbo_terms, token_nll
+from musicvae_jax.objectives.latent_usage import Usage, measure_usage
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.types import (
     Array,
@@ -31,7 +32,7 @@ GREEDY = SamplingConfig(temperature=0.0)
 def teacher_forced(output: VAEOutput, batch: Batch, codec: Codec) -> Sums:
     """Sums over each window under teacher forcing, all float[batch].
 
-    ``nll``, ``kl``, ``kl_<level>``; counts ``tokens``, ``onsets``, ``phrases``, ``windows``; ``onset_nll`` over the
+    ``nll``, ``kl``; counts ``tokens``, ``onsets``, ``phrases``, ``windows``; ``onset_nll`` over the
     tokens that say the pitch of a note that starts; ``correct`` and ``onset_correct``, tokens whose most probable class
     is the true one; with several fields also ``field_nll_<field>`` and ``field_tokens_<field>``.
     """
@@ -49,7 +50,6 @@ def teacher_forced(output: VAEOutput, batch: Batch, codec: Codec) -> Sums:
     return {
         "nll": terms.nll,
         "kl": sum(terms.kl.values()),
-        **{f"kl_{level}": kl for level, kl in terms.kl.items()},
         "tokens": total(exists),
         "onsets": total(onsets),
         "phrases": num_phrases(batch.mask),
@@ -91,29 +91,33 @@ def _one_of(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     return count[number.reshape(-1)[: len(rows)]] > 1
 
 
-def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variables, Batch, Array], tuple[Sums, dict]]:
-    """A function of (variables, batch, other) to sums per window and the posterior.
+Measured = tuple[Sums, Usage, dict[str, Gaussian]]
+
+
+def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variables, Batch, Array], Measured]:
+    """A function of (variables, batch, other) to sums per window, the usage of the latents, and the posterior.
 
     ``other``: int32[batch], for every row the row of another piece; prefix ``free_`` marks greedy decoding of a
     window's own code, ``swapped_`` of that other piece's code under the window's own metre.
     """
 
     @jax.jit
-    def encode_decode(variables: Variables, batch: Batch) -> tuple[Sums, dict[str, Gaussian], Latents]:
+    def encode_decode(variables: Variables, batch: Batch) -> tuple[Sums, Usage, dict[str, Gaussian], Latents]:
         keys = row_keys(stream(jax.random.key(seed), "evaluation"), batch.index)
         one = jax.vmap(lambda example, key: model.apply(variables, example, rngs={"latent": key}))
         output = one(batch, keys)
-        return teacher_forced(output, batch, codec), output.posterior, output.latents
+        usage = measure_usage(output, batch, model.config)
+        return teacher_forced(output, batch, codec), usage, output.posterior, output.latents
 
-    def measure(variables: Variables, batch: Batch, other: Array) -> tuple[Sums, dict[str, Gaussian]]:
-        sums, posterior, latents = encode_decode(variables, batch)
+    def measure(variables: Variables, batch: Batch, other: Array) -> Measured:
+        sums, usage, posterior, latents = encode_decode(variables, batch)
         allowed = codec.slot_mask(np.asarray(batch.metre))  # not the mask: how many notes there are is not given away
         for name, rows in (("free", np.arange(len(other))), ("swapped", other)):
             codes = jax.tree.map(lambda z, rows=rows: z[rows], latents)
             # Greedy decoding draws nothing; the key is never used.
             tokens = sample_tokens(model, variables, codes, batch.metre, allowed, jax.random.key(0), GREEDY)
             sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
-        return sums, posterior
+        return sums, usage, posterior
 
     return measure
 
@@ -136,7 +140,6 @@ def other_pieces(index: np.ndarray) -> np.ndarray:
 def summarise(totals: dict[str, float]) -> dict[str, float]:
     """Totals over a split to the figures of evaluation.json; see the README for their definitions."""
     tokens, onsets, windows = totals["tokens"], totals["onsets"], totals["windows"]
-    levels = [name for name in totals if name.startswith("kl_")]
     fields = [name.removeprefix("field_nll_") for name in totals if name.startswith("field_nll_")]
     return {
         "perplexity": float(np.exp(totals["nll"] / tokens)),
@@ -149,7 +152,6 @@ def summarise(totals: dict[str, float]) -> dict[str, float]:
         "nll": totals["nll"] / windows,
         "kl": totals["kl"] / windows,
         "kl_per_phrase": totals["kl"] / totals["phrases"],
-        **{name: totals[name] / windows for name in levels},
         "accuracy_teacher_forced": totals["correct"] / tokens,
         "accuracy_teacher_forced_onsets": totals["onset_correct"] / onsets,
         "accuracy_free_running": totals["free_correct"] / tokens,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ import numpy as np
 from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.score import Metre, Score
-from musicvae_jax.config import Config, UserError, check_seed
+from musicvae_jax.config import Config, TrainConfig, UserError, check_seed
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import stream
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.parallel import everywhere
+from musicvae_jax.training.parallel import Parallel, everywhere, make_parallel
 from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Batch, Gaussian, Latents, Variables
@@ -181,6 +182,17 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
     state, _, _ = checkpoints.restore(like, checkpoint)
     metres = json.loads((Path(workdir) / "metres.json").read_text())
     return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
+
+
+def on_all_devices(vae: TrainedVAE) -> tuple[Parallel, Variables]:
+    """How batches of the training's size are spread here, and the model's variables on every device.
+
+    Not over the devices of the training: this machine may have fewer, or a number that does not divide the batch.
+    """
+    batch_size = vae.config.train.batch_size
+    num_devices = math.gcd(batch_size, jax.local_device_count())
+    parallel = make_parallel(TrainConfig(batch_size=batch_size, num_devices=num_devices))
+    return parallel, jax.device_put(vae.variables, parallel.replicated)
 
 
 def slerp(first: Any, second: Any, share: float) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
@@ -20,7 +21,8 @@ from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.objectives.controller import set_points
 from musicvae_jax.objectives.schedules import level_schedule
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.metrics import MetricWriter
+from musicvae_jax.training.metrics import MetricWriter, read_metrics
+from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
 from musicvae_jax.training.parallel import check_platform, make_parallel
 from musicvae_jax.training.progress import Progress
 from musicvae_jax.training.state import TrainState, evaluation_variables, init_state, make_model
@@ -50,6 +52,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         ConfigError: the machine cannot run this config.
         WorkdirError: the folder holds another run, or cannot be written.
         NonFiniteError: the loss or its gradient is no number.
+        CollapseError: a level or group has died, and ``on_collapse`` is "stop".
     """
     check_platform(config)
     parallel = make_parallel(config.train)
@@ -83,6 +86,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         start = int(state.step)
     if start >= settings.num_steps:
         return TrainResult(state, start, finished=True)
+    monitor = CollapseMonitor(config, _rows_until(folder, start))
+    monitor.check(start)
     weights = final_weights(config)
     validate = make_validator(model, parallel, settings.seed)
     example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
@@ -96,7 +101,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         stack.callback(batches.close)
         stack.callback(checkpoints.close)
         writer = stack.enter_context(MetricWriter(folder, start)) if main_process else None
-        progress = stack.enter_context(Progress(start, settings.num_steps, writer, throughput, source, checkpoints))
+        progress = stack.enter_context(Progress(start, config, writer, throughput, source, checkpoints))
         stopping = stack.enter_context(_stop_on_signal())
         throughput.restart()
         number, stop, unread = start, False, None
@@ -123,12 +128,17 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 result = validate(evaluation_variables(state), held_out)
                 objective = result["nll"] + sum(weights[level] * result[f"kl_{level}"] for level in weights)
                 if writer:
-                    writer.write(number, {f"validation_{name}": value for name, value in result.items()})
+                    writer.write(number, {f"{VALIDATION}{name}": value for name, value in result.items()})
+                lines = monitor.observe(number, result)
+                for line in lines if main_process else ():
+                    tqdm.write(line)
                 if objective < best:
                     best = objective
                     checkpoints.save("best", number, state, data_state, {"objective": objective, **result})
-            if saving:
+            if saving or monitor.stops:
                 checkpoints.save("latest", number, state, data_state, {})
+            if not last:
+                monitor.check(number)
             if saving or evaluating:
                 throughput.restart()
     return TrainResult(state, number, number >= settings.num_steps)
@@ -146,6 +156,12 @@ def final_weights(config: Config) -> dict[str, float]:
         level: 1.0 if level in steered or "total" in steered else float(level_schedule(config.objective, level)(last))
         for level in levels
     }
+
+
+def _rows_until(folder: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of a run's metrics up to a step; the run is continued from there."""
+    path = folder / "metrics.jsonl"
+    return [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from musicvae_jax.config import UserError
+from musicvae_jax.config import Config, UserError
 from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.objectives.controller import TOTAL, set_points
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter
 from musicvae_jax.training.step import Metrics
@@ -25,14 +26,19 @@ class Progress:
     def __init__(
         self,
         start: int,
-        num_steps: int,
+        config: Config,
         writer: MetricWriter | None,
         throughput: Throughput,
         source: WindowSource,
         checkpoints: Checkpoints,
     ):
         self._writer, self._throughput, self._source, self._checkpoints = writer, throughput, source, checkpoints
-        self._bar = tqdm(total=num_steps, initial=start, unit="step", disable=writer is None, dynamic_ncols=True)
+        levels = list(config.model.widths)  # coarse to fine
+        steered = set_points(config.objective, levels)
+        self._levels = levels if len(levels) > 1 else []
+        self._steered = levels if TOTAL in steered else list(steered)
+        total = config.train.num_steps
+        self._bar = tqdm(total=total, initial=start, unit="step", disable=writer is None, dynamic_ncols=True)
 
     def report(self, step: int, metrics: Metrics, index: np.ndarray) -> None:
         """Reads the metrics of a finished step, checks them, and shows and writes their means every few steps.
@@ -58,10 +64,14 @@ class Progress:
         if summary is None or self._writer is None:
             return
         self._writer.write(step, summary)
-        levels = [name for name in summary if name.startswith("kl_")]
-        names = ["loss", "nll", "kl", *(levels if len(levels) > 1 else [])]
-        terms = " ".join(f"{name} {summary[name]:.1f}" for name in names)
-        self._bar.set_postfix_str(f"{terms} {summary['tokens_per_second'] / 1000:.1f}k tokens/s")
+        self._bar.set_postfix_str(self._terms(summary))
+
+    def _terms(self, summary: dict[str, float]) -> str:
+        """The terms of the loss, the KL of every level coarse to fine, and the weights that a controller moves."""
+        names = ["loss", "nll", "kl", *(f"kl_{level}" for level in self._levels)]
+        terms = [f"{name} {summary[name]:.1f}" for name in names]
+        terms += [f"beta_{level} {summary[f'beta_{level}']:.2g}" for level in self._steered]
+        return " ".join([*terms, f"{summary['tokens_per_second'] / 1000:.1f}k tokens/s"])
 
     def __enter__(self) -> Self:
         return self

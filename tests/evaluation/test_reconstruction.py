@@ -23,7 +23,8 @@ def melody_batch() -> Batch:
 def figures(tokens, batch, codec=CODEC):
     """Summaries as if the decoder said ``tokens``, sure of itself."""
     logits = [50.0 * (np.arange(field.size) == tokens[..., n, None]) for n, field in enumerate(codec.fields)]
-    output = VAEOutput(tuple(map(jnp.asarray, logits)), {}, {}, {"global": jnp.full((len(tokens), 1, 2), 0.5)})
+    kl = {"global": jnp.full((len(tokens), 1, 2), 0.25), "local": jnp.full((len(tokens), 1, 1), 0.5)}
+    output = VAEOutput(tuple(map(jnp.asarray, logits)), {}, {}, kl, {}, {}, {})
     sums = teacher_forced(output, batch, codec)
     for name in ("free", "swapped"):
         sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
@@ -37,7 +38,7 @@ def test_perfect_reconstruction():
         np.testing.assert_allclose(result[name], 1, rtol=1e-6)
     tokens = batch.mask.sum()
     np.testing.assert_allclose(result["perplexity_elbo"], np.exp(8 * 1.0 / tokens), rtol=1e-6)
-    assert result["kl"] == result["kl_global"] == 1.0
+    assert result["kl"] == 1.0  # of both levels
     assert result["kl_per_phrase"] == 1.0  # up to four measures are one phrase
 
 
@@ -144,7 +145,7 @@ def test_every_field_has_its_perplexity():
 
 def uniform(batch, codec):
     logits = tuple(jnp.zeros((*batch.mask.shape, field.size)) for field in codec.fields)
-    return VAEOutput(logits, {}, {}, {"global": jnp.zeros((len(batch.index), 1, 2))})
+    return VAEOutput(logits, {}, {}, {"global": jnp.zeros((len(batch.index), 1, 2))}, {}, {}, {})
 
 
 @given(st.integers(0, 9), st.integers(0, 4))

@@ -24,8 +24,8 @@ def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count()
         (dataclasses.replace(four, parallel="pmap"), [batch]),
     ):
         parallel = make_parallel(train)
-        params = jax.device_put(variables["params"], parallel.replicated)
-        results.append(make_validator(model, parallel, seed=0)(params, batches))
+        placed = jax.device_put(variables, parallel.replicated)
+        results.append(make_validator(model, parallel, seed=0)(placed, batches))
     for result in results[1:]:
         assert result == pytest.approx(results[0], rel=1e-5)
     assert results[0]["perplexity_elbo"] > results[0]["perplexity"] > 1

@@ -1,20 +1,10 @@
-"""Latent usage on posteriors whose answers are known."""
+"""The estimate on posteriors whose answers are known."""
 
 import numpy as np
 import pytest
 
-from musicvae_jax.evaluation.latent_usage import active_units, mutual_information
+from musicvae_jax.evaluation.mutual_information import mutual_information
 from musicvae_jax.types import Gaussian
-
-
-def test_active_units_under_both_rules():
-    """Four dims: used; collapsed; noisy but informed in the mean; certain but constant."""
-    rng = np.random.default_rng(0)
-    loc = np.stack([rng.normal(0, 1, 500), np.zeros(500), rng.normal(0, 1, 500), np.zeros(500)], -1)
-    log_scale = np.tile(np.log([0.1, 1.0, 1.0, 0.1]), (500, 1))
-    assert active_units(Gaussian(loc, log_scale)) == (0.5, 0.5)
-    assert active_units(Gaussian(loc[:, :1], log_scale[:, :1])) == (1.0, 1.0)
-    assert active_units(Gaussian(loc[:, 1:2], log_scale[:, 1:2])) == (0.0, 0.0)
 
 
 def test_no_information_in_a_collapsed_posterior():
@@ -42,3 +32,12 @@ def test_chunks_do_not_matter():
     rng = np.random.default_rng(0)
     posterior = Gaussian(rng.normal(size=(50, 3)), rng.normal(-1, 0.1, (50, 3)))
     np.testing.assert_allclose(mutual_information(posterior, chunk=7), mutual_information(posterior), rtol=1e-12)
+
+
+def test_fewer_draws_estimate_the_same():
+    """The draws are spread over all latents, so that they differ by no more than their standard error."""
+    rng = np.random.default_rng(0)
+    posterior = Gaussian(rng.normal(size=(2000, 1)), np.full((2000, 1), np.log(0.5)))
+    some, whole = (mutual_information(posterior, num_draws=num_draws) for num_draws in (500, 2000))
+    assert some != whole
+    assert abs(some - whole) < 5 / np.sqrt(500)  # as above: the variance of a Gaussian channel's log ratio is below 1
