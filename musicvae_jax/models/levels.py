@@ -78,11 +78,11 @@ class LatentLevels(nn.Module):
         for number, (level, width) in enumerate(self.config.widths.items()):
             present, context, prior_of = self._conditions(level, found.latents, metre)
             shape = (*features[level].shape[:-1], width)
-            own = jnp.zeros(shape)
+            noise = jnp.zeros(shape, _dtype(self.config))
             if draw:
-                own = jax.random.normal(self.make_rng("latent"), shape, _dtype(self.config))
+                noise = jax.random.normal(self.make_rng("latent"), shape, _dtype(self.config))
             z, prior, posterior = self._posterior(
-                level, features[level], context, present, prior_of, own, deterministic, batch_axes, found.moments
+                level, features[level], context, present, prior_of, noise, deterministic, batch_axes, found.moments
             )
             if kept is not None and number:
                 drawn = self._draw(level, prior_of, shape, self.make_rng("level_dropout"), 1.0)
