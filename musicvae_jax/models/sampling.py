@@ -162,7 +162,7 @@ def _sample_tokens(
         return (tokens, jnp.where(present, -1, PADDING), ended, cache), tokens
 
     windowed = context == "previous"
-    segment = -(-positions // _NUM_SEGMENTS)
+    segment = -(-positions // (_NUM_SEGMENTS if context == "flat" else 1))  # other caches are short
     carry = (
         jnp.zeros((lanes, len(fields)), jnp.int32),
         jnp.full(lanes, START),
