@@ -163,7 +163,9 @@ def test_a_collapse_stops_the_run_with_a_checkpoint_and_again_whenever_it_is_cal
         train={"on_collapse": "stop", "collapse_nats": 1e6, "collapse_patience": 2, "eval_every": 3},
     )
     for _ in range(2):
-        with pytest.raises(CollapseError, match=r"level 'global' carries .* nats a window at step 6 .* stops at step 6"):
+        with pytest.raises(
+            CollapseError, match=r"level 'global' carries .* nats a window at step 6 .* stops at step 6"
+        ):
             train(config, tmp_path / "run")
         assert Checkpoints(tmp_path / "run").latest_step() == 6
     assert capsys.readouterr().out.count("collapse: level 'global'") == 1
