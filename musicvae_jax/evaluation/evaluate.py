@@ -37,13 +37,13 @@ def evaluate(vae: TrainedVAE, split: str, *, num_examples: int | None = None, se
     check_seed(seed)
     source = load_windows(vae.config, split)
     batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_examples)
-    parallel, variables = on_all_devices(vae)
+    vae, parallel = on_all_devices(vae)
     measure = make_measure(vae.model, vae.codec, seed)
     totals: dict[str, float] = defaultdict(float)
     usages, posteriors = [], defaultdict(list)
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
         real = batch.index >= 0
-        measured = measure(variables, parallel.shard_rows(batch), other_pieces(batch.index))
+        measured = measure(vae.variables, parallel.shard_rows(batch), other_pieces(batch.index))
         sums, usage, posterior = jax.device_get(measured)
         usages.append(usage)
         for name, values in sums.items():

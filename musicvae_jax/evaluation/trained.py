@@ -184,15 +184,15 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
     return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
 
 
-def on_all_devices(vae: TrainedVAE) -> tuple[Parallel, Variables]:
-    """How batches of the training's size are spread here, and the model's variables on every device.
+def on_all_devices(vae: TrainedVAE) -> tuple[TrainedVAE, Parallel]:
+    """The model with its variables on every device, and how batches of the training's size are spread over them.
 
     Not over the devices of the training: this machine may have fewer, or a number that does not divide the batch.
     """
     batch_size = vae.config.train.batch_size
     num_devices = math.gcd(batch_size, jax.local_device_count())
     parallel = make_parallel(TrainConfig(batch_size=batch_size, num_devices=num_devices))
-    return parallel, jax.device_put(vae.variables, parallel.replicated)
+    return dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated)), parallel
 
 
 def slerp(first: Any, second: Any, share: float) -> Any:

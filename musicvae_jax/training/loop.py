@@ -127,11 +127,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             if evaluating:
                 result = validate(evaluation_variables(state), held_out)
                 objective = result["nll"] + sum(weights[level] * result[f"kl_{level}"] for level in weights)
-                if writer:
-                    writer.write(number, {f"{VALIDATION}{name}": value for name, value in result.items()})
-                lines = monitor.observe(number, result)
-                for line in lines if main_process else ():
-                    tqdm.write(line)
+                _record(writer, monitor, number, result)
                 if objective < best:
                     best = objective
                     checkpoints.save("best", number, state, data_state, {"objective": objective, **result})
@@ -156,6 +152,15 @@ def final_weights(config: Config) -> dict[str, float]:
         level: 1.0 if level in steered or "total" in steered else float(level_schedule(config.objective, level)(last))
         for level in levels
     }
+
+
+def _record(writer: MetricWriter | None, monitor: CollapseMonitor, step: int, result: dict[str, float]) -> None:
+    """Writes a validation down, and says what has died."""
+    lines = monitor.observe(step, result)
+    if writer:  # of the main process
+        writer.write(step, {f"{VALIDATION}{name}": value for name, value in result.items()})
+        for line in lines:
+            tqdm.write(line)
 
 
 def _rows_until(folder: Path, step: int) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from musicvae_jax.config import Config, to_json
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
+from musicvae_jax.training.monitor import CollapseError
 from musicvae_jax.training.progress import NonFiniteError
 from musicvae_jax.training.state import TrainState, init_state, make_model
 from musicvae_jax.training.workdir import WorkdirError, open_workdir, read_config
@@ -27,12 +28,17 @@ from tests.tiny import CONFIG, replace
 from tests.trained import small_config
 
 METRICS = {
-    "step", "loss", "nll", "kl", "kl_global", "tokens", "grad_norm", "beta", "learning_rate",
+    "step", "loss", "nll", "kl", "kl_global", "tokens", "phrases", "grad_norm", "beta_global", "learning_rate",
     "step_seconds", "tokens_per_second", "data_wait_share", "flops_per_second", "matmul_peak_share",
 }  # fmt: skip
 VALIDATION = {
-    f"validation_{name}" for name in ("nll", "kl", "kl_global", "kl_per_phrase", "perplexity", "perplexity_elbo")
-}
+    f"validation_{name}"
+    for name in (
+        "nll", "kl", "kl_per_phrase", "perplexity", "perplexity_elbo", "kl_global", "kl_global_per_phrase",
+        "kl_global_per_latent", "kl_global_rhythm", "active_units_a_global", "active_units_b_global",
+        "active_units_a_raw_global", "active_units_b_raw_global", "active_units_b_global_rhythm",
+    )
+}  # fmt: skip
 
 
 def load(workdir: Path, config: Config):
@@ -151,6 +157,20 @@ def test_a_loss_that_is_no_number_stops_the_run(folk_data_dir, tmp_path):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
+def test_a_collapse_stops_the_run_with_a_checkpoint_and_again_whenever_it_is_called(folk_data_dir, tmp_path, capsys):
+    config = replace(
+        small_config(folk_data_dir),
+        train={"on_collapse": "stop", "collapse_nats": 1e6, "collapse_patience": 2, "eval_every": 3},
+    )
+    for _ in range(2):
+        with pytest.raises(
+            CollapseError, match=r"level 'global' carries .* nats a window at step 6 .* stops at step 6"
+        ):
+            train(config, tmp_path / "run")
+        assert Checkpoints(tmp_path / "run").latest_step() == 6
+    assert capsys.readouterr().out.count("collapse: level 'global'") == 1
+
+
 def test_a_workdir_with_another_config_is_refused(tmp_path):
     open_workdir(tmp_path, CONFIG)
     other = replace(CONFIG, model={"dim": 24})
@@ -166,7 +186,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
 
 def make_state(width: int = 6) -> TrainState:
     """A state as small as one can be."""
-    return TrainState(jnp.asarray(3), {"loc": jnp.arange(width, dtype=jnp.float32)}, (), ())
+    return TrainState(jnp.asarray(3), {"loc": jnp.arange(width, dtype=jnp.float32)}, (), (), {}, ())
 
 
 def test_a_checkpoint_of_another_model_names_both_sides(tmp_path):

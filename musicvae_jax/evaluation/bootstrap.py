@@ -1,0 +1,96 @@
+"""Figures over windows, and their standard errors by drawing pieces again (Efron 1979)."""
+
+import numpy as np
+
+_NUM_RESAMPLES = 500
+_ZERO = 1e-18  # a product of spreads, in units of the largest distance
+
+
+class Bootstrap:
+    """One sample of windows and many samples drawn from it, piece by piece with replacement.
+
+    A figure comes as float64[resample]: first that of the sample itself, then those of the others. So a difference of two
+    figures is taken before its error, and what both share does not count. Windows of a piece stay together: they are
+    alike.
+    """
+
+    def __init__(self, pieces: np.ndarray, seed: int = 0, num_resamples: int = _NUM_RESAMPLES):
+        """Draws the samples.
+
+        Args:
+            pieces: [window], which piece each window is of.
+            seed: of the draws.
+            num_resamples: how many samples.
+        """
+        _, piece = np.unique(pieces, return_inverse=True)
+        num = piece.max() + 1
+        counts = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), num_resamples)
+        self._weights = np.concatenate([np.ones((1, len(piece))), counts[:, piece]])  # [resample, window]
+
+    def ratio(self, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+        """The quotient of two sums over windows, float64[resample]; 0 where there is nothing to divide by.
+
+        Args:
+            top: float[window].
+            bottom: float[window], not negative.
+        """
+        bottoms = self._weights @ bottom
+        return np.divide(self._weights @ top, bottoms, out=np.zeros(len(bottoms)), where=bottoms > 0)
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """The mean over windows: float[window] to float64[resample]."""
+        return self.ratio(values, np.ones(len(values)))
+
+    def squared_correlation(self, x: np.ndarray, y: np.ndarray, strata: np.ndarray | None = None) -> np.ndarray:
+        """Squared Pearson correlation over all cells of all windows, the mean over the columns of x that vary.
+
+        A cell where either is NaN does not count. A column in which y does not vary correlates with nothing: 0.
+
+        Args:
+            x: float[window, cell, column].
+            y: float[window, cell, column].
+            strata: int[window]; if given, both are taken as distances from their means within each.
+
+        Returns:
+            float64[resample], NaN if no column of x varies.
+        """
+        varies = _varies(x)
+        if not varies.any():
+            return np.full(len(self._weights), np.nan)
+        x, y = x[..., varies].astype(np.float64), y[..., varies].astype(np.float64)
+        both = np.isfinite(x) & np.isfinite(y)
+        groups = np.zeros(len(x), int) if strata is None else np.unique(strata, return_inverse=True)[1]
+        x, y = (_centre(values, both, groups) for values in (x, y))
+        products = [both.astype(np.float64), x, y, x * x, y * y, x * y]
+        # Of every product, the sum over the cells of each window, and then over the windows of each sample.
+        sums = [self._weights @ product.sum(1) for product in products]
+        number, x_sum, y_sum, xx, yy, xy = sums
+        number = np.maximum(number, 1)
+        xx, yy, xy = xx - x_sum**2 / number, yy - y_sum**2 / number, xy - x_sum * y_sum / number
+        spread = xx * yy
+        return np.divide(xy**2, spread, out=np.zeros_like(spread), where=spread > _ZERO).mean(1)
+
+
+def estimate(name: str, values: np.ndarray) -> dict[str, float]:
+    """A figure of `Bootstrap`, float64[resample], and its standard error: ``<name>`` and ``<name>_se``."""
+    return {name: float(values[0]), f"{name}_se": float(values[1:].std(ddof=1))}
+
+
+def _varies(x: np.ndarray) -> np.ndarray:
+    """The columns that have at least two different values: [window, cell, column] to bool[column]."""
+    cells = x.reshape(-1, x.shape[-1])
+    finite = np.isfinite(cells)
+    low = np.where(finite, cells, np.inf).min(0, initial=np.inf)
+    high = np.where(finite, cells, -np.inf).max(0, initial=-np.inf)
+    return high > low
+
+
+def _centre(values: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Distances from the mean of each group's cells, 0 in cells that do not count; in units of the column's spread."""
+    values = np.where(counts, values, 0.0)
+    num = groups.max(initial=0) + 1
+    totals, numbers = (np.zeros((num, values.shape[-1])) for _ in range(2))
+    np.add.at(totals, groups, values.sum(1))
+    np.add.at(numbers, groups, counts.sum(1))
+    centred = np.where(counts, values - (totals / np.maximum(numbers, 1))[groups][:, None], 0.0)
+    return centred / np.maximum(np.abs(centred).max((0, 1)), 1e-9)

@@ -1,0 +1,140 @@
+"""What each level says: the top-k test, what it costs to do without a level, and what a straight line reads off it.
+
+A level that is active by every rule may still say nothing that comes out as music. So its code is kept or taken away,
+and the music, or the bill in nats, is looked at.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from musicvae_jax.config import check_seed
+from musicvae_jax.data.load import load_windows
+from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
+from musicvae_jax.evaluation.level_codes import Costs, level_costs
+from musicvae_jax.evaluation.likeness import Likeness, true_attributes
+from musicvae_jax.evaluation.probes import probe_figures
+from musicvae_jax.evaluation.reconstruction import other_pieces
+from musicvae_jax.evaluation.top_k import decode_top_k, top_k_figures
+from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
+from musicvae_jax.rng import stream
+from musicvae_jax.training.parallel import Parallel
+
+
+class Windows(NamedTuple):
+    """What is measured of windows, row by row."""
+
+    index: np.ndarray  # int32[window], the window's number in its split
+    metre: np.ndarray  # int32[window, measure, 2]
+    attributes: dict[str, np.ndarray]  # span -> float64[window, time, attribute]
+    likeness: dict[str, Likeness]
+    costs: Costs
+
+
+class Codes(NamedTuple):
+    """What the probes need of windows, row by row."""
+
+    index: np.ndarray
+    metre: np.ndarray
+    attributes: dict[str, np.ndarray]
+    means: dict[str, np.ndarray]  # level -> float[window, time, dim], posterior means
+
+
+Rows = TypeVar("Rows", Windows, Codes)
+
+
+def information_flow(
+    vae: TrainedVAE, split: str, *, num_windows: int = 256, num_probed: int = 1024, num_draws: int = 4, seed: int = 0
+) -> dict[str, float]:
+    """Measures what every level says, on windows spread evenly over a split.
+
+    Standard errors, ``<name>_se``, are of drawing the pieces again.
+
+    Top-k test, for k = 0 to the number of levels: the first k levels from the posterior, the others from their priors,
+    decoded at temperature 1. ``top_<k>_r2_<span>``: squared correlation of the original's attributes with the mean over
+    draws of the decoded ones', the mean over attributes; ``..._within_metre``: of their distances from the means of
+    windows of the same metres, which the model is told whatever the code says; ``top_<k>_chroma``, ``top_<k>_rhythm``:
+    cosines per measure, see `likeness.compare`; ``top_<k>_onset_f1``; ``top_<k>_minus_top_<k-1>_...``: what the k-th
+    level adds; ``shuffled_...``: all levels from another piece, under the window's own metre.
+
+    Costs, in nats per window: ``replace_<level>_<by>``, what teacher-forced nll grows by if the level's latents are
+    the mean of their prior (``prior_mean``), a draw from it (``noise``), or those of another piece (``other_piece``),
+    the levels below staying as they are. ``swap_<upper>_kl_<lower>``: what the KL of a lower level grows by if an upper
+    one is another piece's and those below are inferred anew. ``skip_share``: the share of nll that the skip connection
+    saves, where there is one.
+
+    ``probe_r2_...``: see `probes.probe_figures`.
+
+    Args:
+        vae: the model.
+        split: e.g. ``"test"``.
+        num_windows: windows of all but the probes.
+        num_probed: windows of the probes.
+        num_draws: decodings of each window and k.
+        seed: of the draws.
+    """
+    check_seed(seed)
+    vae, parallel = on_all_devices(vae)
+    config = dataclasses.replace(vae.config, data=dataclasses.replace(vae.config.data, attributes=False))
+    source = load_windows(config, split)
+    windows = _measure(vae, parallel, source, num_windows, num_draws, seed)
+    bootstrap = Bootstrap(_pieces(source, windows.index), seed)
+    metres = windows.metre.reshape(len(windows.index), -1)
+    strata = np.unique(metres, axis=0, return_inverse=True)[1].reshape(-1)
+    figures: dict[str, float] = {"flow_windows": len(windows.index), "flow_draws": num_draws}
+    figures |= top_k_figures(bootstrap, windows.attributes, windows.likeness, strata)
+    costs = dict(windows.costs)
+    nll, with_skip = costs.pop("nll"), costs.pop("nll_skip", None)
+    for name, values in costs.items():
+        figures |= estimate(name, bootstrap.mean(values))
+    if with_skip is not None:
+        figures |= estimate("skip_share", bootstrap.ratio(nll - with_skip, nll))
+    codes = _encode(vae, parallel, source, num_probed)
+    pieces, present = _pieces(source, codes.index), codes.metre[..., 0] > 0
+    return figures | probe_figures(codes.means, codes.attributes, present, pieces, vae.config.model, seed)
+
+
+def _measure(
+    vae: TrainedVAE, parallel: Parallel, source: WindowSource, num_windows: int, num_draws: int, seed: int
+) -> Windows:
+    """Decodes and bills windows, batch by batch."""
+    batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_windows)
+    parts = []
+    for number, batch in enumerate(tqdm(batches, desc="information flow", unit="batch", dynamic_ncols=True)):
+        key = stream(jax.random.key(seed), "information flow", number)
+        placed, other = parallel.shard_rows(batch), other_pieces(batch.index)
+        costs = jax.device_get(level_costs(vae, placed, other, key))
+        likeness = decode_top_k(vae, batch, placed, other, key, num_draws)
+        attributes = true_attributes(batch, vae.codec)
+        parts.append(_real(Windows(batch.index, batch.metre, attributes, likeness, costs)))
+    return _joined(parts)
+
+
+def _encode(vae: TrainedVAE, parallel: Parallel, source: WindowSource, num_windows: int) -> Codes:
+    """Posterior means of windows, batch by batch."""
+    parts = []
+    for batch in make_eval_batches(source, vae.config.train.batch_size, num_examples=num_windows):
+        posterior = jax.device_get(vae.encode(parallel.shard_rows(batch)))
+        means = {level: gaussian.loc for level, gaussian in posterior.items()}
+        parts.append(_real(Codes(batch.index, batch.metre, true_attributes(batch, vae.codec), means)))
+    return _joined(parts)
+
+
+def _pieces(source: WindowSource, index: np.ndarray) -> np.ndarray:
+    """The names of the pieces that windows are of."""
+    return np.array([source.score(int(number)).source for number in index])
+
+
+def _real(rows: Rows) -> Rows:
+    """Without the rows that pad a batch."""
+    return jax.tree.map(lambda leaf: leaf[rows.index >= 0], rows)
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

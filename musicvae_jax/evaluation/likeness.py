@@ -1,0 +1,118 @@
+"""How like decoded windows are to the originals, in what a listener can check."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from musicvae_jax.codec.attributes import ATTRIBUTES, SPANS
+from musicvae_jax.codec.base import Codec, WindowNotes
+from musicvae_jax.data.attributes import window_attributes
+from musicvae_jax.evaluation.reconstruction import agreement
+from musicvae_jax.types import Array, Batch
+
+# Not the style and the chords, which notes do not say, and not AR-VAE's four, which are others of the list again.
+COLUMNS = tuple(
+    number
+    for number, attribute in enumerate(ATTRIBUTES)
+    if attribute.name not in ("style", "chord_change_rate") and not attribute.name.startswith("arvae_")
+)
+NAMES = tuple(ATTRIBUTES[column].name for column in COLUMNS)
+
+
+class Likeness(NamedTuple):
+    """Decoded windows against the originals."""
+
+    attributes: dict[str, np.ndarray]  # span -> float64[window, time, attribute], the decoded ones', means over draws
+    sums: dict[str, np.ndarray]  # float64[window], over draws: see `compare`
+
+
+def true_attributes(batch: Batch, codec: Codec) -> dict[str, np.ndarray]:
+    """span -> float64[window, time, attribute], the columns being `NAMES`; NaN where undefined."""
+    found = window_attributes(batch, codec)
+    return {span: found[span][..., COLUMNS].astype(np.float64) for span in SPANS}
+
+
+def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec) -> Likeness:
+    """Several decodings of the same windows against what they are decodings of.
+
+    The sums: ``chroma`` and ``rhythm``, cosines of the histograms of pitch classes and of onset times of a measure,
+    summed over the ``measures`` in which the original has notes, 0 where the decoding has none;
+    ``hits``, ``found`` and ``wanted``, notes of both, decoded, and of the original.
+
+    Args:
+        draws: int32[batch, measure, slot, field] each.
+        batch: the originals, on the host.
+        codec: of both.
+    """
+    metre = np.asarray(batch.metre)
+    allowed = codec.slot_mask(metre)
+    true = codec.notes(np.asarray(batch.tokens), np.asarray(batch.mask), metre)
+    totals: dict[str, Array] = dict.fromkeys(SPANS, 0.0)
+    numbers: dict[str, Array] = dict.fromkeys(SPANS, 0.0)
+    sums: dict[str, np.ndarray]  # float64[window], over draws: see `compare`
+
+
+def true_attributes(batch: Batch, codec: Codec) -> dict[str, np.ndarray]:
+    """span -> float64[window, time, attribute], the columns being `NAMES`; NaN where undefined."""
+    found = window_attributes(batch, codec)
+    return {span: found[span][..., COLUMNS].astype(np.float64) for span in SPANS}
+
+
+def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec) -> Likeness:
+    """Several decodings of the same windows against what they are decodings of.
+
+    The sums: ``chroma`` and ``rhythm``, cosines of the histograms of pitch classes and of onset times of a measure,
+    summed over the ``measures`` in which the original has notes, 0 where the decoding has none;
+    ``hits``, ``found`` and ``wanted``, notes of both, decoded, and of the original.
+
+    Args:
+        draws: int32[batch, measure, slot, field] each.
+        batch: the originals, on the host.
+        codec: of both.
+    """
+    metre = np.asarray(batch.metre)
+    allowed = codec.slot_mask(metre)
+    true = codec.notes(np.asarray(batch.tokens), np.asarray(batch.mask), metre)
+    totals = dict.fromkeys(SPANS, 0.0)
+    numbers = dict.fromkeys(SPANS, 0.0)
+    sums: dict[str, np.ndarray] = {}
+    for tokens in draws:
+        decoded = batch._replace(tokens=tokens, mask=allowed)
+        for span, values in true_attributes(decoded, codec).items():
+            defined = np.isfinite(values)
+            totals[span] = totals[span] + np.where(defined, values, 0)
+            numbers[span] = numbers[span] + defined
+        found = agreement(tokens, batch, codec)
+        heard = similarities(true, codec.notes(tokens, allowed, metre), metre.shape[:2])
+        heard |= {"hits": found["onset_hits"], "found": found["onset_found"]}
+        heard["wanted"] = np.bincount(true.row, minlength=len(tokens))
+        sums = {name: sums.get(name, 0) + value.astype(np.float64) for name, value in heard.items()}
+    with np.errstate(invalid="ignore"):
+        means = {span: totals[span] / numbers[span] for span in SPANS}  # NaN where no draw has a value
+    return Likeness(means, sums)
+
+
+def similarities(true: WindowNotes, heard: WindowNotes, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """The sums ``chroma``, ``rhythm`` and ``measures`` of one decoding, float64[row] each.
+
+    Args:
+        true: notes of the originals.
+        heard: notes of the decodings.
+        shape: rows and measures.
+    """
+    rows, measures = shape
+    times = np.unique(np.concatenate([true.onset, heard.onset]))
+    result = {}
+    for name, size in (("chroma", 12), ("rhythm", max(len(times), 1))):
+        histograms = []
+        for notes in (true, heard):
+            kind = notes.pitch % 12 if name == "chroma" else np.searchsorted(times, notes.onset)
+            place = (notes.row * measures + notes.measure) * size + kind
+            histograms.append(np.bincount(place, minlength=rows * measures * size).reshape(rows, measures, size))
+        first, second = histograms
+        norms = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
+        cosine = (first * second).sum(-1) / np.maximum(norms, 1)  # a histogram with a note has a norm of 1 or more
+        result[name] = cosine.sum(1)
+        result["measures"] = (first.sum(-1) > 0).sum(1).astype(np.float64)
+    return result
