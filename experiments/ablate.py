@@ -10,8 +10,6 @@ Examples:
     python experiments/ablate.py levels --table
 """
 
-import signal
-import sys
 from pathlib import Path
 
 import tyro
@@ -53,7 +51,7 @@ def ablate(
         data_dir: where prepared data sets live; TFDS's own default if not given.
 
     Returns:
-        0, or 1 if a run failed.
+        0, 1 if a run failed; stopped by a signal it ends with 128 + the signal, and the run in progress is saved.
     """
     from musicvae_jax.evaluation.ablations.places import Places
     from musicvae_jax.evaluation.ablations.queue import run_all
@@ -65,9 +63,6 @@ def ablate(
     if table:
         print(places.write_table(ablation))
         return 0
-    # As an exception, so that the run in progress is told to stop and saves its state before this process ends.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: sys.exit(128 + received))
     outcome = run_all(ablation, places, index=index, budget_minutes=budget_minutes)
     print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.left)} left: {places.table}")
     return 1 if outcome.failed else 0

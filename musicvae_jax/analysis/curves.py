@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from musicvae_jax.analysis.figures import GREY, INK, OKABE_ITO, Page
+from musicvae_jax.analysis.figures import INK, OKABE_ITO, Page, tidy
 from musicvae_jax.config import UserError
 from musicvae_jax.training.metrics import read_metrics
 from musicvae_jax.types import LEVELS
@@ -100,10 +100,4 @@ def _draw_panel(ax: Axes, series: dict[str, tuple[np.ndarray, np.ndarray]], smoo
     ax.set_ylim(low - pad, high + pad)
     if len(series) > 1:
         ax.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.4)
-    ax.grid(color="#E8E8E8", linewidth=0.7)
-    ax.set_axisbelow(True)
-    ax.tick_params(length=0, labelsize=8, labelcolor=GREY)
-    ax.margins(x=0.02)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color("#B0B0B0")
-    ax.set_xlabel("step", fontsize=8, color=GREY, labelpad=2)
+    tidy(ax)

@@ -50,6 +50,17 @@ class Page:
             self.figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
+def tidy(ax: Axes) -> None:
+    """The frame of a curve: a faint grid behind it, small grey numbers, no box."""
+    ax.grid(color="#E8E8E8", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.tick_params(length=0, labelsize=8, labelcolor=GREY)
+    ax.margins(x=0.02)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color("#B0B0B0")
+    ax.set_xlabel("step", fontsize=8, color=GREY, labelpad=2)
+
+
 class _NotebookFigure(Figure):
     """A figure that notebooks show without pyplot or a magic command."""
 

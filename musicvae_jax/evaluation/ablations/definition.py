@@ -35,6 +35,8 @@ class Ablation:
     variants: dict[str, Config]
     seeds: tuple[int, ...] = (0, 1)
     columns: tuple[Column, ...]
+    num_examples: int | None = None
+    """Test windows that figures are measured on, spread over the split; all if not given."""
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -54,11 +56,17 @@ class Run:
     variant: str
     seed: int
     config: Config
+    num_examples: int | None = None
 
     @property
     def name(self) -> str:
         """Also the name of its folder."""
         return f"{self.variant}-seed{self.seed}"
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What decides its figures beside the seed, dotted name -> JSON value."""
+        return what_matters(self.config) | {"evaluation.num_examples": self.num_examples}
 
 
 def plan(name: str, ablation: Ablation, data_dir: str = "") -> list[Run]:
@@ -74,7 +82,8 @@ def plan(name: str, ablation: Ablation, data_dir: str = "") -> list[Run]:
         for variant, config in ablation.variants.items():
             train = dataclasses.replace(config.train, seed=seed)
             data = dataclasses.replace(config.data, data_dir=data_dir or config.data.data_dir)
-            runs.append(Run(name, variant, seed, dataclasses.replace(config, train=train, data=data)))
+            config_ = dataclasses.replace(config, train=train, data=data)
+            runs.append(Run(name, variant, seed, config_, ablation.num_examples))
     return runs
 
 
@@ -83,16 +92,12 @@ def what_matters(config: Config) -> dict[str, Any]:
     return {name: value for name, value in _flatten(json.loads(to_json(config)), "") if name not in _SURROUNDINGS}
 
 
-def changes(then: dict[str, Any], config: Config) -> dict[str, tuple[Any, Any]]:
-    """What has changed since a run: dotted name -> (then, now). Empty if the run is one of this config.
+def changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs between two recipes: dotted name -> (then, now).
 
     A field that did not exist then counts as unchanged at its default: new options come switched off.
-
-    Args:
-        then: `what_matters` at that time.
-        config: what matters now.
     """
-    now, default = what_matters(config), what_matters(Config())
+    default = what_matters(Config())
     names = sorted(then | now)
     pairs = {name: (then.get(name, default.get(name)), now.get(name)) for name in names}
     return {name: (before, after) for name, (before, after) in pairs.items() if before != after}

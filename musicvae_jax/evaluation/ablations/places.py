@@ -68,7 +68,7 @@ class Places:
         """
         workdir = self.workdir(run)
         workdir.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(workdir.with_name(f".{workdir.name}.lock"), os.O_RDWR | os.O_CREAT)
+        descriptor = os.open(workdir.with_name(f".{workdir.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield descriptor

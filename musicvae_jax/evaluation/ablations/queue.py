@@ -1,13 +1,16 @@
 """The runs of an ablation, one after the other: what is done is skipped, what was stopped goes on."""
 
+import contextlib
 import dataclasses
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.ablations.definition import Ablation, Run
@@ -15,7 +18,7 @@ from musicvae_jax.evaluation.ablations.places import Places
 from musicvae_jax.evaluation.ablations.rows import Row, append_row, make_row
 from musicvae_jax.evaluation.ablations.table import describe_change
 
-Execute = Callable[[Path, int, float | None], bool]  # see `run_in_process`
+Execute = Callable[[Run, Path, int, float | None], bool]  # see `run_in_process`
 _STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)  # it noticed the signal, or it came too early or late to be noticed
 
 
@@ -99,13 +102,14 @@ def run_all(
     return outcome
 
 
-def run_in_process(workdir: Path, lock: int, seconds: float | None) -> bool:
+def run_in_process(run: Run, workdir: Path, lock: int, seconds: float | None) -> bool:
     """Trains and evaluates in a fresh process, which says what it says in WORKDIR/log.txt.
 
     However this function ends, the process has ended too: told to stop, a training saves its state first.
 
     Args:
-        workdir: with the run's config.json.
+        run: what to make.
+        workdir: its folder, with its config.json.
         lock: a file descriptor for the process to inherit; see `Places.lock`.
         seconds: after which it is told to stop; None for never.
 
@@ -116,12 +120,14 @@ def run_in_process(workdir: Path, lock: int, seconds: float | None) -> bool:
         RunError: it failed.
     """
     command = [sys.executable, "-m", "musicvae_jax.evaluation.ablations.run", str(workdir)]
+    command += [] if run.num_examples is None else [str(run.num_examples)]
     with open(workdir / "log.txt", "ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(lock,)
         )
         try:
-            status = process.wait(seconds)
+            with _signals_as_exceptions():
+                status = process.wait(seconds)
         except subprocess.TimeoutExpired:
             return False
         finally:
@@ -134,10 +140,28 @@ def run_in_process(workdir: Path, lock: int, seconds: float | None) -> bool:
     return status == 0
 
 
+@contextlib.contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """SIGTERM and Ctrl-C raise SystemExit, so that who waits can tidy up before this process ends."""
+
+    def leave(number: int, _: Any) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+        yield
+        return
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _make(run: Run, places: Places, lock: int, seconds: float | None, execute: Execute) -> Row | None:
     """Makes a run in its folder and appends its row; None if it was stopped."""
     workdir = places.open(run)
-    if not execute(workdir, lock, seconds):
+    if not execute(run, workdir, lock, seconds):
         return None
     row = make_row(run, json.loads((workdir / "evaluation.json").read_text()))
     append_row(places.rows, row)

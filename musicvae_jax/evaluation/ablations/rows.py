@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from musicvae_jax.evaluation.ablations.definition import Run, changes, what_matters
+from musicvae_jax.evaluation.ablations.definition import Run, changes
 
-Row = dict[str, Any]  # ablation, variant, seed, config, and the figures of evaluation.json
+Row = dict[str, Any]  # ablation, variant, seed, recipe, and the figures of evaluation.json
 
 
 class Found(NamedTuple):
     """Rows, held against a plan."""
 
     done: dict[str, Row]  # run's name -> its row, the newest of several
-    others: dict[str, dict[str, tuple[Any, Any]]]  # run's name -> how the config of a row that does not count differs
+    others: dict[str, dict[str, tuple[Any, Any]]]  # run's name -> how the recipe of a row that does not count differs
 
 
 def make_row(run: Run, figures: dict[str, Any]) -> Row:
     """The row of a finished run."""
     head = {"ablation": run.ablation, "variant": run.variant, "seed": run.seed}
-    return {**head, **figures, "config": what_matters(run.config)}
+    return {**head, **figures, "recipe": run.recipe}
 
 
 def append_row(path: Path, row: Row) -> None:
@@ -56,13 +56,13 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def find_rows(runs: Sequence[Run], rows: Sequence[Row]) -> Found:
-    """Which runs have a row of their own config; a row counts wherever it was made."""
+    """Which runs have a row of their own recipe; a row counts wherever it was made."""
     found = Found({}, {})
     for run in runs:
         for row in rows:
             if (row.get("variant"), row.get("seed")) != (run.variant, run.seed):
                 continue
-            changed = changes(row.get("config", {}), run.config)
+            changed = changes(row.get("recipe", {}), run.recipe)
             if changed:
                 found.others[run.name] = changed
             else:

@@ -1,7 +1,7 @@
 """One run of an ablation, in a process of its own, so that memory and compiled code are its own.
 
-``python -m musicvae_jax.evaluation.ablations.run WORKDIR`` trains what WORKDIR/config.json says, or goes on with it,
-and writes the figures of the last step's checkpoint to WORKDIR/evaluation.json. Exit status as experiments/train.py.
+``python -m musicvae_jax.evaluation.ablations.run WORKDIR [NUM_EXAMPLES]`` trains what WORKDIR/config.json says, or goes
+on with it, and writes the figures of the last step's checkpoint to WORKDIR/evaluation.json.
 """
 
 import json
@@ -21,14 +21,14 @@ from musicvae_jax.training.workdir import read_config, write_text
 SPLIT = "test"
 
 
-def run(workdir: Path) -> bool:
-    """Trains and evaluates; False if a signal stopped the training."""
+def run(workdir: Path, num_examples: int | None = None) -> bool:
+    """Trains and evaluates, on so many windows or on all; False if a signal stopped the training."""
     config = read_config(workdir)
     if not train(config, workdir).finished:
         return False
     vae = load_workdir(workdir, "latest")
     figures = {
-        **evaluate(vae, SPLIT),
+        **evaluate(vae, SPLIT, num_examples=num_examples),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),
         "train_seconds": train_seconds(workdir / "metrics.jsonl"),
         "devices": describe_devices(config.train.num_devices or jax.local_device_count()),
@@ -53,6 +53,6 @@ def describe_devices(number: int) -> str:
 if __name__ == "__main__":
     set_up_devices()
     try:
-        sys.exit(0 if run(Path(sys.argv[1])) else 143)
+        sys.exit(0 if run(Path(sys.argv[1]), *map(int, sys.argv[2:])) else 143)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -1,0 +1,154 @@
+"""The ablations that are defined, and one that is really made."""
+
+import json
+import runpy
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import pytest
+from configs.ablations import ABLATIONS, BUDGET, COLLAPSE, LEVELS_OR_FLAT, THREE
+
+from musicvae_jax.codec import make_codec
+from musicvae_jax.config import Config, ObjectiveConfig, differences
+from musicvae_jax.evaluation import evaluate as evaluation
+from musicvae_jax.evaluation.ablations.definition import Ablation, Column, Run, plan
+from musicvae_jax.evaluation.ablations.places import Places
+from musicvae_jax.evaluation.ablations.queue import RunError, run_all, run_in_process
+from musicvae_jax.evaluation.ablations.rows import read_rows
+from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.workdir import open_workdir
+from tests.tiny import replace
+from tests.trained import small_config
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "ablate.py"
+
+
+@cache
+def num_parameters(config: Config) -> int:
+    """Parameters of a model, whose shapes are traced and which is not made."""
+    model = make_model(config, make_codec(config.codec).fields)
+    shapes = jax.eval_shape(partial(init_state, config, model))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
+
+
+def model_of(config: Config) -> Config:
+    """What says of which parts a model is made, each part small: quick to trace, and only once."""
+    small = {"encoder_slot_layers": 1, "encoder_measure_layers": 0, "conductor_layers": 0, "decoder_layers": 1}
+    objective = ObjectiveConfig(span_weight=float(bool(config.model.span_heads)))
+    bare = Config(codec=config.codec, data=config.data, model=config.model, objective=objective)
+    return replace(bare, model={"dim": 16, "num_heads": 2, **small})
+
+
+@pytest.mark.parametrize("measures", [8, 16])
+def test_the_flat_model_is_as_large_as_the_three_levels(measures) -> None:
+    suffix = "20" if measures == 8 else "20-16m"
+    three, flat = (LEVELS_OR_FLAT.variants[f"{kind}-{suffix}"] for kind in ("three", "flat"))
+    assert three.data.measures == flat.data.measures == measures
+    ratio = num_parameters(flat) / num_parameters(three)
+    assert 0.95 <= ratio <= 1.05
+    numbers = [
+        sum(width * config.model.num_latents(level, measures) for level, width in config.model.widths.items())
+        for config in (three, flat)
+    ]
+    assert numbers[0] == numbers[1] and list(flat.model.widths) == ["global"]
+
+
+def test_three_levels_and_flat_differ_in_nothing_else() -> None:
+    allowed = ("model.", "train.num_steps", "objective.span_weight")
+    for name, three in LEVELS_OR_FLAT.variants.items():
+        if name.startswith("three"):
+            flat = LEVELS_OR_FLAT.variants[name.replace("three", "flat")]
+            changed = differences(three, flat)
+            assert changed and all(field.startswith(allowed) for field in changed)
+            assert three.objective.kl_per_phrase == flat.objective.kl_per_phrase > 0
+
+
+def test_a_remedy_is_all_that_differs() -> None:
+    """From the first variant: training and data are the same for all."""
+    for name in ("collapse", "beta"):
+        base, *others = ABLATIONS[name].variants.values()
+        fields = [set(differences(base, other)) for other in others]
+        assert all(fields) and all(field.startswith(("model.", "objective.")) for field in set().union(*fields))
+    assert len({json.dumps(sorted(differences(THREE, other))) for other in COLLAPSE.variants.values()}) > 5
+
+
+def test_every_rule_of_free_bits_leaves_the_same_nats_free() -> None:
+    measures = THREE.data.measures
+    for rule in ("total", "per_dim", "per_dim_per_example", "capacity"):
+        config = COLLAPSE.variants[f"free-bits-{rule.replace('_', '-')}"]
+        for level, width in config.model.widths.items():
+            own = config.objective.level(level)
+            latents = config.model.num_latents(level, measures)
+            free = own.nats * {"per_dim": latents * width, "per_dim_per_example": latents}.get(rule, 1)
+            assert own.free_bits == rule and abs(free - BUDGET[level]) < 1e-9
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_model_of_an_ablation_can_be_made(name) -> None:
+    models = {model_of(config) for config in ABLATIONS[name].variants.values()}
+    assert all(num_parameters(model) > 0 for model in models)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """The script in this process: its status, and what it said."""
+
+    def call_(*args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ablate.py", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        out, error = capsys.readouterr()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, out, error
+
+    return call_
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_the_plan_is_listed(name, tmp_path, call) -> None:
+    status, out, _ = call(name, "--list", "--root", tmp_path / "runs", "--results", tmp_path / "results")
+    *lines, last = out.splitlines()
+    runs = plan(name, ABLATIONS[name])
+    assert status == 0 and not list(tmp_path.iterdir())
+    assert [line.split()[:2] for line in lines] == [[str(index), run.name] for index, run in enumerate(runs)]
+    assert all("planned" in line for line in lines) and last == f"0 of {len(runs)} runs done"
+    assert len({run.name for run in runs}) == len(runs)
+
+
+def test_the_table_alone_and_what_is_refused(tmp_path, call) -> None:
+    places = ("--root", tmp_path / "runs", "--results", tmp_path / "results")
+    status, out, _ = call("levels", "--table", *places)
+    assert status == 0 and Path(out.strip()).read_text().count("| 0/3 |") == len(LEVELS_OR_FLAT.variants)
+    for args, said in (
+        (("levles",), "error: no ablation 'levles': did you mean levels"),
+        (("levels", "--index", 24), "error: index = 24: allowed is 0 to 23"),
+        (("levels", "--budget-minutes", 0), "error: budget_minutes = 0.0: allowed is a number above 0"),
+    ):
+        status, _, error = call(*args, *places)
+        assert status == 2 and said in error and error.count("\n") == 1
+
+
+def test_a_run_is_trained_and_evaluated(folk_data_dir, tmp_path) -> None:
+    tiny = small_config("")
+    ablation = Ablation(text="", variants={"tiny": tiny}, seeds=(0,), columns=(Column("nll", "nll"),), num_examples=20)
+    places = Places("tiny", tmp_path / "runs", tmp_path / "results", folk_data_dir)
+    said: list[str] = []
+    assert run_all(ablation, places, say=said.append).done == ["tiny-seed0"], said
+    (row,) = read_rows(places.rows)
+    vae = load_workdir(tmp_path / "runs" / "tiny" / "tiny-seed0", "latest")
+    assert row["step"] == vae.step == 40 and row["train_seconds"] > 0
+    assert row["parameters"] == num_parameters(tiny)
+    again = evaluation.evaluate(vae, "test", num_examples=20)
+    assert row["num_examples"] == 20 and set(again) < set(row)
+    assert abs(float(again["nll"]) - row["nll"]) < 1e-5 * row["nll"]
+    assert f"nll {row['nll']:.3f}" in said[0] and "| tiny | 1/1 | 40 |" in places.table.read_text()
+
+
+def test_a_run_that_fails_says_why(tmp_path) -> None:
+    run = Run("levels", "three", 0, replace(THREE, data={"dataset": "folk_tunez"}))
+    workdir = open_workdir(tmp_path / "run", run.config)
+    with pytest.raises(RunError, match=r"(?s)exit status 1; .*log.txt.*no data set 'folk_tunez'"):
+        run_in_process(run, workdir, 2, None)
