@@ -11,7 +11,7 @@ from commandline import run
 from musicvae_jax.config import UserError
 
 
-def draw(*, runs: tuple[str, ...], out: str, smoothing: float = 0.02) -> int:
+def draw(*, runs: tuple[str, ...], out: str, smoothing: float = 0.05) -> int:
     """Draws what the latent levels carry over training, for several runs side by side.
 
     Args:

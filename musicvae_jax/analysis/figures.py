@@ -54,7 +54,7 @@ def tidy(ax: Axes) -> None:
     """The frame of a curve: a faint grid behind it, small grey numbers, no box."""
     ax.grid(color="#E8E8E8", linewidth=0.7)
     ax.set_axisbelow(True)
-    ax.tick_params(length=0, labelsize=8, labelcolor=GREY)
+    ax.tick_params(which="both", length=0, labelsize=8, labelcolor=GREY)
     ax.margins(x=0.02)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#B0B0B0")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FormatStrFormatter
 
 from musicvae_jax.analysis.curves import smooth
 from musicvae_jax.analysis.figures import GREY, INK, OKABE_ITO, Page, tidy
@@ -19,7 +20,7 @@ _COLOURS = dict(zip(LEVELS, (OKABE_ITO["blue"], OKABE_ITO["orange"], OKABE_ITO["
 
 
 def plot_level_kl(
-    runs: Mapping[str, str | os.PathLike[str]], path: str | os.PathLike[str], *, smoothing: float = 0.02
+    runs: Mapping[str, str | os.PathLike[str]], path: str | os.PathLike[str], *, smoothing: float = 0.05
 ) -> None:
     """Draws the KL of every level over steps, in nats per window, on a logarithmic axis that all runs share.
 
@@ -46,6 +47,7 @@ def plot_level_kl(
         ax = page.axes(0.65 + number * (_WIDTH + 0.25), 0.35, _WIDTH, _HEIGHT)
         _draw(ax, levels, smoothing)
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         ax.set_ylim(max(0.7 * float(values.min()), _FLOOR), 1.4 * float(values.max()))
         ax.set_xlim(0, last)
         ax.set_title(label, fontsize=9.5, color=INK, loc="left", parse_math=False)

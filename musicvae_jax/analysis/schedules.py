@@ -16,7 +16,7 @@ from musicvae_jax.types import Array
 
 NUM_STEPS = 1000
 STEERED = ObjectiveConfig(kl_per_phrase=20.0)
-_COLUMNS, _WIDTH, _HEIGHT = 4, 1.95, 1.5  # panels in a row; inches of a panel's frame
+_COLUMNS, _WIDTH, _HEIGHT = 4, 1.9, 1.5  # panels in a row; inches of a panel's frame
 _LAG = 50.0  # steps after which the plant's KL has made 63 % of its way
 _VARIANCES = tuple(10.0 * 0.8**dim for dim in range(32))  # of the plant's source
 
@@ -24,14 +24,9 @@ _VARIANCES = tuple(10.0 * 0.8**dim for dim in range(32))  # of the plant's sourc
 _WEIGHTS = (
     ("constant", LevelObjective()),
     ("linear, 500 steps", LevelObjective(schedule="linear", schedule_steps=500)),
-    *(
-        (f"cyclical {rise}, M = 4, R = 0.5", LevelObjective(schedule=schedule, schedule_steps=NUM_STEPS))
-        for rise, schedule in (
-            ("linear", "cyclical_linear"),
-            ("cosine", "cyclical_cosine"),
-            ("sigmoid", "cyclical_sigmoid"),
-        )
-    ),
+    ("cyclical linear, M = 4, R = 0.5", LevelObjective(schedule="cyclical_linear", schedule_steps=NUM_STEPS)),
+    ("cyclical cosine, M = 4, R = 0.5", LevelObjective(schedule="cyclical_cosine", schedule_steps=NUM_STEPS)),
+    ("cyclical sigmoid, M = 4, R = 0.5", LevelObjective(schedule="cyclical_sigmoid", schedule_steps=NUM_STEPS)),
 )
 _CAPACITY = LevelObjective(free_bits="capacity", nats=20.0, capacity_steps=500)
 
@@ -51,23 +46,20 @@ def plot_schedules(path: str | os.PathLike[str]) -> None:
     """
     steps = np.arange(NUM_STEPS + 1)
     response = simulate_controller(STEERED, NUM_STEPS + 1)
-    curves = [
-        (
-            title,
-            "KL's weight",
-            np.asarray(jax.vmap(level_schedule(ObjectiveConfig(global_level=level), "global"))(steps)),
-        )
-        for title, level in _WEIGHTS
-    ]
-    capacity = np.asarray(jax.vmap(capacity_schedule(_CAPACITY))(steps))
+    curves = []
+    for title, level in _WEIGHTS:
+        weight_at = level_schedule(ObjectiveConfig(global_level=level), "global")
+        curves.append((title, "KL's weight", np.broadcast_to(weight_at(steps), steps.shape)))
+    capacity_at = capacity_schedule(_CAPACITY)
+    capacity = np.broadcast_to(capacity_at(steps), steps.shape)
     curves.insert(2, ("capacity C, 500 steps", "nats per window", capacity))
     curves.insert(3, ("controller, simulated plant", "KL's weight", response.beta))
     curves.append((f"its KL, set point {STEERED.kl_per_phrase:g}", "nats per phrase", response.kl_per_phrase))
 
-    page = Page(_COLUMNS * (_WIDTH + 0.55) + 0.05, -(-len(curves) // _COLUMNS) * (_HEIGHT + 0.8) + 0.05)
+    page = Page(_COLUMNS * (_WIDTH + 0.6) + 0.05, -(-len(curves) // _COLUMNS) * (_HEIGHT + 0.7))
     for number, ((title, unit, values), colour) in enumerate(zip(curves, _colours(curves), strict=True)):
         row, column = divmod(number, _COLUMNS)
-        ax = page.axes(0.5 + column * (_WIDTH + 0.55), 0.35 + row * (_HEIGHT + 0.8), _WIDTH, _HEIGHT)
+        ax = page.axes(0.55 + column * (_WIDTH + 0.6), 0.3 + row * (_HEIGHT + 0.7), _WIDTH, _HEIGHT)
         _draw(ax, steps, values, colour)
         ax.set_title(title, fontsize=9, color=INK, loc="left")
         ax.set_ylabel(unit, fontsize=8, color=INK, labelpad=2)
