@@ -17,7 +17,7 @@ from tests.training.ways import PLAIN_SGD, assert_near, carried, run_steps, spre
 # Three levels, two phrases of two measures and one, and all that draws noise.
 THREE = {
     "global_dim": 4, "local_dim": 3, "fine_dim": 2, "local_span": 2, "dropout": 0.2, "token_dropout": 0.2,
-    "level_dropout": 0.4, "skip": True, "span_heads": ("global", "local"),
+    "level_dropout": 0.4, "skip": True, "span_heads": ("global", "local"), "encoder_slot_layers": 0, "prior_layers": 0,
 }  # fmt: skip
 TRAIN = {**PLAIN_SGD, "clip_norm": 1e9}  # unclipped, so that the first step shows its gradients
 VARIANTS = {
@@ -77,8 +77,17 @@ def first_gradients(result):
     return jax.tree.map(lambda one, other: (one - other) / PLAIN_SGD["learning_rate"], before, after)
 
 
-@pytest.mark.parametrize("way", ["jit-4", "pmap-4"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("variant", "way"),
+    [
+        ("batch", "jit-4"),
+        ("batch", "pmap-4"),
+        ("ladder", "jit-4"),
+        pytest.param("ladder", "pmap-4", marks=pytest.mark.slow),
+        ("delta", "jit-4"),
+        pytest.param("delta", "pmap-4", marks=pytest.mark.slow),
+    ],
+)
 def test_one_and_four_devices_train_the_same_model(variant, way):
     one, four = run(variant, "jit-1"), run(variant, way)
     assert one.traces == four.traces == 1
@@ -104,7 +113,7 @@ def test_everything_moves(variant):
     assert all(len(set(values)) > 1 for values in betas) == (variant != "delta")
 
 
-@pytest.mark.parametrize(("way", "accumulate"), [("jit-1", 4), ("pmap-4", 2)])
+@pytest.mark.parametrize(("way", "accumulate"), [pytest.param("jit-1", 4, marks=pytest.mark.slow), ("pmap-4", 2)])
 def test_terms_of_single_examples_do_not_see_microbatches(way, accumulate):
     whole, parts = run("ladder", "jit-1"), run("ladder", way, accumulate=accumulate)
     assert_near(first_gradients(whole), first_gradients(parts), 1e-9)
@@ -151,8 +160,7 @@ def test_terms_of_the_batch_are_those_of_microbatches_in_the_mean():
     assert abs(whole.metrics[0]["loss"] - metrics["loss"]) > 1e-3  # so it is not the whole batch's
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "dtype"), [("batch", "float32"), *((variant, "bfloat16") for variant in VARIANTS)])
 def test_the_state_keeps_its_types(variant, dtype):
     """A type that changes in a step would be traced again in the next; latents and statistics stay float32."""
     config, parallel, model = spread(replace(VARIANTS[variant], model={"dtype": dtype}), "jit-4")
