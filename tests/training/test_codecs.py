@@ -1,4 +1,4 @@
-"""The basic VAE on every codec: a step of training, measurements, samples that are scores."""
+"""The VAE on every codec: a step of training, measurements, samples that are scores."""
 
 import dataclasses
 import itertools
@@ -16,11 +16,12 @@ from musicvae_jax.evaluation.baselines import NGram
 from musicvae_jax.evaluation.reconstruction import make_measure, other_pieces, summarise
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.training.parallel import make_parallel
-from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.state import init_state, make_model, model_variables
 from musicvae_jax.training.step import make_device_gradients
 from musicvae_jax.types import existing_fields
 from tests.data.melodies import random_melody
 from tests.tiny import CONFIG, replace
+from tests.training.ways import carried
 
 CODECS = {
     "melody": CodecConfig(),
@@ -28,6 +29,10 @@ CODECS = {
     "performance": CodecConfig(name="performance", slots=8, positions=16, longest=4, velocities=4, tracks=2),
 }
 MEASURES = 2
+LEVELS = {
+    "global_dim": 4, "fine_dim": 3, "span_heads": ("global", "fine"), "batch_norm_levels": ("fine",), "skip": True,
+    "level_dropout": 0.3, "context": "previous", "slotwise": True,
+}  # fmt: skip
 
 
 def pieces(codec):
@@ -41,9 +46,13 @@ def pieces(codec):
     return [dataclasses.replace(score, notes=notes) for score, notes in zip(scores, merged, strict=False)]
 
 
-@pytest.mark.parametrize("name", CODECS)
-def test_trains_measures_and_samples(name):
-    config = replace(CONFIG, data={"measures": MEASURES}, train={"num_devices": 1})
+@pytest.mark.parametrize(
+    ("name", "levels"), [*((name, {}) for name in CODECS), ("voices", LEVELS), ("performance", LEVELS)]
+)
+def test_trains_measures_and_samples(name, levels):
+    """The basic VAE; and two levels with most of what there is beside them, where slots end and have several fields."""
+    objective = {"span_weight": 0.1} if levels else {}
+    config = replace(CONFIG, data={"measures": MEASURES}, train={"num_devices": 1}, model=levels, objective=objective)
     config = dataclasses.replace(config, codec=CODECS[name])
     codec = make_codec(config.codec)
     source = WindowSource(pieces(name), codec, MEASURES, 1)
@@ -56,19 +65,24 @@ def test_trains_measures_and_samples(name):
     gradients = make_device_gradients(config, model)
 
     def descend(state, batch):
-        grads, metrics = gradients(state.params, batch, state.step)
-        return (grads, jax.tree.map(lambda leaf, gradient: leaf - 0.1 * gradient, state.params, grads)), metrics
+        grads, metrics, moments = gradients(state.params, carried(state), batch)
+        params = jax.tree.map(lambda leaf, gradient: leaf - 0.1 * gradient, state.params, grads)
+        return (grads, model_variables(params, moments)), metrics
 
-    (grads, params), metrics = jax.device_get(parallel.spread(descend)(state, parallel.shard(batch)))
+    (grads, variables), metrics = jax.device_get(parallel.spread(descend)(state, parallel.shard(batch)))
     assert all(np.isfinite(value) for value in metrics.values())
     exists = existing_fields(batch.tokens, batch.mask, codec.fields)
     assert metrics["tokens"] * len(batch.index) == exists.sum()
     silent = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(grads) if not leaf.any()]
-    assert not [path for path in silent if "heads" in path or "tables" in path or "chain" in path]
+    assert not [
+        path
+        for path in silent
+        if "heads" in path or "zero_" in path or "bag_" in path or "tables" in path or "chain" in path
+    ]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
     held_out = make_eval_batches(source, 8)[0]
-    sums, _ = make_measure(model, codec, 0)(params, held_out, other_pieces(held_out.index))
+    sums, *_ = make_measure(model, codec, 0)(variables, held_out, other_pieces(held_out.index))
     result = summarise({key: float(np.asarray(value).sum()) for key, value in sums.items()})
     assert all(np.isfinite(value) for value in result.values())
     fields = {f"perplexity_{field.name}" for field in codec.fields} if len(codec.fields) > 1 else set()
@@ -77,7 +91,7 @@ def test_trains_measures_and_samples(name):
     uniform = NGram(codec.fields, 0).nll(held_out)
     np.testing.assert_allclose(result["nll"], uniform.mean(), rtol=0.5)
 
-    vae = TrainedVAE(config, codec, model, params, 1, {"4/4": 1})
+    vae = TrainedVAE(config, codec, model, variables, 1, {"4/4": 1})
     for score in vae.sample(3, seed=2):
         check_score(score)
         assert score.num_measures == MEASURES and score.metre(0) == Metre(4, 4)

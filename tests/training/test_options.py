@@ -1,0 +1,173 @@
+"""The law of devices with every option on, in float64, where nothing hides behind rounding."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicvae_jax.config import LevelObjective
+from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.step import make_device_step, make_loss
+from tests.tiny import CONFIG, FIELDS, make_batch, replace
+from tests.training.ways import PLAIN_SGD, assert_near, carried, run_steps, spread
+
+# Three levels, two phrases of two measures and one, and all that draws noise.
+THREE = {
+    "global_dim": 4, "local_dim": 3, "fine_dim": 2, "local_span": 2, "dropout": 0.2, "token_dropout": 0.2,
+    "level_dropout": 0.4, "skip": True, "span_heads": ("global", "local"), "encoder_slot_layers": 0, "prior_layers": 0,
+}  # fmt: skip
+TRAIN = {**PLAIN_SGD, "clip_norm": 1e9}  # unclipped, so that the first step shows its gradients
+VARIANTS = {
+    # Every term that depends on the batch as a whole; a controller of one level.
+    "batch": replace(
+        CONFIG,
+        model={**THREE, "batch_norm_levels": ("global", "fine"), "context": "previous"},
+        objective={
+            "beta": 0.7,
+            "global_level": LevelObjective(free_bits="total", nats=0.5),
+            "local_level": LevelObjective(
+                free_bits="per_dim", nats=0.1, schedule="cyclical_cosine", schedule_steps=8, cycles=2
+            ),
+            "fine_level": LevelObjective(free_bits="per_dim_per_example", nats=0.2, beta=1.5, kl_per_phrase=3.0),
+            "kl_balance_steps": 3,
+            "span_weight": 0.1,
+        },
+        train=TRAIN,
+    ),
+    # Latents drawn one after the other; a controller of the total; nothing that depends on the batch as a whole.
+    "ladder": replace(
+        CONFIG,
+        model={**THREE, "inference": "ladder", "prior_context": "causal", "context": "none", "slotwise": True},
+        objective={
+            "beta_warmup_steps": 4,
+            "local_level": LevelObjective(free_bits="total", nats=0.5),
+            "fine_level": LevelObjective(free_bits="per_dim_per_example", nats=0.2),
+            "kl_per_phrase": 2.0,
+            "span_weight": 0.1,
+        },
+        train=TRAIN,
+    ),
+    "delta": replace(
+        CONFIG,
+        model={**THREE, "delta_levels": ("local", "fine"), "batch_norm_levels": ("global",), "remat": True},
+        objective={
+            "fine_level": LevelObjective(free_bits="capacity", nats=4.0, capacity_steps=6),
+            "span_weight": 0.1,
+        },
+        train=TRAIN,
+    ),
+}  # fmt: skip
+METRICS = {
+    "loss", "nll", "kl", "kl_global", "kl_local", "kl_fine", "beta_global", "beta_local", "beta_fine",
+    "span_nll_global", "span_nll_local", "tokens", "phrases", "grad_norm", "learning_rate",
+}  # fmt: skip
+
+
+def run(variant, way, steps=5, **train):
+    with jax.enable_x64(True):
+        return run_steps(replace(VARIANTS[variant], model={"dtype": "float64"}, train=train), way, steps)
+
+
+def first_gradients(result):
+    """What plain gradient descent subtracted, over its learning rate."""
+    before, after = (state.params for state in result.states[:2])
+    return jax.tree.map(lambda one, other: (one - other) / PLAIN_SGD["learning_rate"], before, after)
+
+
+@pytest.mark.parametrize(
+    ("variant", "way"),
+    [
+        ("batch", "jit-4"),
+        ("batch", "pmap-4"),
+        ("ladder", "jit-4"),
+        pytest.param("ladder", "pmap-4", marks=pytest.mark.slow),
+        ("delta", "jit-4"),
+        pytest.param("delta", "pmap-4", marks=pytest.mark.slow),
+    ],
+)
+def test_one_and_four_devices_train_the_same_model(variant, way):
+    one, four = run(variant, "jit-1"), run(variant, way)
+    assert one.traces == four.traces == 1
+    assert_near(first_gradients(one), first_gradients(four), 1e-9)
+    assert_near(one.last, four.last, 1e-9)  # parameters, moments, controller
+    for first, second in zip(one.metrics, four.metrics, strict=True):
+        assert first.keys() == second.keys() == METRICS
+        for name, value in first.items():
+            np.testing.assert_allclose(value, second[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_everything_moves(variant):
+    """A part without a gradient, or a state that stays, would make the law of devices hold for nothing."""
+    result = run(variant, "jit-1")
+    gradients = jax.tree.leaves_with_path(first_gradients(result))
+    silent = [jax.tree_util.keystr(path) for path, leaf in gradients if not np.abs(leaf).max() > 1e-7]
+    assert silent == []
+    for name in ("moments", "controller"):
+        first, last = (jax.tree.leaves(getattr(state, name)) for state in (result.states[0], result.last))
+        assert all((one != other).all() for one, other in zip(first, last, strict=True))
+    betas = [[float(metrics[f"beta_{level}"]) for metrics in result.metrics] for level in ("local", "fine")]
+    assert all(len(set(values)) > 1 for values in betas) == (variant != "delta")
+
+
+@pytest.mark.parametrize(("way", "accumulate"), [pytest.param("jit-1", 4, marks=pytest.mark.slow), ("pmap-4", 2)])
+def test_terms_of_single_examples_do_not_see_microbatches(way, accumulate):
+    whole, parts = run("ladder", "jit-1"), run("ladder", way, accumulate=accumulate)
+    assert_near(first_gradients(whole), first_gradients(parts), 1e-9)
+    assert_near(whole.last, parts.last, 1e-9)
+    for first, second in zip(whole.metrics, parts.metrics, strict=True):
+        for name, value in first.items():
+            np.testing.assert_allclose(value, second[name], rtol=1e-9)
+
+
+@functools.cache
+def microbatches():
+    """Gradients, metrics and moments of the two halves of a batch, by the loss as a notebook calls it."""
+    with jax.enable_x64(True):
+        config = replace(VARIANTS["batch"], model={"dtype": "float64"})
+        loss = make_loss(config, make_model(config, FIELDS))
+        state = run("batch", "jit-1", 1, accumulate=2).states[0]
+        keys = row_keys(stream(jax.random.key(config.train.seed), "train", 0), jnp.arange(8))
+
+        @jax.jit
+        def half(params, batch, keys):
+            def mean_loss(params):
+                values, metrics, moments = loss(params, carried(state), batch, keys)
+                return values.mean(), (jax.tree.map(jnp.mean, metrics), moments)
+
+            return jax.grad(mean_loss, has_aux=True)(params)
+
+        batch = make_batch(seed=0)
+        rows = (slice(0, 4), slice(4, 8))
+        return jax.device_get(
+            [half(state.params, jax.tree.map(lambda leaf, n=n: leaf[n], batch), keys[n]) for n in rows]
+        )
+
+
+def test_terms_of_the_batch_are_those_of_microbatches_in_the_mean():
+    parts = run("batch", "jit-1", 1, accumulate=2)
+    gradients, (metrics, moments) = jax.tree.map(lambda *halves: sum(halves) / 2, *microbatches())
+    gradients = jax.tree.map(lambda leaf: leaf / metrics["tokens"], gradients)
+    assert_near(gradients, first_gradients(parts), 1e-9)
+    kept = jax.tree.map(lambda old, new: 0.95 * old + 0.05 * new, parts.states[0].moments, moments)
+    assert_near(kept, parts.last.moments, 1e-9)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(value, parts.metrics[0][name], rtol=1e-9)
+    whole = run("batch", "jit-1")
+    assert abs(whole.metrics[0]["loss"] - metrics["loss"]) > 1e-3  # so it is not the whole batch's
+
+
+@pytest.mark.parametrize(("variant", "dtype"), [("batch", "float32"), *((variant, "bfloat16") for variant in VARIANTS)])
+def test_the_state_keeps_its_types(variant, dtype):
+    """A type that changes in a step would be traced again in the next; latents and statistics stay float32."""
+    config, parallel, model = spread(replace(VARIANTS[variant], model={"dtype": dtype}), "jit-4")
+    state = jax.eval_shape(functools.partial(init_state, config, model))
+    after, metrics = jax.eval_shape(parallel.spread(make_device_step(config, model)), state, make_batch())
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), state) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), after
+    )
+    types = {leaf.dtype for leaf in jax.tree.leaves((after, metrics))}
+    assert types <= {np.dtype("float32"), np.dtype("int32")}
