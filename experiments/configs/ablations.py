@@ -95,6 +95,11 @@ _MUSIC = (
     Column("perplexity_elbo", "ELBO perplexity", ".2f"),
     Column("kl_per_phrase", "KL per phrase", ".1f"),
 )
+_FLOW = (
+    Column("top_1_r2_window_within_metre", "R2 window, global"),
+    Column("top_2_r2_phrase_within_metre", "R2 phrase, + local"),
+    Column("top_3_r2_measure_within_metre", "R2 measure, all"),
+)
 _RATES = tuple(Column(f"kl_{level}", f"KL {level}", ".1f") for level in LEVELS)
 _USE = tuple(
     Column(f"active_units_{rule}_{level}", f"active {level} ({rule})", ".2f") for level in LEVELS for rule in "ab"
@@ -135,7 +140,7 @@ COLLAPSE = Ablation(
         "cyclical": change(PLAIN, objective=each_level(schedule="cyclical_linear", schedule_steps=600)),
         "best": BEST,
     },
-    columns=(*_MUSIC, *_RATES, *_USE),
+    columns=(*_MUSIC, *_RATES, *_FLOW, *_USE),
 )
 
 _HALF = change(PLAIN, objective={"beta": 0.5})
@@ -160,7 +165,7 @@ BETA = Ablation(
         "controller-total": change(PLAIN, objective={"kl_per_phrase": TOTAL}),
         "controller-per-level": change(PLAIN, objective=set_points()),
     },
-    columns=(*_MUSIC, *_RATES, *_USE),
+    columns=(*_MUSIC, *_RATES, *_FLOW, *_USE),
 )
 
 _SHORT = change(DEBUG, train={"num_steps": 20})

@@ -12,6 +12,8 @@ import jax
 
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.information_flow import information_flow
+from musicvae_jax.evaluation.likeness import NAMES
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
@@ -27,8 +29,10 @@ def run(workdir: Path, num_examples: int | None = None) -> bool:
     if not train(config, workdir).finished:
         return False
     vae = load_workdir(workdir, "latest")
+    flow = information_flow(vae, SPLIT, num_windows=128, num_probed=512, num_draws=2)
     figures = {
         **evaluate(vae, SPLIT, num_examples=num_examples),
+        **{name: value for name, value in flow.items() if not name.endswith(NAMES)},  # without single attributes
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),
         "train_seconds": train_seconds(workdir / "metrics.jsonl"),
         "devices": describe_devices(config.train.num_devices or jax.local_device_count()),
