@@ -1,0 +1,210 @@
+"""What goes with what: every combination is refused when it is built, with its values, or builds and runs."""
+
+import dataclasses
+import itertools
+
+import jax
+import pytest
+
+from musicvae_jax.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    LevelObjective,
+    ModelConfig,
+    ObjectiveConfig,
+    TrainConfig,
+    from_json,
+    to_json,
+)
+from musicvae_jax.models.vae import MusicVAE
+from tests.models.variants import DEEP, SUBSETS, THREE
+from tests.tiny import FIELDS, SLOTS, make_batch
+
+STREAMS = ("params", "latent", "dropout", "token_dropout", "level_dropout", "skip")
+
+
+def runs(config):
+    """The shapes of a pass in training and in evaluation."""
+    vae = MusicVAE(config, fields=FIELDS, slots=SLOTS)
+    batch = make_batch()
+
+    def both(key):
+        rngs = dict(zip(STREAMS, jax.random.split(key, len(STREAMS)), strict=True))
+        variables = vae.init(rngs, batch)
+        return [vae.apply(variables, batch, mode, rngs=rngs) for mode in (True, False)]
+
+    return jax.eval_shape(both, jax.random.key(0))
+
+
+# (inference, prior_context) -> the pairs of delta and batch normalised levels that keep their guarantees.
+DELTA = ((), ("local",), ("local", "fine"))
+NORMED = ((), ("global",), ("fine",), ("global", "local", "fine"))
+ALLOWED = {
+    ("bottom_up", "independent"): {
+        ((), ()),
+        ((), ("global",)),
+        ((), ("fine",)),
+        ((), ("global", "local", "fine")),
+        (("local",), ()),
+        (("local",), ("global",)),
+        (("local",), ("fine",)),
+        (("local", "fine"), ()),
+        (("local", "fine"), ("global",)),
+    },
+    ("bottom_up", "causal"): {((), ()), ((), ("global",))},
+    ("ladder", "independent"): {((), ())},
+    ("ladder", "causal"): {((), ())},
+}
+COMBINATIONS = [
+    {"inference": inference, "prior_context": context, "delta_levels": delta, "batch_norm_levels": normed}
+    for (inference, context), delta, normed in itertools.product(ALLOWED, DELTA, NORMED)
+]
+
+
+def is_allowed(inference, prior_context, delta_levels, batch_norm_levels):
+    return (delta_levels, batch_norm_levels) in ALLOWED[inference, prior_context]
+
+
+def spelled(options):
+    return ", ".join(map(str, options.values()))
+
+
+@pytest.mark.parametrize("options", [one for one in COMBINATIONS if not is_allowed(**one)], ids=spelled)
+def test_what_breaks_a_guarantee_is_refused_by_its_values(options):
+    with pytest.raises(ConfigError, match=r"ModelConfig\.(delta|batch_norm)_levels does not go with") as error:
+        dataclasses.replace(THREE, **options)
+    for name, value in options.items():
+        assert f"{name} = {value!r}" in str(error.value)
+
+
+@pytest.mark.parametrize("options", [one for one in COMBINATIONS if is_allowed(**one)], ids=spelled)
+def test_what_keeps_its_guarantees_runs(options):
+    config = dataclasses.replace(THREE, **options)
+    for output in runs(config):
+        assert output.logits[0].shape == (8, 3, SLOTS, 5)
+        assert set(output.moments) == set(options["batch_norm_levels"])
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+@pytest.mark.parametrize("context", ["none", "previous", "flat"])
+def test_the_rest_goes_with_everything(name, context):
+    """Skip connection, span heads, level dropout, dropout, remat and bfloat16, on every subset of levels."""
+    levels = tuple(SUBSETS[name].widths)
+    config = dataclasses.replace(
+        SUBSETS[name],
+        context=context,
+        skip=True,
+        span_heads=levels,
+        level_dropout=0.2 if len(levels) > 1 else 0.0,
+        dropout=0.1,
+        token_dropout=0.1,
+        dtype="bfloat16",
+        remat=context == "previous",
+    )
+    for output in runs(config):
+        assert set(output.span_nll) == set(output.kl) == set(levels)
+        assert {leaf.dtype for leaf in jax.tree.leaves((output.kl, output.latents, output.span_nll))} == {"float32"}
+
+
+REFUSED = [
+    ({"global_dim": 0, "local_dim": 0, "fine_dim": 0}, "are all 0: allowed is one level or more"),
+    ({"local_dim": -1}, r"local_dim = -1: allowed is 0 or more"),
+    ({"local_span": 0}, r"local_span = 0: allowed is a number above 0"),
+    ({"fine_span": 0}, r"fine_span = 0: allowed"),
+    ({"global_groups": (2, 2, 2)}, r"global_groups = \(2, 2, 2\): allowed is nothing, or five sizes .* 6"),
+    ({"global_groups": (2, 2, 2, 2, -2)}, r"global_groups = \(2, 2, 2, 2, -2\)"),
+    ({"fine_groups": (1, 1, 1, 1, 1)}, r"fine_groups = \(1, 1, 1, 1, 1\): .* 3"),
+    ({"fine_dim": 0, "fine_groups": (1, 1, 1, 0, 0)}, r"fine_groups = .* add up to 0"),
+    ({"delta_levels": ("global",)}, r"delta_levels = \('global',\): allowed is local, fine"),
+    (
+        {"delta_levels": ("fine", "fine")},
+        r"delta_levels = \('fine', 'fine'\): allowed is some of the levels that are on",
+    ),
+    ({"fine_dim": 0, "delta_levels": ("fine",)}, r"delta_levels = \('fine',\): .*: global, local"),
+    ({"fine_dim": 0, "batch_norm_levels": ("fine",)}, r"batch_norm_levels = \('fine',\): .*: global, local"),
+    ({"fine_dim": 0, "span_heads": ("fine",)}, r"span_heads = \('fine',\): .*: global, local"),
+    ({"delta_levels": ("fine",), "delta_alpha": 0.0}, r"delta_alpha = 0.0: allowed is above 0"),
+    ({"delta_alpha": 1.0}, r"delta_alpha = 1.0: allowed is 0 <= value < 1"),
+    ({"batch_norm_gamma": -0.1}, r"batch_norm_gamma = -0.1"),
+    ({"level_dropout": 1.0}, r"level_dropout = 1.0"),
+    ({"local_dim": 0, "fine_dim": 0, "level_dropout": 0.1}, r"level_dropout = 0.1: allowed is 0 with one level"),
+    ({"skip_dropout": -0.1}, r"skip_dropout = -0.1"),
+    ({"num_heads": 3}, r"dim = 16: allowed is a multiple of 2 x num_heads = 6"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED, ids=[str(options) for options, _ in REFUSED])
+def test_what_means_nothing_is_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(THREE, **options)
+
+
+EXPERIMENTS = [
+    (
+        {"model": ModelConfig(), "objective": {"fine_level": LevelObjective(beta=2.0)}},
+        r"fine_level = .*the level is off",
+    ),
+    ({"model": THREE, "objective": {"span_weight": 0.1}}, r"span_weight = 0.1 and ModelConfig.span_heads = \(\)"),
+    ({"model": dataclasses.replace(THREE, span_heads=("fine",))}, r"span_weight = 0.0 and .* \('fine',\)"),
+    (
+        {"model": dataclasses.replace(THREE, delta_levels=("local",), local_span=3)},
+        r"delta_levels = \('local',\): .*local_span = 3 with DataConfig.measures = 3",
+    ),
+]
+
+
+@pytest.mark.parametrize(("parts", "message"), EXPERIMENTS, ids=[message for _, message in EXPERIMENTS])
+def test_parts_that_disagree_are_refused(parts, message):
+    objective = ObjectiveConfig(**parts.get("objective", {}))
+    with pytest.raises(ConfigError, match=message):
+        Config(data=DataConfig(measures=3), model=parts["model"], objective=objective)
+
+
+def everything_on() -> Config:
+    """Every field of the model and of a level's objective that is not its default, as far as they go together."""
+    steered = LevelObjective(
+        beta=0.5, schedule="cyclical_cosine", schedule_steps=99, cycles=3, ramp=0.4, kl_per_phrase=7.0
+    )
+    free = LevelObjective(beta=2.0, schedule="linear", schedule_steps=9, free_bits="per_dim", nats=0.25)
+    capacity = LevelObjective(free_bits="capacity", nats=20.0, capacity_steps=100)
+    model = dataclasses.replace(
+        DEEP,
+        context="previous",
+        fine_span=2,
+        global_groups=(2, 1, 1, 1, 1),
+        local_groups=(1, 1, 1, 1, 0),
+        fine_groups=(1, 1, 1, 0, 0),
+        prior_layers=2,
+        delta_levels=("local",),
+        delta_alpha=0.8,
+        batch_norm_levels=("global", "fine"),
+        batch_norm_gamma=0.7,
+        skip=True,
+        skip_dropout=0.4,
+        level_dropout=0.1,
+        span_heads=("global", "local", "fine"),
+    )
+    objective = ObjectiveConfig(
+        global_level=steered, local_level=free, fine_level=capacity, kl_balance_steps=50, span_weight=0.1
+    )
+    return Config(model=model, objective=objective, train=TrainConfig(on_collapse="stop", collapse_nats=2.0))
+
+
+def test_json_there_and_back_with_everything_on():
+    config = everything_on()
+    assert from_json(to_json(config)) == config
+    runs(config.model)
+
+
+@pytest.mark.parametrize("level", ["global", "local", "fine"])
+def test_widths_spans_and_counts_agree(level):
+    """A window's latents of a level are as many as spans begin in it."""
+    config = dataclasses.replace(THREE, fine_span=2, local_span=3)
+    assert list(config.widths) == ["global", "local", "fine"]
+    for measures in range(1, 9):
+        span = config.span(level, measures)
+        assert config.num_latents(level, measures) == len(range(0, measures, span))
+    without = dataclasses.replace(config, **{f"{level}_dim": 0})
+    assert level not in without.widths
+    assert without.widths == {name: width for name, width in config.widths.items() if name != level}

@@ -1,0 +1,112 @@
+"""Laws of the normalised posterior means: the floor of the KL, on any devices, and what evaluation makes of it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, PartitionSpec
+
+from musicvae_jax.models.batch_norm import MeanNorm, committed_rate, statistics
+from musicvae_jax.types import Moments
+from tests.models.variants import OF_LATENTS, cached_vae, infer, make_features, presence
+from tests.tiny import make_batch, make_vae
+
+CONFIG = OF_LATENTS["batch norm"]
+METRE = make_batch().metre
+NEAR = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+train = partial(infer, deterministic=False)
+
+
+def bias_of(variables, level):
+    return variables["params"][f"norms_{level}"]["bias"]
+
+
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_no_encoder_gets_under_the_floor(scale):
+    """Batch-mean KL of a latent >= sum over dims of (gamma^2 + bias^2) / 2, whatever parameters and features are."""
+    features = make_features(CONFIG, scale=10 * scale)
+    for seed in range(3):
+        vae, variables = make_vae(CONFIG, seed=seed, scale=scale)
+        found = train(vae, variables, features, METRE)
+        for level, present in presence(CONFIG, METRE).items():
+            kl = np.asarray(found.kl[level]).sum() / present.sum()
+            floor = committed_rate(CONFIG.widths[level], CONFIG.batch_norm_gamma, bias_of(variables, level))
+            assert kl >= floor * (1 - 1e-4)
+
+
+@settings(max_examples=100)
+@given(
+    st.integers(0, 2**32 - 1), st.floats(-2, 4), st.floats(-3, 3), st.lists(st.integers(1, 4), min_size=8, max_size=8)
+)
+def test_means_have_the_spread_and_the_bias(seed, log_scale, offset, lengths):
+    """At any scale, from a hundredth to ten thousand standard deviations of the prior; masked latents do not count."""
+    rng = np.random.default_rng(seed)
+    scale = 10**log_scale
+    loc = (scale * (rng.standard_t(2, (8, 4, 3)) + offset)).astype(np.float32)  # with heavy tails
+    present = np.arange(4) < np.array(lengths)[:, None]
+    bias = rng.normal(size=3).astype(np.float32)
+    normed, moments = _norm({"params": {"bias": bias}} | _stored(), loc, present)
+    inside = np.asarray(normed, np.float64)[present]
+    variance = loc[present].astype(np.float64).var(0)
+    spread = 0.6 * np.sqrt(variance / (variance + 1e-8))
+    np.testing.assert_allclose(inside.mean(0), bias, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(inside.std(0), spread, rtol=1e-4)
+    np.testing.assert_allclose(moments.variance, variance, rtol=1e-4)
+    garbage = np.where(present[..., None], loc, 1e6).astype(np.float32)
+    np.testing.assert_array_equal(_norm({"params": {"bias": bias}} | _stored(), garbage, present)[0][present], inside)
+
+
+@jax.jit
+def _norm(variables, loc, present):
+    return MeanNorm(3, 0.6).apply(variables, loc, present, deterministic=False)
+
+
+def _stored():
+    return {"batch_stats": {"moments": Moments(jnp.zeros(3), jnp.ones(3))}}
+
+
+def test_statistics_are_those_of_the_whole_batch_wherever_its_rows_are():
+    """One row after the other under vmap, and on four devices, as one batch: posterior, KL and moments."""
+    vae, variables = cached_vae(CONFIG)
+    features = make_features(CONFIG)
+    settings = {"deterministic": False, "draw": False}
+    whole = infer(vae, variables, features, METRE, **settings)
+
+    def rows(features, metre, axes=("row",)):
+        one = lambda features, metre: infer(vae, variables, features, metre, batch_axes=axes, **settings)  # noqa: E731
+        return jax.vmap(one, axis_name="row")(features, metre)
+
+    def share(features, metre):
+        found = rows(features, metre, ("row", "device"))
+        return found._replace(moments=jax.tree.map(lambda leaf: leaf[:1], found.moments))
+
+    mesh = jax.make_mesh((4,), ("device",), axis_types=(AxisType.Auto,))
+    spec = PartitionSpec("device")
+    spread = jax.shard_map(share, mesh=mesh, in_specs=(spec, spec), out_specs=spec, check_vma=False)
+    for found in (jax.jit(rows)(features, METRE), jax.jit(spread)(features, METRE)):
+        jax.tree.map(NEAR, found._replace(moments={}), whole._replace(moments={}))
+        for level, moments in whole.moments.items():  # the same on every row and device
+            for one, other in zip(found.moments[level], moments, strict=True):
+                NEAR(one, np.broadcast_to(other, one.shape))
+
+
+def test_evaluation_uses_what_is_stored():
+    """A row does not depend on its neighbours; and with the batch's own moments stored, evaluation is training."""
+    vae, variables = cached_vae(CONFIG)
+    features = make_features(CONFIG)
+    evaluate = partial(infer, vae, draw=False)
+    other = {level: np.concatenate([value[:4], 9 - value[4:]]) for level, value in features.items()}
+    first, second = evaluate(variables, features, METRE), evaluate(variables, other, METRE)
+    jax.tree.map(lambda one, two: np.testing.assert_array_equal(one[:4], two[:4]), first.posterior, second.posterior)
+    assert all(
+        (one.loc[4:] != two.loc[4:]).all()
+        for one, two in zip(first.posterior.values(), second.posterior.values(), strict=True)
+    )
+    trained = evaluate(variables, features, METRE, deterministic=False)
+    assert not np.allclose(first.posterior["global"].loc, trained.posterior["global"].loc, atol=1e-2)
+    stored = variables | statistics(trained.moments)
+    jax.tree.map(NEAR, evaluate(stored, features, METRE), trained)

@@ -1,0 +1,137 @@
+"""Laws of the decoder's three contexts: how far a slot sees, and that sampling is teacher forcing."""
+
+import dataclasses
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicvae_jax.models.embedding import PADDING, START
+from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
+from musicvae_jax.types import existing_fields, until_end
+from tests.models.variants import DEEP, cached_vae
+from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_ending_batch
+
+CONTEXTS = ("none", "previous", "flat")
+MEASURES = 6
+SHALLOW = {"encoder_slot_layers": 0, "encoder_measure_layers": 0}  # nothing is encoded here
+
+
+def make_model(context, fields=FIELDS, **options):
+    return cached_vae(dataclasses.replace(DEEP, context=context, **SHALLOW, **options), fields)
+
+
+def make_latents(config, size=8, measures=3, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = {level: (size, config.num_latents(level, measures), width) for level, width in config.widths.items()}
+    return {level: rng.normal(0, 2, shape).astype(np.float32) for level, shape in shapes.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def forced(vae, variables, latents, batch):
+    return vae.apply(variables, latents, batch, method="decode")
+
+
+@pytest.mark.parametrize(("context", "layers"), [("none", 1), ("previous", 1), ("previous", 2), ("flat", 1)])
+def test_how_far_a_measure_sees(context, layers):
+    """none: itself alone. previous, with n layers: n measures back, and the slot before those. flat: all before it."""
+    vae, variables = make_model(context, decoder_layers=layers)
+    three = jax.tree.map(lambda leaf: leaf[[2, 1]], make_batch(4))  # two windows without padding
+    batch = jax.tree.map(lambda leaf: np.concatenate([leaf, leaf], 1) if leaf.ndim > 1 else leaf, three)
+    latents = make_latents(vae.config, 2, MEASURES)
+    before = forced(vae, variables, latents, batch)
+    for measure, (slot, further) in itertools.product(range(MEASURES), ((0, 0), (SLOTS - 1, 1))):
+        tokens = batch.tokens.copy()
+        tokens[0, measure, slot] = (tokens[0, measure, slot] + 1) % [5, 3]
+        after = forced(vae, variables, latents, batch._replace(tokens=tokens))
+        moved = np.stack([(one != two).any((-2, -1)) for one, two in zip(before, after, strict=True)]).any(0)
+        # The first slot of a measure shows the last one of the measure before: hence one further.
+        reach = {"none": 0, "previous": layers + further, "flat": MEASURES}[context]
+        distance = np.arange(MEASURES) - measure
+        np.testing.assert_array_equal(moved[0], (distance >= 0) & (distance <= reach))
+        assert not moved[1].any()
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def stepped(vae, variables, latents, context, batch):
+    """The logits of `MusicDecoder.step` when it is fed the true tokens, one position after the other."""
+    apply = partial(vae.apply, variables)
+    measures = batch.mask.shape[1]
+    conditions = apply(latents, batch.metre, method="conditions")
+    size = len(batch.index)
+    cache = apply((size,), 2 * SLOTS if context == "previous" else measures * SLOTS, method="empty_cache")
+    past, special = jnp.zeros((size, 2), int), jnp.full(size, START)
+    collected = []
+    for position in range(measures * SLOTS):
+        measure, slot = divmod(position, SLOTS)
+        origin = 0
+        if context == "none" and slot == 0:  # each measure is a music of its own
+            cache = jax.tree.map(jnp.zeros_like, cache)
+            special = jnp.full(size, START)
+        if context == "previous":
+            origin = (measure - 1) * SLOTS
+            if slot == 0:
+                cache = jax.tree.map(lambda leaf: jnp.roll(leaf, -SLOTS, 1).at[:, SLOTS:].set(0), cache)
+        local = slot if context == "none" else position
+        x, cache = apply(past, special, jnp.asarray(local), conditions[:, measure], cache, origin, method="step")
+        past = batch.tokens[:, measure, slot]
+        special = jnp.where(batch.mask[:, measure, slot], -1, PADDING)
+        collected.append([apply(x, past[:, :number], slot == SLOTS - 1, method="field_logits") for number in range(2)])
+    return [jnp.stack(field, 1).reshape(size, measures, SLOTS, -1) for field in zip(*collected, strict=True)]
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize(("fields", "make"), [(FIELDS, make_batch), (ENDING, make_ending_batch)])
+def test_sampling_cell_equals_teacher_forcing(context, fields, make):
+    vae, variables = make_model(context, fields)
+    latents, batch = make_latents(vae.config), make()
+    for one, other in zip(
+        forced(vae, variables, latents, batch), stepped(vae, variables, latents, context, batch), strict=True
+    ):
+        np.testing.assert_allclose(one[batch.mask], other[batch.mask], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("fields", [FIELDS, ENDING])
+def test_greedy_music_is_the_most_probable_under_teacher_forcing(context, fields):
+    vae, variables = make_model(context, fields)
+    latents, batch = make_latents(vae.config), make_batch()
+    allowed = batch.mask if fields == FIELDS else np.repeat(batch.metre[..., :1] > 0, SLOTS, -1)
+    greedy = SamplingConfig(temperature=0.0)
+    tokens = np.asarray(sample_tokens(vae, variables, latents, batch.metre, allowed, jax.random.key(0), greedy))
+    mask = until_end(tokens, allowed, fields)
+    exists = existing_fields(tokens, mask, fields)
+    assert not tokens[~exists].any()
+    logits = forced(vae, variables, latents, batch._replace(tokens=tokens, mask=mask))
+    for number in range(2):
+        best = np.asarray(logits[number].argmax(-1))
+        np.testing.assert_array_equal(best[exists[..., number]], tokens[..., number][exists[..., number]])
+    assert len(np.unique(tokens[..., 0])) > 2  # not one token for all
+
+
+def sample(vae, variables, latents, batch, rows=8):
+    latents = {level: z[:rows] for level, z in latents.items()}
+    frame, key = (batch.metre[:rows], batch.mask[:rows]), jax.random.key(0)
+    return np.asarray(sample_tokens(vae, variables, latents, *frame, key, SamplingConfig(temperature=0.5)))
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_row_does_not_depend_on_its_neighbours(context):
+    vae, variables = make_model(context)
+    latents, batch = make_latents(vae.config), make_batch()
+    np.testing.assert_array_equal(sample(vae, variables, latents, batch)[:3], sample(vae, variables, latents, batch, 3))
+
+
+def test_measures_are_independent_given_the_latents():
+    """Without a conductor, another fine latent in one measure moves that measure's music and no other's."""
+    vae, variables = make_model("none", conductor_layers=0)
+    latents, batch = make_latents(vae.config), make_batch()
+    fine = latents["fine"].copy()
+    fine[:, 1] = -fine[:, 1]
+    before, after = (sample(vae, variables, codes, batch) for codes in (latents, latents | {"fine": fine}))
+    changed = (before != after).any((2, 3))
+    assert changed[:, 1].sum() > 4
+    assert not changed[:, [0, 2]].any()

@@ -1,0 +1,44 @@
+"""Laws of level dropout: lower levels are the prior's, from a random one down, and the top one always its own."""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+
+from tests.models.variants import THREE, cached_vae, infer, make_features
+
+NUM = 2000
+METRE = np.full((NUM, 3, 2), 4, np.int32)
+FEATURES = make_features(THREE, NUM)
+
+
+def test_from_a_random_level_down_latents_are_the_priors():
+    """Shares within five standard errors of the config's, and draws whose residuals are standard normal."""
+    share = 0.4
+    vae, variables = cached_vae(dataclasses.replace(THREE, level_dropout=share))
+    find = partial(infer, variables=variables, features=FEATURES, metre=METRE, deterministic=False)
+    kept, found = find(dataclasses.replace(vae, config=THREE)), find(vae)
+    np.testing.assert_array_equal(kept.latents["global"], found.latents["global"])
+    moved = {level: np.asarray(kept.latents[level] != found.latents[level]) for level in ("local", "fine")}
+    windows = {level: value.any((1, 2)) for level, value in moved.items()}
+    for level, value in moved.items():  # all of a window's latents or none
+        np.testing.assert_array_equal(value.all((1, 2)), windows[level])
+    assert not (windows["local"] & ~windows["fine"]).any()
+    for level, expected in (("local", share / 2), ("fine", share)):
+        assert abs(windows[level].mean() - expected) < 5 * np.sqrt(expected * (1 - expected) / NUM)
+        prior = found.prior[level]
+        residual = np.asarray((found.latents[level] - prior.loc) / np.exp(prior.log_scale), np.float64)
+        drawn = residual[windows[level]].ravel()
+        assert abs(drawn.mean()) < 5 / np.sqrt(drawn.size)
+        assert abs(drawn.var() - 1) < 5 * np.sqrt(2 / drawn.size)
+        own = residual[~windows[level]].ravel()
+        assert max(abs(own.mean()) * np.sqrt(own.size), abs(own.var() - 1) * np.sqrt(own.size / 2)) > 10
+    # What a level is charged is still its own posterior's, given the levels above.
+    np.testing.assert_array_equal(kept.kl["local"], found.kl["local"])
+
+
+def test_it_is_for_training_alone():
+    vae, variables = cached_vae(dataclasses.replace(THREE, level_dropout=0.4))
+    one, two = (infer(model, variables, FEATURES, METRE) for model in (vae, dataclasses.replace(vae, config=THREE)))
+    for level in THREE.widths:
+        np.testing.assert_array_equal(one.latents[level], two.latents[level])

@@ -1,0 +1,64 @@
+"""Laws of the skip connection: off, the model is the one without it; on, a learned gate lets features through."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicvae_jax.objectives.elbo import token_nll
+from tests.models.variants import THREE, cached_vae
+from tests.tiny import make_batch
+
+CONFIG = dataclasses.replace(THREE, skip=True)
+BATCH = make_batch(32)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames=("skip", "deterministic"))
+def logits(vae, variables, seed=0, **settings):
+    rngs = dict(zip(("latent", "skip"), jax.random.split(jax.random.key(seed)), strict=True))
+    given = {level: jnp.ones((32, CONFIG.num_latents(level, 3), width)) for level, width in CONFIG.widths.items()}
+    return vae.apply(variables, BATCH, given=given, rngs=rngs, **settings).logits[0]
+
+
+def test_off_it_is_the_model_without():
+    vae, variables = cached_vae(CONFIG)
+    without = logits(dataclasses.replace(vae, config=THREE), variables)
+    np.testing.assert_array_equal(logits(vae, variables), without)  # as in evaluation and generation
+    on = logits(vae, variables, skip=True)
+    here = BATCH.metre[..., 0] > 0
+    assert (on != without).any((-2, -1))[here].all()
+    # A closed gate is the same as none.
+    closed = variables["params"]["decoder"] | {"gate": jnp.float32(-1e9)}
+    shut = {"params": variables["params"] | {"decoder": closed}}
+    np.testing.assert_allclose(logits(vae, shut, skip=True), without, rtol=1e-6, atol=1e-6)
+
+
+def test_the_gate_is_learned():
+    vae, variables = cached_vae(CONFIG)
+
+    def nll(variables, skip):
+        first = BATCH._replace(tokens=BATCH.tokens[..., :1])
+        return token_nll([logits(vae, variables, skip=skip)], first).sum()
+
+    def slope(variables, skip):
+        return jax.jit(jax.grad(nll), static_argnums=1)(variables, skip)["params"]["decoder"]["gate"]
+
+    assert abs(slope(variables, True)) > 1e-2
+    assert slope(variables, False) == 0
+
+
+def test_training_windows_have_it_whole_or_not_at_all():
+    """In training each window is that of the open or of the missing connection, the share being the dropout's."""
+    vae, variables = cached_vae(CONFIG)
+    on, off = logits(vae, variables, skip=True), logits(vae, variables, skip=False)
+    dropped = []
+    for seed in range(8):
+        mixed = logits(vae, variables, seed, deterministic=False)
+        whole, missing = (np.isclose(mixed, part, rtol=1e-5, atol=1e-5).all((1, 2, 3)) for part in (on, off))
+        assert (whole ^ missing).all()
+        dropped.append(missing)
+    share, num = np.mean(dropped), np.size(dropped)
+    assert abs(share - CONFIG.skip_dropout) < 5 * np.sqrt(CONFIG.skip_dropout * (1 - CONFIG.skip_dropout) / num)
+    np.testing.assert_array_equal(logits(vae, variables, deterministic=False, skip=False), off)
