@@ -30,7 +30,13 @@ _TABLE = (
 
 
 def evaluate(
-    *, workdir: str, split: str = "test", checkpoint: str = "best", num_examples: int | None = None, seed: int = 0
+    *,
+    workdir: str,
+    split: str = "test",
+    checkpoint: str = "best",
+    num_examples: int | None = None,
+    flow_windows: int = 256,
+    seed: int = 0,
 ) -> int:
     """Measures a trained model on held-out music and writes WORKDIR/evaluation.json.
 
@@ -39,9 +45,12 @@ def evaluate(
         split: which part of the data set: validation, test, test_airds.
         checkpoint: best or latest.
         num_examples: only so many windows, spread evenly over the split; all if not given.
+        flow_windows: windows for what each level says, which are decoded many times; 0 leaves that out.
         seed: of the posterior draws.
     """
     from musicvae_jax.evaluation import evaluate as evaluation
+    from musicvae_jax.evaluation.information_flow import information_flow
+    from musicvae_jax.evaluation.tables import level_tables
     from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.parallel import set_up_devices
     from musicvae_jax.training.workdir import write_text
@@ -50,11 +59,17 @@ def evaluate(
     vae = load_workdir(workdir, checkpoint)
     result = evaluation.evaluate(vae, split, num_examples=num_examples, seed=seed)
     result |= evaluation.evaluate_baselines(vae, split, num_examples=num_examples)
+    if flow_windows:
+        windows = min(flow_windows, int(result["num_examples"]))
+        result |= information_flow(vae, split, num_windows=windows, num_probed=min(1024, windows * 4), seed=seed)
     path = Path(workdir) / "evaluation.json"
     write_text(path, json.dumps(result, indent=2) + "\n")
     print(f"\n{result['num_examples']} windows of {split!r}, checkpoint of step {vae.step}")
     for name, text in _TABLE:
-        print(f"  {text:<72} {result[name]:8.3f}")
+        if name in result:
+            print(f"  {text:<72} {result[name]:8.3f}")
+    if len(vae.config.model.widths) > 1:
+        print(f"\n{level_tables(result)}\n")
     print(f"everything: {path}")
     return 0
 

@@ -9,9 +9,9 @@ _ZERO = 1e-18  # a product of spreads, in units of the largest distance
 class Bootstrap:
     """One sample of windows and many samples drawn from it, piece by piece with replacement.
 
-    A figure comes as float64[resample]: first that of the sample itself, then those of the others. So a difference of two
-    figures is taken before its error, and what both share does not count. Windows of a piece stay together: they are
-    alike.
+    A figure comes as float64[resample]: first that of the sample itself, then those of the others. So a difference of
+    two figures is taken before its error, and what both share does not count. Windows of a piece stay together: they
+    are alike.
     """
 
     def __init__(self, pieces: np.ndarray, seed: int = 0, num_resamples: int = _NUM_RESAMPLES):

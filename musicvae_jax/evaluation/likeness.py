@@ -9,7 +9,7 @@ from musicvae_jax.codec.attributes import ATTRIBUTES, SPANS
 from musicvae_jax.codec.base import Codec, WindowNotes
 from musicvae_jax.data.attributes import window_attributes
 from musicvae_jax.evaluation.reconstruction import agreement
-from musicvae_jax.types import Array, Batch
+from musicvae_jax.types import Batch
 
 # Not the style and the chords, which notes do not say, and not AR-VAE's four, which are others of the list again.
 COLUMNS = tuple(
@@ -48,49 +48,17 @@ def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec) -> Likeness
     metre = np.asarray(batch.metre)
     allowed = codec.slot_mask(metre)
     true = codec.notes(np.asarray(batch.tokens), np.asarray(batch.mask), metre)
-    totals: dict[str, Array] = dict.fromkeys(SPANS, 0.0)
-    numbers: dict[str, Array] = dict.fromkeys(SPANS, 0.0)
-    sums: dict[str, np.ndarray]  # float64[window], over draws: see `compare`
-
-
-def true_attributes(batch: Batch, codec: Codec) -> dict[str, np.ndarray]:
-    """span -> float64[window, time, attribute], the columns being `NAMES`; NaN where undefined."""
-    found = window_attributes(batch, codec)
-    return {span: found[span][..., COLUMNS].astype(np.float64) for span in SPANS}
-
-
-def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec) -> Likeness:
-    """Several decodings of the same windows against what they are decodings of.
-
-    The sums: ``chroma`` and ``rhythm``, cosines of the histograms of pitch classes and of onset times of a measure,
-    summed over the ``measures`` in which the original has notes, 0 where the decoding has none;
-    ``hits``, ``found`` and ``wanted``, notes of both, decoded, and of the original.
-
-    Args:
-        draws: int32[batch, measure, slot, field] each.
-        batch: the originals, on the host.
-        codec: of both.
-    """
-    metre = np.asarray(batch.metre)
-    allowed = codec.slot_mask(metre)
-    true = codec.notes(np.asarray(batch.tokens), np.asarray(batch.mask), metre)
-    totals = dict.fromkeys(SPANS, 0.0)
-    numbers = dict.fromkeys(SPANS, 0.0)
+    wanted = np.bincount(true.row, minlength=len(metre))
+    attributes: dict[str, list[np.ndarray]] = {span: [] for span in SPANS}
     sums: dict[str, np.ndarray] = {}
     for tokens in draws:
-        decoded = batch._replace(tokens=tokens, mask=allowed)
-        for span, values in true_attributes(decoded, codec).items():
-            defined = np.isfinite(values)
-            totals[span] = totals[span] + np.where(defined, values, 0)
-            numbers[span] = numbers[span] + defined
+        for span, values in true_attributes(batch._replace(tokens=tokens, mask=allowed), codec).items():
+            attributes[span].append(values)
         found = agreement(tokens, batch, codec)
         heard = similarities(true, codec.notes(tokens, allowed, metre), metre.shape[:2])
-        heard |= {"hits": found["onset_hits"], "found": found["onset_found"]}
-        heard["wanted"] = np.bincount(true.row, minlength=len(tokens))
-        sums = {name: sums.get(name, 0) + value.astype(np.float64) for name, value in heard.items()}
-    with np.errstate(invalid="ignore"):
-        means = {span: totals[span] / numbers[span] for span in SPANS}  # NaN where no draw has a value
-    return Likeness(means, sums)
+        heard |= {"hits": found["onset_hits"], "found": found["onset_found"], "wanted": wanted}
+        sums = {name: sums.get(name, 0.0) + value for name, value in heard.items()}
+    return Likeness({span: _mean(parts) for span, parts in attributes.items()}, sums)
 
 
 def similarities(true: WindowNotes, heard: WindowNotes, shape: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -116,3 +84,11 @@ def similarities(true: WindowNotes, heard: WindowNotes, shape: tuple[int, int]) 
         result[name] = cosine.sum(1)
         result["measures"] = (first.sum(-1) > 0).sum(1).astype(np.float64)
     return result
+
+
+def _mean(draws: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean over the draws that have a value, NaN where none has."""
+    values = np.stack(draws)
+    defined = np.isfinite(values)
+    number = defined.sum(0)
+    return np.where(number > 0, np.where(defined, values, 0).sum(0) / np.maximum(number, 1), np.nan)

@@ -1,0 +1,65 @@
+"""What a model of several levels is aimed at, against what evaluation.json says."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from musicvae_jax.types import LEVELS
+
+_OWN_SPAN = {"global": "window", "local": "phrase", "fine": "measure"}
+_RELATIONS = {
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "+-": lambda value, bound: abs(value) < bound,
+}
+
+
+class Target(NamedTuple):
+    """One aim."""
+
+    name: str  # of the figure
+    value: float
+    goal: str
+    met: bool
+
+
+def check_targets(evaluation: Mapping[str, Any]) -> list[Target]:
+    """Every aim of a model of several levels, met or not; those of figures that are not there are left out.
+
+    Perplexity and onset perplexity below 5; 10 to 50 nats per phrase; every level at least 1 nat per window, and over
+    .9 of its dims active by both rules; what each level adds in the top-k test, in the attributes of its own span and
+    in both similarities, above its standard error; R2 of the windows' attributes from the global code, decoded and read
+    off by a straight line, at least .2, of the phrases' from the global and the local ones at least .5; and within .05
+    of 0 from the codes of other pieces, beyond what the metre says.
+
+    Args:
+        evaluation: what evaluation.json holds.
+    """
+    levels = [level for level in LEVELS if f"kl_{level}" in evaluation]
+    aims: list[tuple[str, str, float]] = [
+        ("perplexity", "<", 5),
+        ("onset_perplexity", "<", 5),
+        ("kl_per_phrase", ">=", 10),
+        ("kl_per_phrase", "<=", 50),
+    ]
+    for level in levels:
+        aims.append((f"kl_{level}", ">=", 1))
+        aims += [(f"active_units_{rule}_{level}", ">", 0.9) for rule in "ab"]
+    for k, level in enumerate(levels, 1):
+        for kind in (f"r2_{_OWN_SPAN[level]}", "chroma", "rhythm"):
+            name = f"top_{k}_minus_top_{k - 1}_{kind}"
+            aims.append((name, ">", evaluation.get(f"{name}_se", 0.0)))
+    if levels[:1] == ["global"]:
+        aims += [(name, ">=", 0.2) for name in ("top_1_r2_window", "probe_r2_global_window")]
+    if levels[:2] == ["global", "local"]:
+        aims += [(name, ">=", 0.5) for name in ("top_2_r2_phrase", "probe_r2_local_phrase")]
+    shuffled = [f"shuffled_r2_{span}_within_metre" for span in _OWN_SPAN.values()]
+    shuffled += [name for name in evaluation if name.startswith("probe_") and name.endswith("_shuffled")]
+    aims += [(name, "+-", 0.05) for name in shuffled]
+    return [
+        Target(name, evaluation[name], f"{relation} {bound:.3g}", bool(_RELATIONS[relation](evaluation[name], bound)))
+        for name, relation, bound in aims
+        if name in evaluation
+    ]
