@@ -4,12 +4,13 @@ Examples:
     python experiments/generate.py sample      --workdir runs/folk --out out --num 8 --temperature 1.0
     python experiments/generate.py reconstruct --workdir runs/folk --out out tune.abc piece.mid
     python experiments/generate.py interpolate --workdir runs/folk --out out a.mid b.mid --steps 9
+    python experiments/generate.py resample    --workdir runs/folk --out out tune.abc --keep global --num 3
     python experiments/generate.py gallery     --workdir runs/folk --out out
 """
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import tyro
 from commandline import check_first_word, run
@@ -18,10 +19,13 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from musicvae_jax.evaluation.trained import TrainedVAE
 
+LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
+
 
 def main() -> int:
     """Parses the command line and calls one of the functions below."""
-    commands = {"sample": sample, "reconstruct": reconstruct, "interpolate": interpolate, "gallery": gallery}
+    functions = (sample, reconstruct, interpolate, resample, gallery)
+    commands = {function.__name__: function for function in functions}
     check_first_word(commands, "command")
     return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)  # type: ignore[arg-type]
 
@@ -34,6 +38,7 @@ def sample(
     metre: str = "",
     measures: int | None = None,
     temperature: float = 1.0,
+    level_temperature: LevelTemperature = (),
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
@@ -48,6 +53,7 @@ def sample(
         metre: e.g. 6/8; drawn from the training frequencies if not given.
         measures: how many, up to the window's.
         temperature: of the tokens; 0 takes the most probable.
+        level_temperature: level and factor of its prior's scales, e.g. global 0.8 fine 1; 1 where not named.
         top_k: keep the k most probable tokens; 0 keeps all.
         top_p: keep the most probable tokens that reach this probability; 1 keeps all.
         seed: of all draws.
@@ -59,7 +65,8 @@ def sample(
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
     chosen = Metre.parse(metre) if metre else None
     vae = _load(workdir, checkpoint)
-    scores = vae.sample(num, metre=chosen, measures=measures, seed=seed, sampling=sampling)
+    factors = dict(level_temperature)
+    scores = vae.sample(num, metre=chosen, measures=measures, temperature=factors, seed=seed, sampling=sampling)
     _write(scores, [f"sample_{number}" for number in range(num)], out)
     return 0
 
@@ -148,6 +155,50 @@ def interpolate(
     path = vae.interpolate(ends[0], ends[1], steps, seed=seed, sampling=sampling)
     _write(path, [f"step_{number}" for number in range(steps)], out)
     plot_interpolation(path, Path(out) / "path.png")
+    return 0
+
+
+def resample(
+    file: Positional[str],
+    /,
+    *,
+    workdir: str,
+    out: str,
+    keep: str = "global",
+    num: int = 3,
+    level_temperature: LevelTemperature = (),
+    track: str = "auto",
+    temperature: float = 0.0,
+    seed: int = 0,
+    checkpoint: str = "best",
+) -> int:
+    """Variants of a piece's first window: its upper levels are kept, the levels below are drawn from their priors.
+
+    Args:
+        file: MIDI, MusicXML or ABC.
+        workdir: the run's folder.
+        out: where to write NAME_0.mid, .wav, ..., NAME.original.mid, .wav and NAME.png, all below each other.
+        keep: the last level that is kept: global, or local, which keeps global, too.
+        num: variants.
+        level_temperature: level and factor of its prior's scales, e.g. local 0.8 fine 1; 1 where not named.
+        track: for a model of melodies, of a polyphonic file: a number, a part's name, or skyline for the highest notes.
+        temperature: of the tokens; 0 takes the most probable.
+        seed: of all draws.
+        checkpoint: best or latest.
+    """
+    from musicvae_jax.analysis.report import write_variants
+    from musicvae_jax.models.sampling import SamplingConfig
+
+    sampling = SamplingConfig(temperature=temperature)
+    vae = _load(workdir, checkpoint)
+    scores, refusals = _read(vae, (file,), track)
+    if not scores:
+        raise refusals[0]
+    factors = dict(level_temperature)
+    variants = vae.resample(scores[0], keep, num, temperature=factors, seed=seed, sampling=sampling)
+    (stem,) = _stems(scores[:1])
+    write_variants(vae.first_window(scores[0]), variants, Path(out) / stem, scores[0].title or stem)
+    print(f"{num} variants with the original as MIDI and WAV, and {stem}.png: {out}")
     return 0
 
 

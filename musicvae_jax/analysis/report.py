@@ -1,9 +1,11 @@
 """A piece as a folder's worth of files: MIDI to edit, WAV to hear, PNG to see."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from musicvae_jax.analysis.audio import render, write_wav
 from musicvae_jax.analysis.plots import plot_reconstruction, plot_samples
+from musicvae_jax.analysis.variants import plot_variants
 from musicvae_jax.codec import Score, write_midi
 
 
@@ -18,6 +20,14 @@ def write_reconstruction(original: Score, reconstruction: Score, stem: Path, tit
     _write_sound(original, stem.with_name(f"{stem.name}.original"))
     _write_sound(reconstruction, stem)
     plot_reconstruction(original, reconstruction, stem.with_name(f"{stem.name}.png"), title=title)
+
+
+def write_variants(original: Score, variants: Sequence[Score], stem: Path, title: str = "") -> None:
+    """Writes STEM.original.mid/.wav, STEM_0.mid/.wav, STEM_1... and STEM.png with all of them below each other."""
+    _write_sound(original, stem.with_name(f"{stem.name}.original"))
+    for number, variant in enumerate(variants):
+        _write_sound(variant, stem.with_name(f"{stem.name}_{number}"))
+    plot_variants(original, variants, stem.with_name(f"{stem.name}.png"), title=title)
 
 
 def _write_sound(score: Score, stem: Path) -> None:

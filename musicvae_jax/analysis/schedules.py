@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.axes import Axes
 
 from musicvae_jax.analysis.figures import INK, OKABE_ITO, Page, tidy
 from musicvae_jax.config import LevelObjective, ObjectiveConfig
@@ -17,6 +16,12 @@ from musicvae_jax.types import Array
 NUM_STEPS = 1000
 STEERED = ObjectiveConfig(kl_per_phrase=20.0)
 _COLUMNS, _WIDTH, _HEIGHT = 4, 1.9, 1.5  # panels in a row; inches of a panel's frame
+WEIGHT = "KL's weight"
+_COLOURS = {
+    WEIGHT: OKABE_ITO["blue"],
+    "nats per window": OKABE_ITO["orange"],
+    "nats per phrase": OKABE_ITO["green"],
+}
 _LAG = 50.0  # steps after which the plant's KL has made 63 % of its way
 _VARIANCES = tuple(10.0 * 0.8**dim for dim in range(32))  # of the plant's source
 
@@ -38,6 +43,14 @@ class Response(NamedTuple):
     kl_per_phrase: np.ndarray  # float[step], what came of it, in nats
 
 
+class Curve(NamedTuple):
+    """A schedule as it is drawn."""
+
+    title: str
+    unit: str
+    values: np.ndarray  # float[step]
+
+
 def plot_schedules(path: str | os.PathLike[str]) -> None:
     """Draws a panel per kind of schedule, and a controller's response to a simulated plant; see `simulate_controller`.
 
@@ -45,27 +58,33 @@ def plot_schedules(path: str | os.PathLike[str]) -> None:
         path: of the PNG.
     """
     steps = np.arange(NUM_STEPS + 1)
-    response = simulate_controller(STEERED, NUM_STEPS + 1)
-    curves = []
-    for title, level in _WEIGHTS:
-        weight_at = level_schedule(ObjectiveConfig(global_level=level), "global")
-        curves.append((title, "KL's weight", np.broadcast_to(weight_at(steps), steps.shape)))
-    capacity_at = capacity_schedule(_CAPACITY)
-    capacity = np.broadcast_to(capacity_at(steps), steps.shape)
-    curves.insert(2, ("capacity C, 500 steps", "nats per window", capacity))
-    curves.insert(3, ("controller, simulated plant", "KL's weight", response.beta))
-    curves.append((f"its KL, set point {STEERED.kl_per_phrase:g}", "nats per phrase", response.kl_per_phrase))
-
+    response = simulate_controller(STEERED, len(steps))
+    curves = schedule_curves(steps)
+    curves.insert(3, Curve("controller, simulated plant", WEIGHT, response.beta))
+    curves.append(Curve(f"its KL, set point {STEERED.kl_per_phrase:g}", "nats per phrase", response.kl_per_phrase))
     page = Page(_COLUMNS * (_WIDTH + 0.6) + 0.05, -(-len(curves) // _COLUMNS) * (_HEIGHT + 0.7))
-    for number, ((title, unit, values), colour) in enumerate(zip(curves, _colours(curves), strict=True)):
+    for number, (title, unit, values) in enumerate(curves):
         row, column = divmod(number, _COLUMNS)
         ax = page.axes(0.55 + column * (_WIDTH + 0.6), 0.3 + row * (_HEIGHT + 0.7), _WIDTH, _HEIGHT)
-        _draw(ax, steps, values, colour)
+        ax.plot(steps, values, color=_COLOURS[unit], linewidth=1.6)
+        ax.set_ylim(0, 1.1 * float(values.max()))
+        tidy(ax)
         ax.set_title(title, fontsize=9, color=INK, loc="left")
         ax.set_ylabel(unit, fontsize=8, color=INK, labelpad=2)
         if values is response.kl_per_phrase:
             ax.axhline(STEERED.kl_per_phrase, color=INK, linewidth=0.8, linestyle=":")
     page.save(path)
+
+
+def schedule_curves(steps: np.ndarray) -> list[Curve]:
+    """A curve per kind of schedule, at steps int[step]."""
+    curves = []
+    for title, level in _WEIGHTS:
+        weight_at = level_schedule(ObjectiveConfig(global_level=level), "global")
+        curves.append(Curve(title, WEIGHT, np.broadcast_to(weight_at(steps), steps.shape)))
+    capacity = np.broadcast_to(capacity_schedule(_CAPACITY)(steps), steps.shape)
+    curves.insert(2, Curve("capacity C, 500 steps", "nats per window", capacity))
+    return curves
 
 
 def simulate_controller(config: ObjectiveConfig, num_steps: int, lag: float = _LAG) -> Response:
@@ -97,14 +116,3 @@ def simulate_controller(config: ObjectiveConfig, num_steps: int, lag: float = _L
 def rate_of_plant(beta: Array | float) -> Array:
     """The plant's KL at rest, in nats: float[]. See `simulate_controller`."""
     return 0.5 * jnp.maximum(jnp.log(jnp.asarray(_VARIANCES) / beta), 0).sum()
-
-
-def _colours(curves: list) -> list[str]:
-    kinds = {"KL's weight": OKABE_ITO["blue"], "nats per window": OKABE_ITO["orange"]}
-    return [kinds.get(unit, OKABE_ITO["green"]) for _, unit, _ in curves]
-
-
-def _draw(ax: Axes, steps: np.ndarray, values: np.ndarray, colour: str) -> None:
-    ax.plot(steps, values, color=colour, linewidth=1.6)
-    ax.set_ylim(0, 1.1 * float(values.max()))
-    tidy(ax)

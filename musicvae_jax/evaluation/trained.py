@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, everywhere, make_parallel
 from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.training.workdir import read_config
-from musicvae_jax.types import Batch, Gaussian, Latents, Variables
+from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,7 @@ class TrainedVAE:
         *,
         metre: Metre | None = None,
         measures: int | None = None,
+        temperature: Mapping[str, float] | None = None,
         seed: int = 0,
         sampling: SamplingConfig = SamplingConfig(),
     ) -> list[Score]:
@@ -93,6 +95,7 @@ class TrainedVAE:
             num: pieces.
             metre: of every measure; drawn per piece from the training frequencies if not given.
             measures: per piece, up to the window's; the whole window if not given.
+            temperature: level -> what the scales of its prior are multiplied by; 1 where not named.
             seed: of metres, latents and tokens.
             sampling: how tokens are chosen.
         """
@@ -102,6 +105,7 @@ class TrainedVAE:
         measures = self.config.data.measures if measures is None else measures
         if not 1 <= measures <= self.config.data.measures:
             raise UserError(f"measures = {measures}: allowed is 1 to the window's {self.config.data.measures}")
+        _check_temperature(temperature, list(self.config.model.widths))
         if metre is None:
             names = sorted(self.metres)
             shares = np.array([self.metres[name] for name in names], float)
@@ -111,20 +115,65 @@ class TrainedVAE:
             rows = np.tile(metre, (num, 1))
         frame = np.zeros((num, self.config.data.measures, 2), np.int32)
         frame[:, :measures] = rows[:, None]
-        key = stream(jax.random.key(seed), "prior")
-        latents = self.model.apply(self.variables, frame, method="sample_prior", rngs={"latent": key})
+        latents = self._draw(frame, {}, temperature, seed)
         return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
+
+    def resample(
+        self,
+        score: Score,
+        keep: str,
+        num: int = 3,
+        *,
+        temperature: Mapping[str, float] | None = None,
+        seed: int = 0,
+        sampling: SamplingConfig = SamplingConfig(temperature=0.0),
+    ) -> list[Score]:
+        """Variants of a piece's first window: its upper levels are kept, the levels below are drawn from their priors.
+
+        Args:
+            score: the piece.
+            keep: the last level that is kept, at its posterior mean, with all above it.
+            num: variants.
+            temperature: level -> what the scales of its prior are multiplied by; 1 where not named.
+            seed: of latents and tokens.
+            sampling: how tokens are chosen.
+
+        Raises:
+            MusicError: the codec refuses the piece.
+            UserError: there is nothing below the level, or another argument is out of range.
+        """
+        check_seed(seed)
+        levels = list(self.config.model.widths)
+        if keep not in levels[:-1]:
+            allowed = " or ".join(levels[:-1]) or f"nothing: {levels[0]} is the model's only level"
+            raise UserError(f"keep = {keep!r}: allowed is {allowed}")
+        if num < 1:
+            raise UserError(f"num = {num}: allowed is 1 or more")
+        kept = levels[: levels.index(keep) + 1]
+        _check_temperature(temperature, levels[len(kept) :])
+        window = jax.tree.map(lambda leaf: leaf[:1], self.windows(score))
+        posterior = self.encode(window)
+        given = {level: jnp.repeat(posterior[level].loc, num, 0) for level in kept}
+        frame = np.repeat(window.metre, num, 0)
+        latents = self._draw(frame, given, temperature, seed)
+        tokens = self.decode(latents, frame, seed=seed, sampling=sampling)
+        return [self._like(score, row, metre) for row, metre in zip(tokens, frame, strict=True)]
+
+    def first_window(self, score: Score) -> Score:
+        """The beginning of a piece, as much as one window holds of it and as the codec keeps it.
+
+        Raises:
+            MusicError: the codec refuses the piece.
+        """
+        batch = self.windows(score)
+        return self._like(score, batch.tokens[0], batch.metre[0])
 
     def reconstruct(
         self, score: Score, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig(temperature=0.0)
     ) -> Score:
         """A piece through its codes and back, window by window, from posterior means."""
         batch = self.windows(score)
-        tokens = self.reconstruct_tokens(batch, seed=seed, sampling=sampling)
-        real = batch.metre[..., 0] > 0
-        return self.codec.decode(
-            tokens[real], batch.metre[real], tempo=score.tempo, fifths=score.fifths, mode=score.mode, title=score.title
-        )
+        return self._like(score, self.reconstruct_tokens(batch, seed=seed, sampling=sampling), batch.metre)
 
     def reconstruct_tokens(
         self, batch: Batch, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig(temperature=0.0)
@@ -161,6 +210,18 @@ class TrainedVAE:
         """Tokens int32[batch, measure, slot, field] and their metres as one score per row."""
         real = metre[..., 0] > 0
         return [self.codec.decode(row[here], frame[here]) for row, frame, here in zip(tokens, metre, real, strict=True)]
+
+    def _like(self, score: Score, tokens: np.ndarray, metre: np.ndarray) -> Score:
+        """Tokens int32[..., measure, slot, field] one after the other, with the tempo, key and title of a piece."""
+        real = metre[..., 0] > 0
+        return self.codec.decode(
+            tokens[real], metre[real], tempo=score.tempo, fifths=score.fifths, mode=score.mode, title=score.title
+        )
+
+    def _draw(self, frame: np.ndarray, given: Latents, temperature: Mapping[str, float] | None, seed: int) -> Latents:
+        """The levels that are not given, from their priors, for metres int32[batch, measure, 2]."""
+        key = stream(jax.random.key(seed), "prior")
+        return _sample_prior(self.model, self.variables, frame, given, temperature or {}, key)
 
 
 def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
@@ -209,6 +270,21 @@ def slerp(first: Any, second: Any, share: float) -> Any:
     sine = jnp.sin(angle)
     curve = (jnp.sin((1 - share) * angle) * first + jnp.sin(share * angle) * second) / jnp.maximum(sine, 1e-9)
     return jnp.where(sine < 1e-4, line, curve)
+
+
+def _check_temperature(temperature: Mapping[str, float] | None, drawn: list[str]) -> None:
+    for level, value in (temperature or {}).items():
+        if level not in drawn:
+            raise UserError(f"temperature of {level!r}: allowed are the levels that are drawn: {', '.join(drawn)}")
+        if not (value >= 0 and math.isfinite(value)):
+            raise UserError(f"temperature of {level!r} = {value}: allowed is 0 or more")
+
+
+@partial(jax.jit, static_argnums=0)
+def _sample_prior(
+    model: MusicVAE, variables: Variables, frame: np.ndarray, given: Latents, temperature: dict[str, float], key: Array
+) -> Latents:
+    return model.apply(variables, frame, given, temperature, method="sample_prior", rngs={"latent": key})
 
 
 @partial(jax.jit, static_argnums=0)

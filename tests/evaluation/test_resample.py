@@ -1,0 +1,92 @@
+"""Variants of a piece from its upper levels."""
+
+import jax
+import numpy as np
+import pytest
+
+from musicvae_jax.codec import Metre
+from musicvae_jax.config import UserError
+from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.models.sampling import SamplingConfig
+from tests.data.melodies import random_melody
+from tests.tiny import replace
+from tests.untrained import LEVELS_CONFIG, write_workdir
+
+PIECE = random_melody(3, 7, metre=Metre(3, 4))
+LEVELS = ["global", "local", "fine"]
+GREEDY = SamplingConfig(temperature=0.0)
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    return load_workdir(write_workdir(tmp_path_factory.mktemp("levels") / "run"))
+
+
+def notes(scores) -> list[tuple]:
+    return [tuple(map(tuple, score.notes)) for score in scores]
+
+
+def test_variants_have_the_frame_of_the_first_window(vae) -> None:
+    window = vae.first_window(PIECE)
+    assert notes([window]) == [tuple(map(tuple, PIECE.notes[PIECE.notes[:, 0] < 4 * Metre(3, 4).ticks]))]
+    for keep in LEVELS[:-1]:
+        variants = vae.resample(PIECE, keep, 2)
+        assert len(variants) == 2
+        for score in (window, *variants):
+            np.testing.assert_array_equal(score.measures, PIECE.measures[:4])
+            assert (score.tempo, score.fifths, score.title) == (PIECE.tempo, PIECE.fifths, PIECE.title)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_is_kept_is_the_posterior_and_the_rest_the_prior(vae, number) -> None:
+    """By hand, level by level: with no spread left, a prior's draw is its mean."""
+    kept, drawn = LEVELS[:number], LEVELS[number:]
+    window = jax.tree.map(lambda leaf: leaf[:1], vae.windows(PIECE))
+    posterior = vae.encode(window)
+    latents = {level: posterior[level].loc for level in kept}
+    for level in drawn:  # the prior of a level, as `infer` has it of the latents above
+        output = vae.model.apply(vae.variables, window, given=latents, rngs={"latent": jax.random.key(0)})
+        latents[level] = output.prior[level].loc
+    expected = vae.scores(vae.decode(latents, window.metre, sampling=GREEDY), window.metre)
+    still = vae.resample(PIECE, kept[-1], 3, temperature=dict.fromkeys(drawn, 0.0))
+    assert notes(still) == notes(expected) * 3
+    moving = vae.resample(PIECE, kept[-1], 3)
+    assert len(set(notes(moving))) == 3
+
+
+def test_temperatures_are_each_levels_own(vae) -> None:
+    same = vae.resample(PIECE, "global", 3, temperature={"local": 0.0, "fine": 0.0})
+    one_moves = [vae.resample(PIECE, "global", 3, temperature={level: 0.0}) for level in ("local", "fine")]
+    assert len(set(notes(same))) == 1 and all(len(set(notes(scores))) > 1 for scores in one_moves)
+    samples = vae.sample(3, metre=Metre(4, 4), temperature=dict.fromkeys(LEVELS, 0.0), sampling=GREEDY)
+    assert len(set(notes(samples))) == 1
+    samples = vae.sample(3, metre=Metre(4, 4), temperature={"global": 0.0, "local": 0.0}, sampling=GREEDY)
+    assert len(set(notes(samples))) == 3
+
+
+def test_variants_depend_on_the_seed_alone(vae) -> None:
+    first, again, other = (notes(vae.resample(PIECE, "local", 2, seed=seed)) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_what_cannot_be_resampled_is_refused(vae, tmp_path) -> None:
+    for arguments, said in (
+        ({"keep": "fine"}, "keep = 'fine': allowed is global or local"),
+        ({"keep": "globl"}, "keep = 'globl'"),
+        ({"num": 0}, "num = 0"),
+        ({"seed": -1}, "seed = -1"),
+        (
+            {"temperature": {"global": 1.0}},
+            "'global': allowed are the levels that are drawn: local, fine",
+        ),
+        ({"temperature": {"fine": -1.0}}, "temperature of 'fine' = -1.0: allowed is 0 or more"),
+        ({"temperature": {"fine": float("nan")}}, "'fine' = nan"),
+    ):
+        with pytest.raises(UserError, match=said):
+            vae.resample(PIECE, **({"keep": "global"} | arguments))
+    with pytest.raises(UserError, match=r"temperature of 'loud': allowed are .*: global, local, fine"):
+        vae.sample(1, temperature={"loud": 1.0})
+    flat = replace(LEVELS_CONFIG, model={"local_dim": 0, "fine_dim": 0})
+    one = load_workdir(write_workdir(tmp_path / "one", flat))
+    with pytest.raises(UserError, match="allowed is nothing: global is the model's only level"):
+        one.resample(PIECE, "global")
