@@ -60,11 +60,12 @@ CHORALES_BASIC = dataclasses.replace(
 
 CHORALES = dataclasses.replace(
     CHORALES_BASIC,
-    model=dataclasses.replace(FOLK.model, fine_dim=24),
+    model=dataclasses.replace(FOLK.model, fine_dim=24, level_dropout=0.25),
     objective=ObjectiveConfig(
         global_level=LevelObjective(kl_per_phrase=5.0),
-        local_level=LevelObjective(kl_per_phrase=13.0),
-        fine_level=LevelObjective(kl_per_phrase=28.0),
+        # What is free per dim keeps few dims from saying it all.
+        local_level=LevelObjective(kl_per_phrase=16.0, free_bits="per_dim", nats=0.1),
+        fine_level=LevelObjective(kl_per_phrase=29.0, free_bits="per_dim", nats=0.1),
         span_weight=0.1,
     ),
     train=dataclasses.replace(FOLK.train, num_steps=1600, eval_every=400),
