@@ -11,6 +11,7 @@ from musicvae_jax.types import LEVELS, Array
 
 _LEVELS_OF = {"window": LEVELS[:1], "phrase": LEVELS[:2], "measure": LEVELS}
 _PENALTIES = 10.0 ** np.arange(-4, 5)  # times the number of cells
+_NUM_FOLDS = 5
 
 
 def probe_figures(
@@ -33,11 +34,10 @@ def probe_figures(
         present: bool[window, measure].
         pieces: [window], which piece each window is of.
         config: the model's.
-        seed: of the halves into which pieces are dealt.
+        seed: of the halves and folds into which pieces are dealt.
     """
     _, piece = np.unique(pieces, return_inverse=True)
-    half = np.random.default_rng(seed).permutation(piece.max() + 1) % 2
-    second = half[piece].astype(bool)
+    place = np.random.default_rng(seed).permutation(piece.max() + 1)[piece]  # of the piece in a random order
     other = (np.arange(len(piece)) + len(piece) // 2) % len(piece)
     figures: dict[str, float] = {}
     for span in SPANS:
@@ -45,16 +45,16 @@ def probe_figures(
         codes = [over_cells(means[level], present, config.span(level, present.shape[1]), span) for level in levels]
         for number, level in enumerate(levels):
             x = np.concatenate(codes[: number + 1], -1)
-            found = _explained(x, attributes[span], second)
-            figures[f"probe_r2_{level}_{span}"] = float(np.nanmean(found))
+            found = _explained(x, attributes[span], place)
+            figures[f"probe_r2_{level}_{span}"] = _mean(found)
             if level == levels[-1]:
                 figures |= {
                     f"probe_r2_{level}_{span}_{name}": float(value)
                     for name, value in zip(NAMES, found, strict=True)
                     if np.isfinite(value)
                 }
-                shuffled = _explained(x[other], attributes[span], second)
-                figures[f"probe_r2_{level}_{span}_shuffled"] = float(np.nanmean(shuffled))
+                shuffled = _explained(x[other], attributes[span], place)
+                figures[f"probe_r2_{level}_{span}_shuffled"] = _mean(shuffled)
     return figures
 
 
@@ -73,53 +73,63 @@ def over_cells(means: Array, present: np.ndarray, level_span: int, span: str) ->
     )
 
 
-def _explained(x: np.ndarray, attributes: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """R2 of every attribute, each half of the windows predicted from the other: float64[attribute], NaN if constant.
+def _explained(x: np.ndarray, attributes: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """R2 of every attribute, each half of the pieces predicted from the other: float64[attribute], NaN if constant.
 
     Args:
         x: float[window, cell, dim].
         attributes: float[window, cell, attribute]; cells with NaN are left out.
-        second: bool[window].
+        place: int[window], equal for windows of a piece; even ones are one half.
     """
     result = np.full(attributes.shape[-1], np.nan)
     x = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    cells = np.repeat(second, attributes.shape[1])
+    place = np.repeat(place, attributes.shape[1])
     for column in range(attributes.shape[-1]):
         y = attributes[..., column].reshape(-1)
         known = np.isfinite(y)
-        halves = [known & cells, known & ~cells]
-        if min(half.sum() for half in halves) < 3 or any(np.ptp(y[half]) == 0 for half in halves):
+        halves = [known & (place % 2 == half) for half in range(2)]
+        if any(half.sum() < _NUM_FOLDS or np.ptp(y[half]) == 0 for half in halves):
             continue
         errors, total = 0.0, 0.0
         for fitted, held_out in (halves, halves[::-1]):
-            predicted = ridge(x[fitted], y[fitted], x[held_out])
+            predicted = ridge(x[fitted], y[fitted], x[held_out], place[fitted] // 2 % _NUM_FOLDS)
             errors += ((predicted - y[held_out]) ** 2).sum()
             total += ((y[held_out] - y[held_out].mean()) ** 2).sum()
         result[column] = 1 - errors / total
     return result
 
 
-def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
+def _mean(explained: np.ndarray) -> float:
+    """Over the attributes that vary; 0 where none does."""
+    known = explained[np.isfinite(explained)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Predictions float64[new] by ridge regression on standardised columns (Hoerl & Kennard 1970).
 
-    The penalty is the one of a grid with the smallest leave-one-out error, known in closed form (Allen 1974): noise
-    that explains nothing is then given no weight.
+    The penalty is the one of a grid that predicts each fold best from the others: noise that explains nothing is then
+    given no weight. Cells of a piece must be of one fold: they are alike, and would predict each other.
 
     Args:
         x: float64[cell, dim].
         y: float64[cell].
         new: float64[new, dim].
+        folds: int[cell].
     """
+    errors = np.zeros(len(_PENALTIES))
+    for fold in np.unique(folds):
+        out = folds == fold
+        if 0 < out.sum() < len(out):
+            errors += ((_predictions(x[~out], y[~out], x[out]) - y[out, None]) ** 2).sum(0)
+    return _predictions(x, y, new)[:, errors.argmin()]
+
+
+def _predictions(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Those of every penalty: float64[new, penalty]."""
     centre, spread = x.mean(0), np.maximum(x.std(0), 1e-9)
     x, new = (x - centre) / spread, (new - centre) / spread
     values, vectors = np.linalg.eigh(x.T @ x)
-    rotated = x @ vectors
-    projected = rotated.T @ (y - y.mean())
-    best, coefficients = np.inf, np.zeros(x.shape[1])
-    for penalty in len(x) * _PENALTIES:
-        shrunk = 1 / (np.maximum(values, 0) + penalty)
-        leverage = 1 / len(x) + (rotated**2) @ shrunk
-        left_out = (y - y.mean() - rotated @ (shrunk * projected)) / (1 - leverage)
-        if (left_out**2).sum() < best:
-            best, coefficients = (left_out**2).sum(), vectors @ (shrunk * projected)
-    return y.mean() + new @ coefficients
+    shrunk = 1 / (np.maximum(values, 0)[:, None] + len(x) * _PENALTIES)
+    projected = vectors.T @ (x.T @ (y - y.mean()))
+    return y.mean() + new @ (vectors @ (shrunk * projected[:, None]))

@@ -52,16 +52,21 @@ def test_a_level_explains_what_it_says_and_no_more():
         assert figures[f"probe_r2_{name}"] == pytest.approx(share, abs=3 / np.sqrt(WINDOWS))
 
 
-def test_pieces_are_not_split():
-    """Windows of a piece are copies. Fitted to a copy, 60 dims would predict noise; other pieces they do not."""
+def test_cells_of_a_piece_do_not_predict_each_other():
+    """Three windows of a piece have one code of 60 dims and one attribute, which the code says nothing of.
+
+    Fitted to a copy, such a code would predict it: were pieces split between the halves R2 would be far above 0, were
+    they split between the folds no penalty would be chosen, and R2 far below 0.
+    """
     rng = np.random.default_rng(0)
     config = dataclasses.replace(MODEL, global_dim=60)
-    codes, noise = (np.repeat(rng.normal(size=(40, 1, width)), 3, 0) for width in (60, len(NAMES)))
+    codes, noise = (np.repeat(rng.normal(size=(100, 1, width)), 3, 0) for width in (60, 3))
+    noise = np.concatenate([noise, np.full((300, 1, len(NAMES) - 3), np.nan)], -1)
     attributes = {span: np.repeat(noise, cells, 1) for span, cells in CELLS.items()}
-    figures = probe_figures(
-        {"global": codes}, attributes, np.ones((120, MEASURES), bool), np.repeat(np.arange(40), 3), config
-    )
-    assert figures["probe_r2_global_window"] < 0.1
+    pieces, present = np.repeat(np.arange(100), 3), np.ones((300, MEASURES), bool)
+    figures = probe_figures({"global": codes}, attributes, present, pieces, config)
+    for span in CELLS:
+        assert abs(figures[f"probe_r2_global_{span}"]) < 1 / np.sqrt(50)  # a chance correlation of a half's pieces
 
 
 def test_codes_of_cells():
@@ -78,8 +83,9 @@ def test_ridge_is_least_squares_where_there_is_no_noise_and_the_mean_where_there
     rng = np.random.default_rng(0)
     x, new = rng.normal(3, 2, (200, 4)), rng.normal(3, 2, (50, 4))
     weights = np.array([1.0, -2.0, 0.5, 0.0])
-    np.testing.assert_allclose(ridge(x, x @ weights + 7, new), new @ weights + 7, atol=0.01)
+    folds = np.arange(200) % 5
+    np.testing.assert_allclose(ridge(x, x @ weights + 7, new, folds), new @ weights + 7, atol=0.01)
     noise = rng.normal(size=200)
-    predicted = ridge(x, noise, new)
-    # Least squares would spread predictions by sqrt(dims / cells); what leave-one-out picks spreads by no more.
+    predicted = ridge(x, noise, new, folds)
+    # Least squares would spread predictions by sqrt(dims / cells); a penalty that is chosen spreads them by no more.
     assert np.std(predicted) < np.sqrt(4 / 200)
