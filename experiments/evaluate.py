@@ -60,7 +60,7 @@ def evaluate(
     result = evaluation.evaluate(vae, split, num_examples=num_examples, seed=seed)
     result |= evaluation.evaluate_baselines(vae, split, num_examples=num_examples)
     if flow_windows:
-        windows = min(flow_windows, int(result["num_examples"]))
+        windows = min(flow_windows, int(str(result["num_examples"])))
         result |= information_flow(vae, split, num_windows=windows, num_probed=min(1024, windows * 4), seed=seed)
     path = Path(workdir) / "evaluation.json"
     write_text(path, json.dumps(result, indent=2) + "\n")

@@ -25,12 +25,13 @@ from musicvae_jax.evaluation.top_k import decode_top_k, top_k_figures
 from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
 from musicvae_jax.rng import stream
 from musicvae_jax.training.parallel import Parallel
+from musicvae_jax.types import Array
 
 
 class Windows(NamedTuple):
     """What is measured of windows, row by row."""
 
-    index: np.ndarray  # int32[window], the window's number in its split
+    index: Array  # int32[window], the window's number in its split
     metre: np.ndarray  # int32[window, measure, 2]
     attributes: dict[str, np.ndarray]  # span -> float64[window, time, attribute]
     likeness: dict[str, Likeness]
@@ -40,7 +41,7 @@ class Windows(NamedTuple):
 class Codes(NamedTuple):
     """What the probes need of windows, row by row."""
 
-    index: np.ndarray
+    index: Array
     metre: np.ndarray
     attributes: dict[str, np.ndarray]
     means: dict[str, np.ndarray]  # level -> float[window, time, dim], posterior means

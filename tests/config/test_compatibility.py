@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import pytest
@@ -18,7 +19,7 @@ from musicvae_jax.config import (
     to_json,
 )
 from musicvae_jax.models.vae import MusicVAE
-from tests.models.variants import DEEP, SUBSETS, THREE
+from tests.models.variants import DEEP, SUBSETS, THREE, off
 from tests.tiny import FIELDS, SLOTS, make_batch
 
 STREAMS = ("params", "latent", "dropout", "token_dropout", "level_dropout", "skip")
@@ -40,7 +41,7 @@ def runs(config):
 # (inference, prior_context) -> the pairs of delta and batch normalised levels that keep their guarantees.
 DELTA = ((), ("local",), ("local", "fine"))
 NORMED = ((), ("global",), ("fine",), ("global", "local", "fine"))
-ALLOWED = {
+ALLOWED: dict[tuple[str, str], Any] = {
     ("bottom_up", "independent"): {
         ((), ()),
         ((), ("global",)),
@@ -56,7 +57,7 @@ ALLOWED = {
     ("ladder", "independent"): {((), ())},
     ("ladder", "causal"): {((), ())},
 }
-COMBINATIONS = [
+COMBINATIONS: list[dict[str, Any]] = [
     {"inference": inference, "prior_context": context, "delta_levels": delta, "batch_norm_levels": normed}
     for (inference, context), delta, normed in itertools.product(ALLOWED, DELTA, NORMED)
 ]
@@ -90,7 +91,7 @@ def test_what_keeps_its_guarantees_runs(options):
 @pytest.mark.parametrize("context", ["none", "previous", "flat"])
 def test_the_rest_goes_with_everything(name, context):
     """Skip connection, span heads, level dropout, dropout, remat and bfloat16, on every subset of levels."""
-    levels = tuple(SUBSETS[name].widths)
+    levels: Any = tuple(SUBSETS[name].widths)
     config = dataclasses.replace(
         SUBSETS[name],
         context=context,
@@ -205,6 +206,6 @@ def test_widths_spans_and_counts_agree(level):
     for measures in range(1, 9):
         span = config.span(level, measures)
         assert config.num_latents(level, measures) == len(range(0, measures, span))
-    without = dataclasses.replace(config, **{f"{level}_dim": 0})
+    without = dataclasses.replace(config, **off([level]))
     assert level not in without.widths
     assert without.widths == {name: width for name, width in config.widths.items() if name != level}

@@ -1,7 +1,7 @@
 """What it costs to swap codes: where it is known in closed form, and where it must be nothing."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import pytest
 
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.evaluation.level_codes import from_prior, infer, level_costs
+from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.types import Array, Batch, Gaussian
 from tests.tiny import MODEL, make_batch, make_vae
 
@@ -99,7 +100,7 @@ def test_two_gaussian_levels():
         "replace_local_other_piece": nll(g, z[other]) - nll(g, z),
         "swap_global_kl_local": ((y - g[other]) ** 2 - (y - g) ** 2) / 2,
     }
-    costs = level_costs(world, batch, other, key)
+    costs = level_costs(cast(TrainedVAE, world), batch, other, key)
     assert set(costs) == {*expected, "replace_global_noise", "replace_local_noise"}
     for name, value in expected.items():
         np.testing.assert_allclose(costs[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
@@ -138,7 +139,7 @@ def test_rows_depend_on_their_window_alone(three):
     order = np.array([3, 1, 7, 0, 2, 6, 5, 4])
     moved = jax.tree.map(lambda leaf: leaf[order], batch)
     for draw in (infer, from_prior):
-        given = ({}, {}) if draw is from_prior else ({},)
+        given: tuple = ({}, {}) if draw is from_prior else ({},)
         whole, parts = (draw(three.model, three.variables, rows, key, *given) for rows in (batch, moved))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a[order], b, rtol=1e-5, atol=1e-5), whole, parts)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_ending_batch
 
 CONTEXTS = ("none", "previous", "flat")
 MEASURES = 6
-SHALLOW = {"encoder_slot_layers": 0, "encoder_measure_layers": 0}  # nothing is encoded here
+SHALLOW: dict[str, Any] = {"encoder_slot_layers": 0, "encoder_measure_layers": 0}  # nothing is encoded here
 
 
 def make_model(context, fields=FIELDS, **options):
@@ -47,7 +48,7 @@ def test_how_far_a_measure_sees(context, layers):
         tokens = batch.tokens.copy()
         tokens[0, measure, slot] = (tokens[0, measure, slot] + 1) % [5, 3]
         after = forced(vae, variables, latents, batch._replace(tokens=tokens))
-        moved = np.stack([(one != two).any((-2, -1)) for one, two in zip(before, after, strict=True)]).any(0)
+        moved = np.any([(one != two).any((-2, -1)) for one, two in zip(before, after, strict=True)], axis=0)
         # The first slot of a measure shows the last one of the measure before: hence one further.
         reach = {"none": 0, "previous": layers + further, "flat": MEASURES}[context]
         distance = np.arange(MEASURES) - measure

@@ -18,7 +18,8 @@ divergence = jax.jit(kl_divergence)
 
 def pair(scale: float = 1.0, size: int = 6) -> tuple[Gaussian, Gaussian]:
     rng = np.random.default_rng(0)
-    return tuple(Gaussian(*(rng.normal(0, scale, (2, size)).astype(np.float32))) for _ in range(2))
+    first, second = (Gaussian(*rng.normal(0, scale, (2, size)).astype(np.float32)) for _ in range(2))
+    return first, second
 
 
 def densities(gaussian: Gaussian, x: np.ndarray) -> np.ndarray:

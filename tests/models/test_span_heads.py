@@ -11,7 +11,7 @@ from musicvae_jax.types import LEVELS, Batch, existing_fields, until_end
 from tests.models.variants import THREE, cached_vae
 from tests.tiny import ENDING, FIELDS, SLOTS, make_batch
 
-CONFIG = dataclasses.replace(THREE, span_heads=LEVELS)
+CONFIG = dataclasses.replace(THREE, span_heads=("global", "local", "fine"))
 SLOT = list(itertools.product(range(5), range(3)))
 
 

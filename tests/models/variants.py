@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 from functools import cache, partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,8 +18,15 @@ WIDTHS = {"global": 6, "local": 4, "fine": 3}
 DEEP = dataclasses.replace(MODEL, global_dim=6, local_dim=4, fine_dim=3, local_span=2)
 # For laws of the latents, where compiling the layers around them is what costs.
 THREE = dataclasses.replace(DEEP, encoder_slot_layers=0, encoder_measure_layers=0, conductor_layers=0, decoder_layers=1)
+
+
+def off(levels: Iterable[str]) -> dict[str, Any]:
+    """Fields that turn levels off."""
+    return {f"{level}_dim": 0 for level in levels}
+
+
 SUBSETS = {
-    "+".join(levels): dataclasses.replace(THREE, **{f"{level}_dim": 0 for level in set(LEVELS) - set(levels)})
+    "+".join(levels): dataclasses.replace(THREE, **off(set(LEVELS) - set(levels)))
     for number in (1, 2, 3)
     for levels in itertools.combinations(LEVELS, number)
 }

@@ -1,6 +1,7 @@
 """The four rules that are called free bits, each against its paper's formula in plain loops."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ def test_latents_that_are_not_there_cost_nothing(rule):
     kl, present = make_kl(0)
     assert not present.all()
     longer = np.pad(kl, ((0, 0), (0, 2), (0, 0))), np.pad(present, ((0, 0), (0, 2)))
-    alone, padded = (np.asarray(rate(config, *pair, CAPACITY)) for pair in ((kl, present), longer))
+    alone, padded = (np.asarray(rate(config, some, there, CAPACITY)) for some, there in ((kl, present), longer))
     np.testing.assert_allclose(padded, alone, rtol=1e-6)
     empty = np.zeros_like(kl), np.zeros_like(present)  # a row that fills up a batch
     np.testing.assert_array_equal(rate(config, *empty, 0.0), 0)
@@ -111,9 +112,10 @@ def test_the_charge_is_never_below_the_floor_nor_the_kl():
     kl, present = make_kl(1)
     nats = 0.3
     total = kl.sum((1, 2))
-    for rule, floor in (
+    floors: tuple[tuple[Any, float], ...] = (
         ("per_dim", nats * DIM * present.sum(1).mean()),
         ("per_dim_per_example", nats * present.sum(1).mean()),
-    ):
+    )
+    for rule, floor in floors:
         charge = rate(LevelObjective(free_bits=rule, nats=nats), jnp.asarray(kl), present, 0.0)
         assert charge.mean() >= max(floor, total.mean()) * (1 - 1e-6)

@@ -1,6 +1,7 @@
 """Laws of the weights over time."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,8 +86,9 @@ def test_a_level_has_its_own_factor_of_the_weight_of_all():
         "local": LevelObjective(beta=1.5, schedule="linear", schedule_steps=40),
         "fine": LevelObjective(beta=4.0, schedule="cyclical_cosine", schedule_steps=60, cycles=2),
     }
-    config = ObjectiveConfig(beta=0.8, beta_warmup_steps=20, **{f"{level}_level": part for level, part in own.items()})
-    alone = ObjectiveConfig(**{f"{level}_level": part for level, part in own.items()})
+    parts: dict[str, Any] = {f"{level}_level": part for level, part in own.items()}
+    config = ObjectiveConfig(beta=0.8, beta_warmup_steps=20, **parts)
+    alone = ObjectiveConfig(**parts)
     for level, step in itertools.product(own, (0, 7, 20, 33, 100)):
         product = beta_schedule(config)(step) * level_schedule(alone, level)(step)
         np.testing.assert_allclose(level_schedule(config, level)(step), product, rtol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 
 from musicvae_jax.config import LevelObjective
 from musicvae_jax.objectives.balance import balance
-from musicvae_jax.objectives.controller import init_controller
+from musicvae_jax.objectives.controller import ControllerState, init_controller
 from musicvae_jax.objectives.elbo import elbo_terms, negative_elbo
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.state import init_state, make_model, model_variables
@@ -90,6 +90,7 @@ def test_a_weight_is_schedule_times_controller_times_balance():
         },
     )
     controller = init_controller(config.objective, ["global", "local", "fine"])
+    assert isinstance(controller, ControllerState)
     controller = controller._replace(integral={"fine": jnp.log(0.3)})
     own = {"global": 2.0, "fine": 0.6}
     _, warm, _ = losses(config, step=4, controller=controller)

@@ -60,7 +60,8 @@ def likelihood(z: Latents, c: Array) -> Gaussian:
 
 def infer(encoder: dict, inference: str, c: Array, x: Array, key: Array) -> Terms:
     """Goes down the levels, drawing from their posteriors; x is float[..., time, dim]."""
-    latents, kl = {}, {}
+    latents: dict[str, Array] = {}
+    kl: dict[str, Array] = {}
     log_p_z = log_q_z = 0.0
     keys = dict(zip(("global", "local"), jax.random.split(key), strict=True))
     for level, part in encoder.items():
@@ -124,5 +125,6 @@ def exact(c: np.ndarray, x: np.ndarray) -> Exact:
 
 def _conditional(covariance: np.ndarray, wanted: np.ndarray | list[int], known: np.ndarray) -> tuple:
     """Gain and covariance of the wanted variables given the known ones."""
+    wanted, known = np.asarray(wanted), np.asarray(known)
     gain = np.linalg.solve(covariance[np.ix_(known, known)], covariance[np.ix_(known, wanted)]).T
     return gain, covariance[np.ix_(wanted, wanted)] - gain @ covariance[np.ix_(known, wanted)]
