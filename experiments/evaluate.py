@@ -62,8 +62,8 @@ def evaluate(
     result = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)
     result |= evaluation.evaluate_baselines(vae, split, num_examples=num_examples)
     if flow_windows:
-        windows = min(flow_windows, int(result["num_examples"]))
-        result |= information_flow(vae, split, num_windows=windows, num_probed=min(1024, windows * 4), seed=seed)
+        windows = min(flow_windows, num_examples or flow_windows)
+        result |= information_flow(vae, split, num_windows=windows, num_probed=4 * windows, seed=seed)
     path = Path(workdir) / "evaluation.json"
     write_text(path, json.dumps(result, indent=2) + "\n")
     print(f"\n{result['num_examples']} windows of {split!r}, checkpoint of step {vae.step}")

@@ -25,14 +25,15 @@ from musicvae_jax.evaluation.top_k import decode_top_k, top_k_figures
 from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
 from musicvae_jax.rng import stream
 from musicvae_jax.training.parallel import Parallel
+from musicvae_jax.types import Array
 
 
 class Windows(NamedTuple):
     """What is measured of windows, row by row."""
 
-    index: np.ndarray  # int32[window], the window's number in its split
-    metre: np.ndarray  # int32[window, measure, 2]
-    attributes: dict[str, np.ndarray]  # span -> float64[window, time, attribute]
+    index: Array  # int32[window], the window's number in its split
+    metre: Array  # int32[window, measure, 2]
+    attributes: dict[str, Array]  # span -> float64[window, time, attribute]
     likeness: dict[str, Likeness]
     costs: Costs
 
@@ -40,10 +41,10 @@ class Windows(NamedTuple):
 class Codes(NamedTuple):
     """What the probes need of windows, row by row."""
 
-    index: np.ndarray
-    metre: np.ndarray
-    attributes: dict[str, np.ndarray]
-    means: dict[str, np.ndarray]  # level -> float[window, time, dim], posterior means
+    index: Array
+    metre: Array
+    attributes: dict[str, Array]
+    means: dict[str, Array]  # level -> float[window, time, dim], posterior means
 
 
 Rows = TypeVar("Rows", Windows, Codes)

@@ -86,7 +86,7 @@ def usage_figures(usage: Usage, config: ModelConfig) -> dict[str, float]:
     ``active_units_b_raw_<level>`` of the posterior itself; and per group ``kl_<level>_<group>`` in nats per window and
     ``active_units_b_<level>_<group>``.
     """
-    figures = {}
+    figures: dict[str, float] = {}
     for level in config.widths:
         part = usage.levels[level]
         active = {"": _active(part.residual, part.count), "_raw": _active(part.raw, part.count)}
@@ -96,8 +96,8 @@ def usage_figures(usage: Usage, config: ModelConfig) -> dict[str, float]:
             f"kl_{level}_per_latent": _quotient(part.kl.sum(), part.count),
         }
         for kind, rules in active.items():
-            for rule, dims in rules.items():
-                figures[f"active_units_{rule}{kind}_{level}"] = float(dims.mean())
+            for rule, found in rules.items():
+                figures[f"active_units_{rule}{kind}_{level}"] = float(found.mean())
         for group, dims in group_layout(config, level).items():
             figures[f"kl_{level}_{group}"] = _quotient(part.kl[dims].sum(), usage.windows)
             figures[f"active_units_b_{level}_{group}"] = float(active[""]["b"][dims].mean())

@@ -1,6 +1,5 @@
 """Everything at once, on a model of three levels that nothing has trained."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -59,4 +58,4 @@ def test_the_seed_decides(vae, figures):
     again, other = (information_flow(vae, "test", num_windows=20, num_probed=40, num_draws=1, seed=s) for s in (0, 1))
     assert again == figures
     assert other["replace_global_noise"] != figures["replace_global_noise"]
-    assert jax.tree.structure(other) == jax.tree.structure(figures)
+    assert set(other) == set(figures)

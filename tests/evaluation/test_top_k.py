@@ -2,6 +2,7 @@
 
 import dataclasses
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ def found():
     with pytest.MonkeyPatch.context() as patch:
         for name, function in (("infer", infer), ("from_prior", from_prior), ("sample_tokens", sample_tokens)):
             patch.setattr(top_k, name, function)
-        vae = SimpleNamespace(model=Tape(), config=SimpleNamespace(model=Tape().config), codec=CODEC, variables={})
+        vae: Any = SimpleNamespace(model=Tape(), config=SimpleNamespace(model=Tape().config), codec=CODEC, variables={})
         other = np.roll(np.arange(WINDOWS), WINDOWS // 2)
         return decode_top_k(vae, batch, batch, other, jax.random.key(0), 2)
 
