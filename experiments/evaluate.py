@@ -36,6 +36,7 @@ def evaluate(
     checkpoint: str = "best",
     num_examples: int | None = None,
     flow_windows: int = 256,
+    iwae_draws: int = 0,
     seed: int = 0,
 ) -> int:
     """Measures a trained model on held-out music and writes WORKDIR/evaluation.json.
@@ -46,6 +47,7 @@ def evaluate(
         checkpoint: best or latest.
         num_examples: only so many windows, spread evenly over the split; all if not given.
         flow_windows: windows for what each level says, which are decoded many times; 0 leaves that out.
+        iwae_draws: posterior draws for a tighter bound on the likelihood, each a pass over all; 0 leaves it out.
         seed: of the posterior draws.
     """
     from musicvae_jax.evaluation import evaluate as evaluation
@@ -57,11 +59,11 @@ def evaluate(
 
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
-    result = evaluation.evaluate(vae, split, num_examples=num_examples, seed=seed)
+    result = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)
     result |= evaluation.evaluate_baselines(vae, split, num_examples=num_examples)
     if flow_windows:
-        windows = min(flow_windows, int(str(result["num_examples"])))
-        result |= information_flow(vae, split, num_windows=windows, num_probed=min(1024, windows * 4), seed=seed)
+        windows = min(flow_windows, num_examples or flow_windows)
+        result |= information_flow(vae, split, num_windows=windows, num_probed=4 * windows, seed=seed)
     path = Path(workdir) / "evaluation.json"
     write_text(path, json.dumps(result, indent=2) + "\n")
     print(f"\n{result['num_examples']} windows of {split!r}, checkpoint of step {vae.step}")

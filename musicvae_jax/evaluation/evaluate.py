@@ -11,6 +11,7 @@ from musicvae_jax.config import check_seed
 from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.evaluation.baselines import NGram
+from musicvae_jax.evaluation.iwae import make_iwae
 from musicvae_jax.evaluation.mutual_information import mutual_information
 from musicvae_jax.evaluation.reconstruction import make_measure, other_pieces, summarise
 from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
@@ -21,13 +22,17 @@ from musicvae_jax.types import Gaussian, existing_fields
 Evaluation = dict[str, float | int | str | list[float]]
 
 
-def evaluate(vae: TrainedVAE, split: str, *, num_examples: int | None = None, seed: int = 0) -> Evaluation:
+def evaluate(
+    vae: TrainedVAE, split: str, *, num_examples: int | None = None, iwae_draws: int = 0, seed: int = 0
+) -> Evaluation:
     """Measures a model on a split, each latent drawn once from its posterior.
 
     Args:
         vae: the model.
         split: e.g. ``"test"``.
         num_examples: take only so many windows, spread evenly; all if not given.
+        iwae_draws: K of the importance-weighted bound, which takes K passes: ``nll_iwae_<K>``, in nats per window, to
+            be compared with nll + kl, and ``perplexity_iwae_<K>``; 0 leaves it out.
         seed: of the draws.
 
     Returns:
@@ -39,12 +44,15 @@ def evaluate(vae: TrainedVAE, split: str, *, num_examples: int | None = None, se
     batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_examples)
     vae, parallel = on_all_devices(vae)
     measure = make_measure(vae.model, vae.codec, seed)
+    bound = make_iwae(vae.model, seed)
     totals: dict[str, float] = defaultdict(float)
     usages, posteriors = [], defaultdict(list)
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
         real = batch.index >= 0
-        measured = measure(vae.variables, parallel.shard_rows(batch), other_pieces(batch.index))
-        sums, usage, posterior = jax.device_get(measured)
+        placed = parallel.shard_rows(batch)
+        sums, usage, posterior = jax.device_get(measure(vae.variables, placed, other_pieces(batch.index)))
+        if iwae_draws:
+            sums["nll_iwae"] = -np.asarray(bound(vae.variables, placed, iwae_draws))
         usages.append(usage)
         for name, values in sums.items():
             totals[name] += float(values[real].sum(dtype=np.float64))
@@ -55,6 +63,9 @@ def evaluate(vae: TrainedVAE, split: str, *, num_examples: int | None = None, se
 
     result: Evaluation = {"split": split, "num_examples": int(totals["windows"]), "step": vae.step}
     result |= summarise(totals)
+    if iwae_draws:
+        result[f"nll_iwae_{iwae_draws}"] = totals["nll_iwae"] / totals["windows"]
+        result[f"perplexity_iwae_{iwae_draws}"] = float(np.exp(totals["nll_iwae"] / totals["tokens"]))
     total = sum_usage(usages)
     result |= usage_figures(total, vae.config.model)
     for level in vae.config.model.widths:

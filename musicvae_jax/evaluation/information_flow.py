@@ -32,8 +32,8 @@ class Windows(NamedTuple):
     """What is measured of windows, row by row."""
 
     index: Array  # int32[window], the window's number in its split
-    metre: np.ndarray  # int32[window, measure, 2]
-    attributes: dict[str, np.ndarray]  # span -> float64[window, time, attribute]
+    metre: Array  # int32[window, measure, 2]
+    attributes: dict[str, Array]  # span -> float64[window, time, attribute]
     likeness: dict[str, Likeness]
     costs: Costs
 
@@ -42,9 +42,9 @@ class Codes(NamedTuple):
     """What the probes need of windows, row by row."""
 
     index: Array
-    metre: np.ndarray
-    attributes: dict[str, np.ndarray]
-    means: dict[str, np.ndarray]  # level -> float[window, time, dim], posterior means
+    metre: Array
+    attributes: dict[str, Array]
+    means: dict[str, Array]  # level -> float[window, time, dim], posterior means
 
 
 Rows = TypeVar("Rows", Windows, Codes)

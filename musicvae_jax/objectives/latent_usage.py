@@ -96,11 +96,11 @@ def usage_figures(usage: Usage, config: ModelConfig) -> dict[str, float]:
             f"kl_{level}_per_latent": _quotient(part.kl.sum(), part.count),
         }
         for kind, rules in active.items():
-            for rule, dims in rules.items():
-                figures[f"active_units_{rule}{kind}_{level}"] = float(dims.mean())
-        for group, place in group_layout(config, level).items():
-            figures[f"kl_{level}_{group}"] = _quotient(part.kl[place].sum(), usage.windows)
-            figures[f"active_units_b_{level}_{group}"] = float(active[""]["b"][place].mean())
+            for rule, found in rules.items():
+                figures[f"active_units_{rule}{kind}_{level}"] = float(found.mean())
+        for group, dims in group_layout(config, level).items():
+            figures[f"kl_{level}_{group}"] = _quotient(part.kl[dims].sum(), usage.windows)
+            figures[f"active_units_b_{level}_{group}"] = float(active[""]["b"][dims].mean())
     return figures
 
 

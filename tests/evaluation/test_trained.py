@@ -9,8 +9,10 @@ from musicvae_jax.training.workdir import WorkdirError
 
 KEYS = {
     "split", "num_examples", "step", "perplexity", "onset_perplexity", "perplexity_elbo", "nll", "kl", "kl_per_phrase",
-    "kl_global", "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
+    "kl_global", "kl_global_per_phrase", "kl_global_per_latent", "kl_global_rhythm", "kl_per_dim_global",
+    "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
     "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "active_units_a_global", "active_units_b_global",
+    "active_units_a_raw_global", "active_units_b_raw_global", "active_units_b_global_rhythm",
     "mutual_information_global",
 }  # fmt: skip
 
@@ -31,7 +33,9 @@ def test_evaluation_has_its_figures(vae):
     assert set(result) == KEYS
     assert result["num_examples"] == 20
     assert result == evaluate(vae, "test", num_examples=20)
-    assert all(np.isfinite(value) for value in result.values() if not isinstance(value, str))
+    assert all(np.isfinite(value).all() for value in result.values() if not isinstance(value, str))
+    assert sum(result["kl_per_dim_global"]) == pytest.approx(result["kl_global"])
+    assert result["kl_global"] == pytest.approx(result["kl"], rel=1e-5)
     baselines = evaluate_baselines(vae, "test", num_examples=20)
     assert 1 < baselines["baseline_markov3_perplexity"] < baselines["baseline_unigram_perplexity"] < 130
 

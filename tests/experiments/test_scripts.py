@@ -24,10 +24,12 @@ EXPERIMENTS = ROOT / "experiments"
 STEPS = 4
 EVALUATION = {
     "split", "num_examples", "step", "perplexity", "onset_perplexity", "perplexity_elbo", "nll", "kl", "kl_per_phrase",
-    "kl_global", "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
+    "kl_global", "kl_global_per_phrase", "kl_global_per_latent", "kl_global_rhythm", "kl_per_dim_global",
+    "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
     "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "active_units_a_global", "active_units_b_global",
-    "mutual_information_global", "baseline_unigram_perplexity", "baseline_markov3_perplexity",
-    "baseline_markov6_perplexity",
+    "active_units_a_raw_global", "active_units_b_raw_global", "active_units_b_global_rhythm",
+    "mutual_information_global",
+    "baseline_unigram_perplexity", "baseline_markov3_perplexity", "baseline_markov6_perplexity",
 }  # fmt: skip
 CHORDS = score_of([(0, 960, 48, 80, 0), (0, 480, 60, 80, 0), (480, 480, 64, 80, 0), (960, 960, 67, 80, 0)])
 
@@ -126,12 +128,17 @@ def test_training_leaves_a_run(run):
 
 
 def test_evaluation_is_one_flat_file(run):
-    ended = spawn("evaluate.py", "--workdir", run, "--split", "test", "--num-examples", 16)
+    ended = spawn(
+        "evaluate.py", "--workdir", run, "--split", "test", "--num-examples", 16, "--flow-windows", 8, "--iwae-draws", 2
+    )
     assert ended.status == 0, ended.error
     result = json.loads((run / "evaluation.json").read_text())
-    assert set(result) == EVALUATION
+    flow = {name for name in result if name.startswith(("flow", "top", "shuffled", "replace", "probe"))}
+    assert set(result) - flow == EVALUATION | {"nll_iwae_2", "perplexity_iwae_2"}
+    assert {"top_1_minus_top_0_r2_window_se", "replace_global_noise", "probe_r2_global_window"} <= flow
+    assert result["flow_windows"] == 8
     assert result["split"] == "test" and result["num_examples"] == 16
-    assert all(np.isfinite(value) for name, value in result.items() if name != "split")
+    assert all(np.isfinite(value).all() for name, value in result.items() if name != "split")
     assert "16 windows of 'test'" in ended.out and f"{result['perplexity_elbo']:.3f}" in ended.out
 
 

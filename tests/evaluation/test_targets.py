@@ -1,0 +1,73 @@
+"""Which aims there are, which are met, and the tables that say so."""
+
+import pytest
+
+from musicvae_jax.evaluation.tables import level_tables
+from musicvae_jax.evaluation.targets import check_targets
+
+LEVELS = {"global": "window", "local": "phrase", "fine": "measure"}
+
+
+def everything_met() -> dict[str, float]:
+    """An evaluation of three levels just inside every aim."""
+    result = {"perplexity": 4.9, "onset_perplexity": 4.9, "kl_per_phrase": 10.0}
+    for k, (level, span) in enumerate(LEVELS.items(), 1):
+        result |= {f"kl_{level}": 1.0, f"active_units_a_{level}": 0.91, f"active_units_b_{level}": 0.91}
+        for kind in (f"r2_{span}", "chroma", "rhythm"):
+            name = f"top_{k}_minus_top_{k - 1}_{kind}"
+            result |= {name: 0.011, f"{name}_se": 0.01}
+        result[f"shuffled_r2_{span}_within_metre"] = 0.049
+        result[f"probe_r2_{level}_{span}_shuffled"] = -0.049
+    return result | {
+        "top_1_r2_window": 0.2, "probe_r2_global_window": 0.2, "top_2_r2_phrase": 0.5, "probe_r2_local_phrase": 0.5,
+    }  # fmt: skip
+
+
+JUST_OUTSIDE = (
+    {"perplexity": 5.0, "onset_perplexity": 5.0, "top_1_r2_window": 0.19, "probe_r2_global_window": 0.19}
+    | {"top_2_r2_phrase": 0.49, "probe_r2_local_phrase": 0.49}
+    | {f"kl_{level}": 0.99 for level in LEVELS}
+    | {f"active_units_{rule}_{level}": 0.9 for rule in "ab" for level in LEVELS}
+    | {name: 0.01 for name in everything_met() if "minus" in name and not name.endswith("_se")}
+    | {f"shuffled_r2_{span}_within_metre": 0.05 for span in LEVELS.values()}
+    | {f"probe_r2_{level}_{span}_shuffled": -0.05 for level, span in LEVELS.items()}
+)
+
+
+def test_everything_just_inside_is_met():
+    targets = check_targets(everything_met())
+    assert all(target.met for target in targets)
+    names = [target.name for target in targets]
+    assert set(names) == {*JUST_OUTSIDE, "kl_per_phrase"}
+    assert names.count("kl_per_phrase") == 2  # two bounds
+
+
+@pytest.mark.parametrize("name", [*JUST_OUTSIDE, "kl_per_phrase"])
+def test_what_is_just_outside_is_missed_and_nothing_else(name):
+    for value in (9.99, 50.01) if name == "kl_per_phrase" else (JUST_OUTSIDE[name],):
+        missed = [target for target in check_targets(everything_met() | {name: value}) if not target.met]
+        assert [(target.name, target.value) for target in missed] == [(name, value)]
+
+
+def test_levels_that_are_off_have_no_aims():
+    evaluation = {name: value for name, value in everything_met().items() if "local" not in name}
+    # Two levels, the second of them fine.
+    for kind in ("chroma", "rhythm", "r2_measure"):
+        evaluation[f"top_2_minus_top_1_{kind}"] = 1.0
+    names = [target.name for target in check_targets(evaluation)]
+    assert not [name for name in names if "local" in name or "top_2_r2_phrase" in name or "top_3" in name]
+    assert "top_2_minus_top_1_r2_measure" in names
+
+
+def test_tables_show_what_is_there():
+    text = level_tables(
+        everything_met() | {"swap_global_kl_local": 1.5, "swap_global_kl_fine": 2.5, "top_1_chroma": 0.5}
+    )
+    heads = [line.split() for line in text.splitlines() if "global" in line]
+    assert ["by", "level", "global", "local", "fine"] in heads
+    assert ["KL", "grows", "by,", "global", "swapped", "1.500", "2.500"] in heads
+    assert text.count("MISSED") == 0
+    assert text.count(" met") == len(check_targets(everything_met()))
+    missed = level_tables(everything_met() | {"kl_fine": 0.5})
+    (line,) = (line for line in missed.splitlines() if line.endswith("MISSED"))
+    assert line.split() == ["kl_fine", "0.500", ">=", "1", "MISSED"]
