@@ -56,32 +56,37 @@ def test_how_far_a_measure_sees(context, layers):
         assert not moved[1].any()
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def stepped(vae, variables, latents, context, batch):
+@partial(jax.jit, static_argnums=0)
+def stepped(vae, variables, latents, batch):
     """The logits of `MusicDecoder.step` when it is fed the true tokens, one position after the other."""
-    apply = partial(vae.apply, variables)
-    measures = batch.mask.shape[1]
-    conditions = apply(latents, batch.metre, method="conditions")
-    size = len(batch.index)
-    cache = apply((size,), 2 * SLOTS if context == "previous" else measures * SLOTS, method="empty_cache")
-    past, special = jnp.zeros((size, 2), int), jnp.full(size, START)
-    collected = []
-    for position in range(measures * SLOTS):
-        measure, slot = divmod(position, SLOTS)
-        origin = 0
-        if context == "none" and slot == 0:  # each measure is a music of its own
-            cache = jax.tree.map(jnp.zeros_like, cache)
-            special = jnp.full(size, START)
+    apply, context = partial(vae.apply, variables), vae.config.context
+    size, measures, slots = batch.mask.shape
+    lanes = size * measures if context == "none" else size  # with none, each measure is a music of its own
+    told = apply(latents, batch.metre, method="conditions")  # one slot where all are told the same
+    conditions = jnp.broadcast_to(told, (size, measures, slots, *told.shape[3:]))
+    length = {"none": slots, "previous": 2 * slots, "flat": measures * slots}[context]
+    cache = apply((lanes,), length, method="empty_cache")
+
+    def by_position(leaf):
+        return jnp.moveaxis(jnp.reshape(leaf, (lanes, -1, *leaf.shape[3:])), 1, 0)
+
+    def body(carry, inputs):
+        past, special, cache = carry
+        position, condition, tokens, present = inputs
+        slot, origin = position % slots, 0
         if context == "previous":
-            origin = (measure - 1) * SLOTS
-            if slot == 0:
-                cache = jax.tree.map(lambda leaf: jnp.roll(leaf, -SLOTS, 1).at[:, SLOTS:].set(0), cache)
-        local = slot if context == "none" else position
-        x, cache = apply(past, special, jnp.asarray(local), conditions[:, measure], cache, origin, method="step")
-        past = batch.tokens[:, measure, slot]
-        special = jnp.where(batch.mask[:, measure, slot], -1, PADDING)
-        collected.append([apply(x, past[:, :number], slot == SLOTS - 1, method="field_logits") for number in range(2)])
-    return [jnp.stack(field, 1).reshape(size, measures, SLOTS, -1) for field in zip(*collected, strict=True)]
+            origin = position - slot - slots
+            moved = jax.tree.map(lambda leaf: jnp.roll(leaf, -slots, 1).at[:, slots:].set(0), cache)
+            cache = jax.tree.map(lambda one, other: jnp.where(slot == 0, one, other), moved, cache)
+        x, cache = apply(past, special, position, condition, cache, origin, method="step")
+        last = slot == slots - 1
+        logits = tuple(apply(x, tokens[:, :number], last, method="field_logits") for number in range(2))
+        return (tokens, jnp.where(present, -1, PADDING), cache), logits
+
+    inputs = [by_position(leaf) for leaf in (conditions, batch.tokens, batch.mask)]
+    carry = (jnp.zeros_like(inputs[1][0]), jnp.full(lanes, START), cache)
+    _, logits = jax.lax.scan(body, carry, (jnp.arange(len(inputs[0])), *inputs))
+    return [jnp.moveaxis(field, 0, 1).reshape(size, measures, slots, -1) for field in logits]
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -89,9 +94,7 @@ def stepped(vae, variables, latents, context, batch):
 def test_sampling_cell_equals_teacher_forcing(context, fields, make):
     vae, variables = make_model(context, fields)
     latents, batch = make_latents(vae.config), make()
-    for one, other in zip(
-        forced(vae, variables, latents, batch), stepped(vae, variables, latents, context, batch), strict=True
-    ):
+    for one, other in zip(forced(vae, variables, latents, batch), stepped(vae, variables, latents, batch), strict=True):
         np.testing.assert_allclose(one[batch.mask], other[batch.mask], rtol=1e-5, atol=1e-5)
 
 
@@ -113,26 +116,28 @@ def test_greedy_music_is_the_most_probable_under_teacher_forcing(context, fields
     assert len(np.unique(tokens[..., 0])) > 2  # not one token for all
 
 
-def sample(vae, variables, latents, batch, rows=8):
-    latents = {level: z[:rows] for level, z in latents.items()}
-    frame, key = (batch.metre[:rows], batch.mask[:rows]), jax.random.key(0)
+def sample(vae, variables, latents, batch):
+    frame, key = (batch.metre, batch.mask), jax.random.key(0)
     return np.asarray(sample_tokens(vae, variables, latents, *frame, key, SamplingConfig(temperature=0.5)))
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize("context", ["none", "previous"])
 def test_a_row_does_not_depend_on_its_neighbours(context):
-    vae, variables = make_model(context)
+    vae, variables = make_model(context, conductor_layers=0, decoder_layers=1)
     latents, batch = make_latents(vae.config), make_batch()
-    np.testing.assert_array_equal(sample(vae, variables, latents, batch)[:3], sample(vae, variables, latents, batch, 3))
+    others = {level: np.where(np.arange(8)[:, None, None] < 3, z, -z) for level, z in latents.items()}
+    before, after = (sample(vae, variables, codes, batch) for codes in (latents, others))
+    np.testing.assert_array_equal(before[:3], after[:3])
+    assert (before[3:] != after[3:]).any((1, 2, 3)).all()
 
 
 def test_measures_are_independent_given_the_latents():
     """Without a conductor, another fine latent in one measure moves that measure's music and no other's."""
-    vae, variables = make_model("none", conductor_layers=0)
+    vae, variables = make_model("none", conductor_layers=0, decoder_layers=1)
     latents, batch = make_latents(vae.config), make_batch()
     fine = latents["fine"].copy()
     fine[:, 1] = -fine[:, 1]
     before, after = (sample(vae, variables, codes, batch) for codes in (latents, latents | {"fine": fine}))
     changed = (before != after).any((2, 3))
-    assert changed[:, 1].sum() > 4
+    assert changed[:, 1].any()
     assert not changed[:, [0, 2]].any()

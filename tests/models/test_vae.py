@@ -112,7 +112,7 @@ def test_sampling_cell_equals_teacher_forcing(fields, make):
     past, special = np.zeros((8, 2), np.int32), np.full(8, START)
     for position in range(3 * SLOTS):
         measure, slot = divmod(position, SLOTS)
-        x, cache = step(variables, past, special, jnp.asarray(position), conditions[:, measure], cache)
+        x, cache = step(variables, past, special, jnp.asarray(position), conditions[:, measure, 0], cache)
         true, present = batch.tokens[:, measure, slot], batch.mask[:, measure, slot]
         for number in range(2):
             stepped = vae.apply(variables, x, true[:, :number], slot == SLOTS - 1, method="field_logits")
