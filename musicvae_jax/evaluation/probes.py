@@ -76,6 +76,9 @@ def over_cells(means: Array, present: np.ndarray, level_span: int, span: str) ->
 def _explained(x: np.ndarray, attributes: np.ndarray, place: np.ndarray) -> np.ndarray:
     """R2 of every attribute, each half of the pieces predicted from the other: float64[attribute], NaN if constant.
 
+    It is against the mean of the half that was fitted, which is what one would guess without a code (Campbell &
+    Thompson 2008): a code that is given no weight then has an R2 of 0, however few the pieces.
+
     Args:
         x: float[window, cell, dim].
         attributes: float[window, cell, attribute]; cells with NaN are left out.
@@ -83,19 +86,23 @@ def _explained(x: np.ndarray, attributes: np.ndarray, place: np.ndarray) -> np.n
     """
     result = np.full(attributes.shape[-1], np.nan)
     x = x.reshape(-1, x.shape[-1]).astype(np.float64)
+    y = attributes.reshape(-1, attributes.shape[-1])
     place = np.repeat(place, attributes.shape[1])
-    for column in range(attributes.shape[-1]):
-        y = attributes[..., column].reshape(-1)
-        known = np.isfinite(y)
+    # Attributes that are known of the same cells are fitted together.
+    masks, kind = np.unique(np.isfinite(y), axis=1, return_inverse=True)
+    for number, known in enumerate(masks.T):
+        columns = np.flatnonzero(kind.reshape(-1) == number)
         halves = [known & (place % 2 == half) for half in range(2)]
-        if any(half.sum() < _NUM_FOLDS or np.ptp(y[half]) == 0 for half in halves):
+        if any(half.sum() < _NUM_FOLDS for half in halves):
             continue
+        columns = columns[[min(np.ptp(y[half, column]) for half in halves) > 0 for column in columns]]
         errors, total = 0.0, 0.0
         for fitted, held_out in (halves, halves[::-1]):
-            predicted = ridge(x[fitted], y[fitted], x[held_out], place[fitted] // 2 % _NUM_FOLDS)
-            errors += ((predicted - y[held_out]) ** 2).sum()
-            total += ((y[held_out] - y[held_out].mean()) ** 2).sum()
-        result[column] = 1 - errors / total
+            here, there = y[fitted][:, columns], y[held_out][:, columns]
+            predicted = ridge(x[fitted], here, x[held_out], place[fitted] // 2 % _NUM_FOLDS)
+            errors = errors + ((predicted - there) ** 2).sum(0)
+            total = total + ((here.mean(0) - there) ** 2).sum(0)
+        result[columns] = 1 - errors / total
     return result
 
 
@@ -106,30 +113,32 @@ def _mean(explained: np.ndarray) -> float:
 
 
 def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Predictions float64[new] by ridge regression on standardised columns (Hoerl & Kennard 1970).
+    """Predictions float64[new, target] by ridge regression on standardised columns (Hoerl & Kennard 1970).
 
-    The penalty is the one of a grid that predicts each fold best from the others: noise that explains nothing is then
-    given no weight. Cells of a piece must be of one fold: they are alike, and would predict each other.
+    The penalty of a target is the one of a grid that predicts each fold best from the others: noise that explains
+    nothing is then given no weight. Cells of a piece must be of one fold: they are alike, and would predict each other.
 
     Args:
         x: float64[cell, dim].
-        y: float64[cell].
+        y: float64[cell, target].
         new: float64[new, dim].
         folds: int[cell].
     """
-    errors = np.zeros(len(_PENALTIES))
+    errors = np.zeros((len(_PENALTIES), y.shape[1]))
     for fold in np.unique(folds):
         out = folds == fold
-        if 0 < out.sum() < len(out):
-            errors += ((_predictions(x[~out], y[~out], x[out]) - y[out, None]) ** 2).sum(0)
-    return _predictions(x, y, new)[:, errors.argmin()]
+        if not out.all():
+            errors += ((_predictions(x[~out], y[~out], x[out]) - y[out]) ** 2).sum(1)
+    return _predictions(x, y, new)[errors.argmin(0), :, np.arange(y.shape[1])].T
 
 
 def _predictions(x: np.ndarray, y: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Those of every penalty: float64[new, penalty]."""
+    """Those of every penalty: float64[penalty, new, target]."""
     centre, spread = x.mean(0), np.maximum(x.std(0), 1e-9)
     x, new = (x - centre) / spread, (new - centre) / spread
     values, vectors = np.linalg.eigh(x.T @ x)
-    shrunk = 1 / (np.maximum(values, 0)[:, None] + len(x) * _PENALTIES)
-    projected = vectors.T @ (x.T @ (y - y.mean()))
-    return y.mean() + new @ (vectors @ (shrunk * projected[:, None]))
+    projected = vectors.T @ (x.T @ (y - y.mean(0)))
+    new = new @ vectors
+    penalties = len(x) * _PENALTIES[:, None]
+    shrunk = projected / (np.maximum(values, 0) + penalties)[..., None]  # [penalty, dim, target]
+    return y.mean(0) + new @ shrunk
