@@ -174,6 +174,8 @@ SMALL = Ablation(
     variants={"one-level": _SHORT, "two-levels": change(_SHORT, model={"fine_dim": 8, "context": "none"})},
     seeds=(0,),
     columns=_MUSIC,
+    num_examples=64,
+    flow_windows=16,
 )
 
 ABLATIONS = {"levels": LEVELS_OR_FLAT, "collapse": COLLAPSE, "beta": BETA, "debug": SMALL}

@@ -13,7 +13,7 @@ from musicvae_jax.config import Config, ConfigError, UserError, differences
 from musicvae_jax.evaluation.ablations.definition import Ablation, Column, Run, changes, plan, what_matters
 from musicvae_jax.evaluation.ablations.places import Places
 from musicvae_jax.evaluation.ablations.queue import Outcome, RunError, run_all
-from musicvae_jax.evaluation.ablations.rows import append_row, find_rows, read_rows
+from musicvae_jax.evaluation.ablations.rows import append_row, find_rows, make_row, read_rows
 from musicvae_jax.evaluation.ablations.run import train_seconds
 from musicvae_jax.evaluation.ablations.table import make_table, mean_and_error
 from musicvae_jax.training.workdir import read_config
@@ -101,6 +101,13 @@ def test_an_append_that_is_killed_anywhere_loses_no_row_but_its_own(tmp_path) ->
         assert read_rows(path) == before
         append_row(path, rows[2])
         assert read_rows(path) == [*before, rows[2]]
+
+
+def test_a_row_holds_numbers_of_six_digits() -> None:
+    run = plan("size", ABLATION)[0]
+    row = make_row(run, {"kl": 1 / 3e5, "kl_per_dim": [1.0], "step": 1234567, "split": "test"})
+    assert row["kl"] == 3.33333e-06 and row["step"] == 1234567 and row["split"] == "test" and "kl_per_dim" not in row
+    assert json.loads(json.dumps(row)) == row and find_rows([run], [row]).done == {run.name: row}
 
 
 def test_many_may_append_at_once(tmp_path) -> None:

@@ -37,6 +37,8 @@ class Ablation:
     columns: tuple[Column, ...]
     num_examples: int | None = None
     """Test windows that figures are measured on, spread over the split; all if not given."""
+    flow_windows: int = 128
+    """Test windows that it is measured on what each level says, see `information_flow`; 0 leaves that out."""
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -56,7 +58,8 @@ class Run:
     variant: str
     seed: int
     config: Config
-    num_examples: int | None = None
+    num_examples: int | None
+    flow_windows: int
 
     @property
     def name(self) -> str:
@@ -66,7 +69,8 @@ class Run:
     @property
     def recipe(self) -> dict[str, Any]:
         """What decides its figures beside the seed, dotted name -> JSON value."""
-        return what_matters(self.config) | {"evaluation.num_examples": self.num_examples}
+        evaluation = {"num_examples": self.num_examples, "flow_windows": self.flow_windows}
+        return what_matters(self.config) | {f"evaluation.{name}": value for name, value in evaluation.items()}
 
 
 def plan(name: str, ablation: Ablation, data_dir: str = "") -> list[Run]:
@@ -82,8 +86,8 @@ def plan(name: str, ablation: Ablation, data_dir: str = "") -> list[Run]:
         for variant, config in ablation.variants.items():
             train = dataclasses.replace(config.train, seed=seed)
             data = dataclasses.replace(config.data, data_dir=data_dir or config.data.data_dir)
-            config_ = dataclasses.replace(config, train=train, data=data)
-            runs.append(Run(name, variant, seed, config_, ablation.num_examples))
+            own = dataclasses.replace(config, train=train, data=data)
+            runs.append(Run(name, variant, seed, own, ablation.num_examples, ablation.flow_windows))
     return runs
 
 

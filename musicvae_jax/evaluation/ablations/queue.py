@@ -120,7 +120,7 @@ def run_in_process(run: Run, workdir: Path, lock: int, seconds: float | None) ->
         RunError: it failed.
     """
     command = [sys.executable, "-m", "musicvae_jax.evaluation.ablations.run", str(workdir)]
-    command += [] if run.num_examples is None else [str(run.num_examples)]
+    command += ["--num-examples", str(run.num_examples), "--flow-windows", str(run.flow_windows)]
     with open(workdir / "log.txt", "ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, pass_fds=(lock,)

@@ -20,9 +20,15 @@ class Found(NamedTuple):
 
 
 def make_row(run: Run, figures: dict[str, Any]) -> Row:
-    """The row of a finished run."""
+    """The row of a finished run: its figures, without those that are lists."""
+    figures = {name: value for name, value in figures.items() if not isinstance(value, list)}
     head = {"ablation": run.ablation, "variant": run.variant, "seed": run.seed}
-    return {**head, **figures, "recipe": run.recipe}
+    return {**head, **{name: _short(value) for name, value in figures.items()}, "recipe": run.recipe}
+
+
+def _short(value: Any) -> Any:
+    """A number to six digits: more than seeds leave certain, and less to store."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def append_row(path: Path, row: Row) -> None:

@@ -1,7 +1,7 @@
 """One run of an ablation, in a process of its own, so that memory and compiled code are its own.
 
-``python -m musicvae_jax.evaluation.ablations.run WORKDIR [NUM_EXAMPLES]`` trains what WORKDIR/config.json says, or goes
-on with it, and writes the figures of the last step's checkpoint to WORKDIR/evaluation.json.
+``python -m musicvae_jax.evaluation.ablations.run WORKDIR`` trains what WORKDIR/config.json says, or goes on with it,
+and writes the figures of the last step's checkpoint to WORKDIR/evaluation.json.
 """
 
 import json
@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import jax
+import tyro
 
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.evaluate import evaluate
 from musicvae_jax.evaluation.information_flow import information_flow
-from musicvae_jax.evaluation.likeness import NAMES
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
@@ -23,16 +23,22 @@ from musicvae_jax.training.workdir import read_config, write_text
 SPLIT = "test"
 
 
-def run(workdir: Path, num_examples: int | None = None) -> bool:
-    """Trains and evaluates, on so many windows or on all; False if a signal stopped the training."""
+def run(workdir: tyro.conf.Positional[Path], /, *, num_examples: int | None = None, flow_windows: int = 0) -> bool:
+    """Trains and evaluates; False if a signal stopped the training.
+
+    Args:
+        workdir: a folder with a config.json.
+        num_examples: test windows that figures are measured on; all if not given.
+        flow_windows: test windows that it is measured on what each level says; 0 leaves that out.
+    """
     config = read_config(workdir)
     if not train(config, workdir).finished:
         return False
     vae = load_workdir(workdir, "latest")
-    flow = information_flow(vae, SPLIT, num_windows=128, num_probed=512, num_draws=2)
-    figures = {
-        **evaluate(vae, SPLIT, num_examples=num_examples),
-        **{name: value for name, value in flow.items() if not name.endswith(NAMES)},  # without single attributes
+    figures = evaluate(vae, SPLIT, num_examples=num_examples)
+    if flow_windows:
+        figures |= information_flow(vae, SPLIT, num_windows=flow_windows, num_probed=4 * flow_windows)
+    figures |= {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),
         "train_seconds": train_seconds(workdir / "metrics.jsonl"),
         "devices": describe_devices(config.train.num_devices or jax.local_device_count()),
@@ -57,6 +63,6 @@ def describe_devices(number: int) -> str:
 if __name__ == "__main__":
     set_up_devices()
     try:
-        sys.exit(0 if run(Path(sys.argv[1]), *map(int, sys.argv[2:])) else 143)
+        sys.exit(0 if tyro.cli(run) else 143)
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")

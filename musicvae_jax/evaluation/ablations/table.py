@@ -76,7 +76,7 @@ def _budget(ablation: Ablation, done: Sequence[Row]) -> str:
     where = f" on {_span(windows)} windows of {' and '.join(map(repr, splits))}" if done else ""
     return (
         f"{said}. Figures of the last step's checkpoint{where}: mean ± standard error over "
-        f"{len(ablation.seeds)} seeds; `runs` is done/planned."
+        f"seeds ({', '.join(map(str, ablation.seeds))}); `runs` is done/planned."
     )
 
 
