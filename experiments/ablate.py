@@ -10,6 +10,7 @@ Examples:
     python experiments/ablate.py levels --table
 """
 
+import functools
 from pathlib import Path
 
 import tyro
@@ -63,7 +64,8 @@ def ablate(
     if table:
         print(places.write_table(ablation))
         return 0
-    outcome = run_all(ablation, places, index=index, budget_minutes=budget_minutes)
+    say = functools.partial(print, flush=True)  # a log file shows each line at once
+    outcome = run_all(ablation, places, index=index, budget_minutes=budget_minutes, say=say)
     print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.left)} left: {places.table}")
     return 1 if outcome.failed else 0
 

@@ -164,8 +164,20 @@ def test_rows_of_another_config_do_not_count_and_their_folders_stay(places) -> N
     found = find_rows(plan("size", longer), read_rows(places.rows))
     assert set(found.done) == set(NAMES)
     assert not run_all(ABLATION, places, execute=(back := Trainer())).done and not back.made  # the old rows are there
-    fewer = dataclasses.replace(ABLATION, num_examples=3)
-    assert "evaluation.num_examples was None, is 3" in places.describe(fewer)
+
+
+def test_figures_of_other_windows_are_measured_anew_in_the_same_folders(places) -> None:
+    run_all(ABLATION, places, execute=Trainer())
+    fewer, none = dataclasses.replace(ABLATION, num_examples=3), dataclasses.replace(ABLATION, flow_windows=0)
+    for other, said in ((fewer, "num_examples was None, is 3"), (none, "flow_windows was 128, is 0")):
+        assert said in places.describe(other)
+        assert run_all(other, places, execute=Trainer()).done == NAMES
+        assert {path.name for path in (places.root / "size").iterdir() if path.is_dir()} == set(NAMES)
+    old = [row | {"recipe": row["recipe"].copy()} for row in read_rows(places.rows)[: len(NAMES)]]
+    for row in old:
+        del row["recipe"]["evaluation.flow_windows"]  # from before that was measured
+    assert not find_rows(plan("size", ABLATION), old).done
+    assert set(find_rows(plan("size", none), old).done) == set(NAMES)
 
 
 def test_a_budget_stops_the_queue(places) -> None:

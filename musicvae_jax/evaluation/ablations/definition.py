@@ -13,6 +13,8 @@ _SURROUNDINGS = frozenset({
     "train.seed", "train.log_every", "train.checkpoint_every", "train.eval_every", "train.eval_examples",
 })  # fmt: skip
 
+_OFF = {"evaluation.num_examples": None, "evaluation.flow_windows": 0}
+
 
 class Column(NamedTuple):
     """A figure of the table."""
@@ -101,7 +103,7 @@ def changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, A
 
     A field that did not exist then counts as unchanged at its default: new options come switched off.
     """
-    default = what_matters(Config())
+    default = what_matters(Config()) | _OFF
     names = sorted(then | now)
     pairs = {name: (then.get(name, default.get(name)), now.get(name)) for name in names}
     return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
