@@ -37,7 +37,7 @@ MODELS = {
 FIELDS = (Field("melody", 7),)
 
 
-def measure(model: ModelConfig) -> tuple[str, int, list[float]]:
+def measure(model: ModelConfig) -> tuple[str, int, list[list[float]]]:
     """A digest of the parameters' names and shapes, their number, and nll and the levels' KL of three windows, z at the
     means."""
     vae = MusicVAE(model, fields=FIELDS, slots=SLOTS)
@@ -64,14 +64,34 @@ def measure(model: ModelConfig) -> tuple[str, int, list[float]]:
 
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
     numbers = terms(jax.tree.unflatten(tree, filled))
-    return digest, sum(leaf.size for leaf in filled), [float(value) for value in numbers.ravel()]
+    return digest, sum(leaf.size for leaf in filled), [[float(value) for value in row] for row in numbers]
 
 
 GOLDEN = {
     "basic": (
         "6cb82371eb2c8938",
         21827,
-        [18.292027, 18.015392, 26.558108, 0.48028421, 0.42015442, 0.45273088],
+        [[18.292027, 18.015392, 26.558108], [0.48028421, 0.42015442, 0.45273088]],
+    ),
+    "three levels": (
+        "687fdc675212aade",
+        29167,
+        [
+            [18.654224, 16.347857, 29.178799],
+            [1.2470022, 1.1051233, 1.2575679],
+            [0.26915735, 1.6185427, 1.4851938],
+            [0.19917637, 0.72260058, 0.43042233],
+        ],
+    ),
+    "ladder": (
+        "37b792d437434c80",
+        35423,
+        [
+            [18.609993, 16.703283, 29.206753],
+            [0.66637957, 0.92005395, 0.88694030],
+            [0.27119586, 0.48222652, 0.49273238],
+            [1.8587503, 2.6888726, 2.5486555],
+        ],
     ),
 }
 

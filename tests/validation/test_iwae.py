@@ -16,11 +16,11 @@ C = np.array([0.7, 0.4])
 
 @pytest.fixture(scope="module")
 def half_trained():
-    """A posterior that knows something, and not enough."""
+    """A posterior that knows something, not enough, and is too wide for any weight to be large."""
     encoder = initial_encoder("bottom_up")
     encoder["global"]["kernel"] += 0.1 * jnp.array([[1.0], [-0.5]] * 3)
     encoder["local"]["kernel"] += jnp.array([[0.5], [-0.2], [-0.5]])
-    return jax.tree.map(lambda leaf: leaf - 0.2 * (leaf.ndim == 1), encoder)
+    return jax.tree.map(lambda leaf: leaf + 0.1 * (leaf.ndim == 1), encoder)
 
 
 @partial(jax.jit, static_argnums=(1, 2))
@@ -56,12 +56,12 @@ def test_it_rises_with_the_draws_and_stays_a_bound(half_trained):
 
 def test_it_converges_to_the_likelihood(half_trained):
     """Window by window: the mean weight is p(x) within five standard errors of itself."""
-    num = 20_000
+    num = 10_000
     x, terms = draws(half_trained, num, 16, jax.random.key(2))
     truth = exact(C, np.asarray(x)).log_p_x
     weights = np.exp(np.asarray(terms.log_p_x + terms.log_p_z - terms.log_q_z, np.float64) - truth)
     error = weights.std(0) / np.sqrt(num)
-    assert error.max() < 0.2
+    assert error.max() < 0.05
     assert (np.abs(np.exp(bound(terms, num) - truth) - 1) < 5 * error).all()
 
 
