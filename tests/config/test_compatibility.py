@@ -88,7 +88,7 @@ def test_what_keeps_its_guarantees_runs(options):
         assert set(output.moments) == set(options["batch_norm_levels"])
 
 
-CONTEXTS = dict(zip(SUBSETS, itertools.cycle(["none", "previous", "flat"]), strict=False))
+CONTEXTS: dict[str, Any] = dict(zip(SUBSETS, itertools.cycle(["none", "previous", "flat"]), strict=False))
 
 
 @pytest.mark.parametrize("name", SUBSETS)
