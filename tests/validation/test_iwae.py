@@ -18,9 +18,9 @@ C = np.array([0.7, 0.4])
 def half_trained():
     """A posterior that knows something, not enough, and is too wide for any weight to be large."""
     encoder = initial_encoder("bottom_up")
-    encoder["global"]["kernel"] += 0.1 * jnp.array([[1.0], [-0.5]] * 3)
-    encoder["local"]["kernel"] += jnp.array([[0.5], [-0.2], [-0.5]])
-    return jax.tree.map(lambda leaf: leaf + 0.1 * (leaf.ndim == 1), encoder)
+    encoder["global"]["kernel"] += 0.2 * jnp.array([[1.0], [-0.5]] * 3)
+    encoder["local"]["kernel"] += jnp.array([[0.7], [-0.35], [-1.3]])
+    return {level: part | {"log_scale": part["log_scale"] - 0.3} for level, part in encoder.items()}
 
 
 @partial(jax.jit, static_argnums=(1, 2))
