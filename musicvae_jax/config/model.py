@@ -129,6 +129,8 @@ class ModelConfig:
             check(known, f"ModelConfig.{name}", levels, f"some of the levels that are on: {', '.join(self.widths)}")
         check("global" not in self.delta_levels, "ModelConfig.delta_levels", self.delta_levels, "local, fine")
         check(not self.delta_levels or self.delta_alpha > 0, "ModelConfig.delta_alpha", self.delta_alpha, "above 0")
+        spread = not self.batch_norm_levels or self.batch_norm_gamma > 0
+        check(spread, "ModelConfig.batch_norm_gamma", self.batch_norm_gamma, "above 0 with batch_norm_levels")
         several = not self.level_dropout or len(self.widths) > 1
         check(several, "ModelConfig.level_dropout", self.level_dropout, "0 with one level: there is none below it")
 

@@ -24,7 +24,7 @@ from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, everywhere, make_parallel
 from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.training.workdir import read_config
-from musicvae_jax.types import Batch, Gaussian, Latents, Variables
+from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ class TrainedVAE:
         frame = np.zeros((num, self.config.data.measures, 2), np.int32)
         frame[:, :measures] = rows[:, None]
         key = stream(jax.random.key(seed), "prior")
-        latents = self.model.apply(self.variables, frame, method="sample_prior", rngs={"latent": key})
+        latents = _sample_prior(self.model, self.variables, frame, key)
         return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
 
     def reconstruct(
@@ -214,3 +214,8 @@ def slerp(first: Any, second: Any, share: float) -> Any:
 @partial(jax.jit, static_argnums=0)
 def _encode(model: MusicVAE, variables: Variables, batch: Batch) -> dict[str, Gaussian]:
     return model.apply(variables, batch, method="encode")
+
+
+@partial(jax.jit, static_argnums=0)
+def _sample_prior(model: MusicVAE, variables: Variables, metre: Array, key: Array) -> Latents:
+    return model.apply(variables, metre, method="sample_prior", rngs={"latent": key})
