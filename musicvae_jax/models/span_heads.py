@@ -11,7 +11,7 @@ from musicvae_jax.models.layers import dtypes
 from musicvae_jax.models.spans import over_measures
 from musicvae_jax.types import Array, Batch, Field, Latents, existing_fields
 
-_IMPOSSIBLE = -1e9  # a logit of probability 0; finite, because a field may have no other class
+_IMPOSSIBLE = -1e9  # a logit of probability 0
 
 
 class SpanHead(nn.Module):
@@ -43,11 +43,14 @@ class SpanHead(nn.Module):
         total = jnp.zeros(batch.mask.shape[:-2])
         for number, field in enumerate(self.fields):
             tokens = batch.tokens[..., number]
+            if field.size == 1:  # nothing to say
+                continue
             zero = nn.Dense(self.slots, name=f"zero_{number}", **types)(hidden).astype(total.dtype)
-            bag = nn.Dense(field.size, name=f"bag_{number}", **types)(hidden).astype(total.dtype)
-            bag = jax.nn.log_softmax(bag.at[..., 0].set(_IMPOSSIBLE))
-            nonzero = jnp.clip(tokens, 1, field.size - 1)
-            chosen = jnp.take_along_axis(bag, nonzero, -1) + jax.nn.log_sigmoid(-zero)
+            chosen = jax.nn.log_sigmoid(-zero)
+            if field.size > 2:  # else there is one other class
+                bag = nn.Dense(field.size, name=f"bag_{number}", **types)(hidden).astype(total.dtype)
+                bag = jax.nn.log_softmax(bag.at[..., 0].set(_IMPOSSIBLE))
+                chosen = chosen + jnp.take_along_axis(bag, jnp.maximum(tokens, 1), -1)
             log_p = jnp.where(tokens == 0, jax.nn.log_sigmoid(zero), chosen)
             total -= jnp.where(exists[..., number], log_p, 0).sum((-2, -1))
         return total
