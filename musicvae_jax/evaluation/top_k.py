@@ -62,25 +62,21 @@ def top_k_figures(
         found: as `decode_top_k` gave it.
         strata: int[window], equal for windows of the same metres.
     """
-    values = {}
+    values: dict[str, dict[str, np.ndarray]] = {}
     for name, likeness in found.items():
+        sums, kinds = likeness.sums, values.setdefault(name, {})
         for span in SPANS:
             pair = originals[span], likeness.attributes[span]
-            values[name, f"r2_{span}"] = bootstrap.squared_correlation(*pair)
-            values[name, f"r2_{span}_within_metre"] = bootstrap.squared_correlation(*pair, strata)
-        sums = likeness.sums
+            kinds[f"r2_{span}"] = bootstrap.squared_correlation(*pair)
+            kinds[f"r2_{span}_within_metre"] = bootstrap.squared_correlation(*pair, strata)
         for kind in ("chroma", "rhythm"):
-            values[name, kind] = bootstrap.ratio(sums[kind], sums["measures"])
-        values[name, "onset_f1"] = bootstrap.ratio(2 * sums["hits"], sums["found"] + sums["wanted"])
+            kinds[kind] = bootstrap.ratio(sums[kind], sums["measures"])
+        kinds["onset_f1"] = bootstrap.ratio(2 * sums["hits"], sums["found"] + sums["wanted"])
+    for k in range(1, len(found) - 1):
+        pairs = values[f"top_{k}"].items()
+        values[f"top_{k}_minus_top_{k - 1}"] = {kind: value - values[f"top_{k - 1}"][kind] for kind, value in pairs}
     figures: dict[str, float] = {}
-    for k in range(len(found) - 1):
-        for (name, kind), value in values.items():
-            if name != f"top_{k}":
-                continue
-            figures |= estimate(f"{name}_{kind}", value)
-            if k:
-                figures |= estimate(f"{name}_minus_top_{k - 1}_{kind}", value - values[f"top_{k - 1}", kind])
-    for (name, kind), value in values.items():
-        if name == SHUFFLED:
+    for name, kinds in values.items():
+        for kind, value in kinds.items():
             figures |= estimate(f"{name}_{kind}", value)
     return figures
