@@ -18,7 +18,8 @@ _IMPOSSIBLE = -1e9  # a logit whose probability is 0, and which no gradient turn
 class MusicDecoder(nn.Module):
     """p(x | z): every slot sees the latents at every layer, and as much of its past as `ModelConfig.context` says.
 
-    With ``previous`` each layer sees the measure before, so that n layers reach n measures back.
+    With ``previous`` each layer sees the measure before, so that n layers reach n measures back, and the slot before
+    those, which their first slot is shown.
     Teacher forcing (`__call__`) and sampling (`step`) run the same cell, `_hidden`.
     """
 

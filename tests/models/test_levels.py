@@ -60,7 +60,7 @@ def test_masked_slots_have_no_say(name):
     assert {level: nll.shape for level, nll in output.span_nll.items()} == dict.fromkeys(config.span_heads, (8,))
 
 
-@pytest.mark.parametrize("name", ["ladder, causal", "delta, batch norm"])
+@pytest.mark.parametrize("name", ["ladder, causal", "spans, slotwise"])
 def test_a_window_stands_alone_and_padding_measures_have_no_say(name):
     """Encoded one by one, in windows that are padded to two more measures, windows have the same posteriors."""
     config = OF_LATENTS[name]

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.models.embedding import PADDING, START
 from musicvae_jax.objectives.elbo import token_nll
 from musicvae_jax.types import Batch, Field, existing_fields, until_end
-from tests.tiny import ENDING, FIELDS, MODEL, SLOTS, make_batch, make_ending_batch, make_vae
+from tests.tiny import ENDING, FIELDS, MODEL, SLOTS, make_batch, make_vae
 
 
 @partial(jax.jit, static_argnums=0)
@@ -98,27 +97,6 @@ def test_remat_changes_nothing():
         loss = lambda variables, vae=vae: apply(vae, variables, batch).logits[0].sum()  # noqa: E731
         results.append(jax.jit(jax.grad(loss))(variables))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *results)
-
-
-@pytest.mark.parametrize(("fields", "make"), [(FIELDS, make_batch), (ENDING, make_ending_batch)])
-def test_sampling_cell_equals_teacher_forcing(fields, make):
-    vae, variables = make_vae(fields=fields)
-    batch = make()
-    latents = {"global": jax.random.normal(jax.random.key(3), (8, 1, MODEL.global_dim))}
-    forced = logits_of(vae, variables, batch, latents)
-    step = jax.jit(partial(vae.apply, method="step"))
-    conditions = vae.apply(variables, latents, batch.metre, method="conditions")
-    cache = vae.apply(variables, (8,), 3 * SLOTS, method="empty_cache")
-    past, special = np.zeros((8, 2), np.int32), np.full(8, START)
-    for position in range(3 * SLOTS):
-        measure, slot = divmod(position, SLOTS)
-        x, cache = step(variables, past, special, jnp.asarray(position), conditions[:, measure, 0], cache)
-        true, present = batch.tokens[:, measure, slot], batch.mask[:, measure, slot]
-        for number in range(2):
-            stepped = vae.apply(variables, x, true[:, :number], slot == SLOTS - 1, method="field_logits")
-            expected = forced[number][:, measure, slot]
-            np.testing.assert_allclose(stepped[present], expected[present], rtol=1e-5, atol=1e-5)
-        past, special = true, np.where(present, -1, PADDING)
 
 
 def test_a_slot_sums_to_one():

@@ -45,14 +45,14 @@ OF_LATENTS = SUBSETS | _options(
         "delta": {"delta_levels": ("local", "fine")},
         "batch norm": {"batch_norm_levels": ("global", "local", "fine")},
         "delta, batch norm": {"delta_levels": ("fine",), "batch_norm_levels": ("global", "local")},
-        "spans": {"local_span": 3, "fine_span": 2, "prior_layers": 0},
+        "spans, slotwise": {"local_span": 3, "fine_span": 2, "prior_layers": 0, "slotwise": True},
     }
 )
 OF_MUSIC = _options(
     {
         "flat, span heads": {"span_heads": ("global", "local", "fine"), "level_dropout": 0.5},
         "previous, skip": {"context": "previous", "skip": True},
-        "none, deep": {"context": "none"}
+        "none, slotwise, deep": {"context": "none", "slotwise": True}
         | {f"{part}_layers": 1 for part in ("encoder_slot", "encoder_measure", "conductor")},
     }
 )
