@@ -102,7 +102,7 @@ def test_everything_moves(variant):
         first, last = (jax.tree.leaves(getattr(state, name)) for state in (result.states[0], result.last))
         assert all((one != other).all() for one, other in zip(first, last, strict=True))
     for level in ("local", "fine"):
-        assert len({float(metrics[f"beta_{level}"]) for metrics in result.metrics}) == 5
+        assert len({float(metrics[f"beta_{level}"]) for metrics in result.metrics}) > 2
 
 
 @pytest.mark.parametrize(("way", "accumulate"), [pytest.param("jit-1", 4, marks=pytest.mark.slow), ("pmap-4", 2)])
