@@ -28,7 +28,7 @@ FOLK_BASIC = Config(
     train=TrainConfig(num_steps=2800, batch_size=32, learning_rate=2e-3, eval_every=400),
 )
 
-# Three levels that each hold their share of 34 nats a phrase; measures are decoded in parallel, from their codes alone.
+# Three levels that each hold their share of 36 nats a phrase; measures are decoded in parallel, from their codes alone.
 FOLK = dataclasses.replace(
     FOLK_BASIC,
     model=dataclasses.replace(
@@ -38,13 +38,14 @@ FOLK = dataclasses.replace(
         global_dim=32,
         local_dim=32,
         fine_dim=16,
-        level_dropout=0.15,
+        level_dropout=0.2,
         span_heads=("global", "local"),
     ),
     objective=ObjectiveConfig(
         global_level=LevelObjective(kl_per_phrase=4.0),
-        local_level=LevelObjective(kl_per_phrase=10.0),
-        fine_level=LevelObjective(kl_per_phrase=20.0),
+        # What is free per dim keeps few dims from saying it all.
+        local_level=LevelObjective(kl_per_phrase=12.0, free_bits="per_dim", nats=0.1),
+        fine_level=LevelObjective(kl_per_phrase=20.0, free_bits="per_dim", nats=0.1),
         span_weight=0.2,
     ),
     train=dataclasses.replace(FOLK_BASIC.train, num_steps=2800, eval_every=400),
@@ -63,7 +64,6 @@ CHORALES = dataclasses.replace(
     model=dataclasses.replace(FOLK.model, fine_dim=24, level_dropout=0.25),
     objective=ObjectiveConfig(
         global_level=LevelObjective(kl_per_phrase=5.0),
-        # What is free per dim keeps few dims from saying it all.
         local_level=LevelObjective(kl_per_phrase=16.0, free_bits="per_dim", nats=0.1),
         fine_level=LevelObjective(kl_per_phrase=29.0, free_bits="per_dim", nats=0.1),
         span_weight=0.1,
