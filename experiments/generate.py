@@ -215,7 +215,8 @@ def gallery(
         seed: of all draws.
         checkpoint: best or latest.
     """
-    from musicvae_jax.analysis.plots import plot_samples, plot_training_curves
+    from musicvae_jax.analysis.curves import plot_training_curves
+    from musicvae_jax.analysis.plots import plot_samples
     from musicvae_jax.analysis.report import write_reconstruction
     from musicvae_jax.data.load import load_windows
     from musicvae_jax.data.pipeline import make_eval_batches

@@ -5,12 +5,12 @@ from musicvae_jax.analysis.curves import plot_training_curves
 from musicvae_jax.analysis.level_kl import plot_level_kl
 from musicvae_jax.analysis.plots import (
     match_notes,
-    piano_roll,
     plot_interpolation,
     plot_reconstruction,
     plot_samples,
 )
 from musicvae_jax.analysis.report import write_reconstruction, write_score, write_variants
+from musicvae_jax.analysis.rolls import piano_roll
 from musicvae_jax.analysis.schedules import plot_schedules
 from musicvae_jax.analysis.variants import plot_variants
 

@@ -2,10 +2,12 @@
 
 import io
 import os
+from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from musicvae_jax.files import replacing
 
@@ -43,6 +45,20 @@ class Page:
         """A heading at the left; what it says is shown as it is, dollar signs included."""
         place = (0.1 / self.width, 1 - baseline / self.height)
         self.figure.text(*place, text, fontsize=11, fontweight="bold", color=INK, parse_math=False)
+
+    def legend(self, styles: Mapping[str, tuple[str, str]]) -> None:
+        """What boxes mean, in the upper right corner: text -> (face, edge)."""
+        self.figure.legend(
+            handles=[Patch(facecolor=face, edgecolor=edge, label=text) for text, (face, edge) in styles.items()],
+            loc="upper right",
+            bbox_to_anchor=(1 - 0.1 / self.width, 1 - 0.08 / self.height),
+            ncols=len(styles),
+            frameon=False,
+            fontsize=9.5,
+            handlelength=1.4,
+            columnspacing=1.4,
+            borderaxespad=0,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the PNG, whole or not at all."""

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Sequence
 
-from matplotlib.patches import Patch
-
 from musicvae_jax.analysis.figures import INK, Page
-from musicvae_jax.analysis.plots import EXTRA, MATCHED, match_notes, piano_roll, pitch_range
+from musicvae_jax.analysis.plots import match_notes
+from musicvae_jax.analysis.rolls import EXTRA, MATCHED, WIDTH, piano_roll, pitch_range
 from musicvae_jax.codec.score import Score
 
-_WIDTH, _LEFT = 10.0, 1.05  # inches
+_LEFT = 1.05  # inches
 
 
 def plot_variants(
@@ -33,11 +32,11 @@ def plot_variants(
         raise ValueError("variants is empty; there must be at least one to draw")
     pitches = pitch_range(original, *variants)
     height = min(max(0.05 * (pitches[1] - pitches[0] + 2), 0.9), 1.6)
-    page = Page(_WIDTH, 0.95 + (1 + len(variants)) * (height + 0.1))
+    page = Page(WIDTH, 0.95 + (1 + len(variants)) * (height + 0.1))
     shares = []
     for row, score in enumerate((original, *variants)):
         found = match_notes(original, score)[1]
-        ax = page.axes(_LEFT, 0.45 + row * (height + 0.1), _WIDTH - _LEFT - 0.1, height)
+        ax = page.axes(_LEFT, 0.45 + row * (height + 0.1), WIDTH - _LEFT - 0.1, height)
         piano_roll(score, ax, styles=[MATCHED if note else EXTRA for note in found], pitches=pitches)
         label = "original"
         if row:
@@ -47,19 +46,6 @@ def plot_variants(
         ax.yaxis.set_label_coords(-0.035, 0.5)
         ax.tick_params(labelbottom=row == len(variants))
     page.title(title or original.title, 0.27)
-    page.figure.legend(
-        handles=[
-            Patch(facecolor=MATCHED.face, edgecolor=MATCHED.edge, label="in the original"),
-            Patch(facecolor=EXTRA.face, edgecolor=EXTRA.edge, label="new"),
-        ],
-        loc="upper right",
-        bbox_to_anchor=(1 - 0.1 / _WIDTH, 1 - 0.08 / page.height),
-        ncols=2,
-        frameon=False,
-        fontsize=9.5,
-        handlelength=1.4,
-        columnspacing=1.4,
-        borderaxespad=0,
-    )
+    page.legend({"in the original": MATCHED, "new": EXTRA})
     page.save(path)
     return shares

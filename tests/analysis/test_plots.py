@@ -7,19 +7,9 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from musicvae_jax.analysis.curves import smooth
-from musicvae_jax.analysis.plots import (
-    EXTRA,
-    MATCHED,
-    MISSED,
-    match_notes,
-    piano_roll,
-    pitch_range,
-    plot_interpolation,
-    plot_reconstruction,
-    plot_samples,
-    plot_training_curves,
-)
+from musicvae_jax.analysis.curves import plot_training_curves, smooth
+from musicvae_jax.analysis.plots import match_notes, plot_interpolation, plot_reconstruction, plot_samples
+from musicvae_jax.analysis.rolls import EXTRA, MATCHED, MISSED, piano_roll, pitch_range
 from tests.analysis.scores import SCALE, make_score
 
 CHORDS = [(0, 2, 60), (0, 2, 64, 1), (0, 2, 67, 2), (3, 9, 48), (3, 0.5, 72, 1), (12, 4, 60)]
