@@ -106,3 +106,4 @@ class VAEOutput(NamedTuple):
     prior: dict[str, Gaussian]  # level -> p(z | above), of an AR(1) prior the marginals
     span_nll: dict[str, Array]  # level -> -log p of its spans' bags of tokens, float[batch]; {} without span heads
     moments: dict[str, Moments]  # level -> what batch normalisation measured; {} without it
+    kept: dict[str, Array]  # level -> bool[batch], windows that level dropout leaves the level in; {} without it

@@ -52,13 +52,10 @@ TOTAL = sum(SHARES.values())
 
 
 def three(measures: int, kl_per_phrase: float) -> Config:
-    """The three levels, each held at its share of a total in nats per phrase, and with its share of free bits."""
-    points = {}
-    for level in LEVELS:
-        rule, scale = FOLK.objective.level(level), kl_per_phrase / TOTAL
-        points[f"{level}_level"] = dataclasses.replace(
-            rule, kl_per_phrase=rule.kl_per_phrase * scale, nats=rule.nats * scale
-        )
+    """The three levels, each held at its share of a total in nats per phrase, as the one level is at all of it."""
+    points = {
+        f"{level}_level": LevelObjective(kl_per_phrase=kl_per_phrase * share / TOTAL) for level, share in SHARES.items()
+    }
     return change(SHORT, data={"measures": measures}, objective=points)
 
 

@@ -50,7 +50,7 @@ def evaluate(
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
         real = batch.index >= 0
         placed = parallel.shard_rows(batch)
-        sums, usage, posterior = jax.device_get(measure(vae.variables, placed, other_pieces(batch.index)))
+        sums, usage, posterior = jax.device_get(measure(vae.variables, placed, other_pieces(batch.index, batch.metre)))
         if iwae_draws:
             sums["nll_iwae"] = -np.asarray(bound(vae.variables, placed, iwae_draws))
         usages.append(usage)

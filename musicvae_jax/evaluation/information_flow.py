@@ -109,7 +109,7 @@ def _measure(
     parts = []
     for number, batch in enumerate(tqdm(batches, desc="information flow", unit="batch", dynamic_ncols=True)):
         key = stream(jax.random.key(seed), "information flow", number)
-        placed, other = parallel.shard_rows(batch), other_pieces(batch.index)
+        placed, other = parallel.shard_rows(batch), other_pieces(batch.index, batch.metre)
         costs = jax.device_get(level_costs(vae, placed, other, key))
         likeness = decode_top_k(vae, batch, placed, other, key, num_draws)
         attributes = true_attributes(batch, vae.codec)

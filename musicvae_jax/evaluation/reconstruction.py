@@ -122,19 +122,29 @@ def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variable
     return measure
 
 
-def other_pieces(index: np.ndarray) -> np.ndarray:
+def other_pieces(index: np.ndarray, metre: np.ndarray) -> np.ndarray:
     """For every row of an evaluation batch a row far from it, hence of another piece; padding rows keep their own.
 
+    The other has as many measures, or more if no other has: a code for every span of the row. Only a row that is
+    longer than all others has to do with a shorter one, and a row without others with itself.
+
     Args:
-        index: int[batch], -1 in padding rows, which come last.
+        index: int[batch], -1 in padding rows.
+        metre: int[batch, measure, 2], (0, 0) in measures that are not there.
 
     Returns:
         int32[batch].
     """
-    real = int((index >= 0).sum())
-    rows = np.arange(len(index))
-    rows[:real] = (rows[:real] + real // 2) % max(real, 1)
-    return rows.astype(np.int32)
+    rows, lengths = np.arange(len(index)), (np.asarray(metre)[..., 0] > 0).sum(-1)
+    others = rows.astype(np.int32)
+    for row in np.flatnonzero(index >= 0):
+        there = (index >= 0) & (rows != row)
+        if there.any():
+            enough = there & (lengths >= lengths[row])
+            wanted = lengths[enough].min() if enough.any() else lengths[there].max()
+            pool = np.flatnonzero(there & (lengths == wanted))
+            others[row] = pool[(np.searchsorted(pool, row) + len(pool) // 2) % len(pool)]
+    return others
 
 
 def summarise(totals: dict[str, float]) -> dict[str, float]:

@@ -28,6 +28,7 @@ class Inferred(NamedTuple):
     latents: Latents
     kl: dict[str, Array]  # float[..., time, dim]
     moments: dict[str, Moments]
+    kept: dict[str, Array]  # bool[...], see `VAEOutput`
 
 
 class LatentLevels(nn.Module):
@@ -73,20 +74,24 @@ class LatentLevels(nn.Module):
             given: level -> latents to go on with instead of the level's own; posterior and KL stay the level's own.
             batch_axes: see `MeanNorm`.
         """
-        found = Inferred({}, {}, {}, {}, {})
-        kept = self._kept_levels(metre.shape[:-2]) if not deterministic and self.config.level_dropout else None
+        found = Inferred({}, {}, {}, {}, {}, {})
+        number_kept = self._number_kept(metre.shape[:-2]) if not deterministic and self.config.level_dropout else None
         for number, (level, width) in enumerate(self.config.widths.items()):
             present, context, prior_of = self._conditions(level, found.latents, metre)
             shape = (*features[level].shape[:-1], width)
+            own = present
+            if number_kept is not None:
+                found.kept[level] = number_kept > number
+                own = present & found.kept[level][..., None]
             noise = jnp.zeros(shape, _dtype(self.config))
             if draw:
                 noise = jax.random.normal(self.make_rng("latent"), shape, _dtype(self.config))
             z, prior, posterior = self._posterior(
-                level, features[level], context, present, prior_of, noise, deterministic, batch_axes, found.moments
+                level, features[level], context, own, prior_of, noise, deterministic, batch_axes, found.moments
             )
-            if kept is not None and number:
+            if number_kept is not None and number:
                 drawn = self._draw(level, prior_of, shape, self.make_rng("level_dropout"), 1.0)
-                z = jnp.where((kept > number)[..., None, None], z, drawn)
+                z = jnp.where(own[..., None], z, drawn)
             if given and level in given:
                 z = given[level]
             if level in self.config.delta_levels:
@@ -95,7 +100,7 @@ class LatentLevels(nn.Module):
                 kl = latent.kl_divergence(posterior, prior)
             found.posterior[level], found.prior[level] = posterior, prior
             found.latents[level] = jnp.where(present[..., None], z, 0)
-            found.kl[level] = jnp.where(present[..., None], kl, 0)
+            found.kl[level] = jnp.where(own[..., None], kl, 0)  # what is drawn from the prior costs nothing
         return found
 
     def sample(
@@ -112,11 +117,11 @@ class LatentLevels(nn.Module):
         latents: Latents = {}
         for level, width in self.config.widths.items():
             present, _, prior_of = self._conditions(level, latents, metre)
+            key = self.make_rng("latent")  # of a given level, too: what is drawn below has the same noise
             if level in given:
                 z = given[level]
             else:
-                shape = (*present.shape, width)
-                z = self._draw(level, prior_of, shape, self.make_rng("latent"), temperature.get(level, 1.0))
+                z = self._draw(level, prior_of, (*present.shape, width), key, temperature.get(level, 1.0))
             latents[level] = jnp.where(present[..., None], z, 0)
         return latents
 
@@ -190,7 +195,7 @@ class LatentLevels(nn.Module):
         prior = prior_of(noise)
         return prior.loc + jnp.exp(prior.log_scale) * noise
 
-    def _kept_levels(self, leading: tuple[int, ...]) -> Array:
+    def _number_kept(self, leading: tuple[int, ...]) -> Array:
         """How many levels, from the top, keep their own latents in a window: int[...]."""
         number = len(self.config.widths)
         drop, keep = jax.random.split(self.make_rng("level_dropout"))

@@ -22,7 +22,7 @@ def rate(config: LevelObjective, kl: Array, present: Array, capacity: Array | fl
     Args:
         config: the level's.
         kl: float[batch, time, dim], 0 where masked.
-        present: bool[batch, time], the latents that are there.
+        present: bool[batch, time], the latents that are there and are the level's own.
         capacity: C of now, in nats per window.
         mean: over devices; under gradient accumulation the batch is the microbatch.
     """
@@ -38,5 +38,5 @@ def rate(config: LevelObjective, kl: Array, present: Array, capacity: Array | fl
     if config.free_bits == "per_dim_per_example":
         return jnp.where(present[..., None], jnp.maximum(kl, config.nats / kl.shape[-1]), 0).sum((-2, -1))
     if config.free_bits == "capacity":
-        return jnp.abs(total - capacity)
+        return jnp.where(present.any(-1), jnp.abs(total - capacity), 0)
     return total

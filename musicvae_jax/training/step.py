@@ -52,8 +52,9 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
     """The objective as ``loss(params, carried, batch, keys) -> (loss[batch], metrics of [batch], batch moments)``.
 
     loss = nll + sum over levels of beta x rate(KL) + span_weight x the span heads' nll; the metric ``beta_<level>`` is
-    that beta: schedule x controller x KL balance. ``keys`` holds one key per example: all of an example's noise is made
-    of its own key, so that the numbers do not depend on how examples are spread over devices.
+    that beta: schedule x controller x KL balance. A level that level dropout takes from a window has a KL of 0 there,
+    and ``phrases_<level>`` counts the phrases that keep it. ``keys`` holds one key per example: all of an example's
+    noise is made of its own key, so that the numbers do not depend on how examples are spread over devices.
 
     Three terms depend on the batch as a whole: free bits per dim, KL balance and batch normalisation. They are means
     over the batch and over ``axes``, the mapped axes over which it is spread; where nothing is mapped, as in a
@@ -75,10 +76,12 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         output, moments = spread(params, carried.moments, batch, keys)
         terms = elbo_terms(output, batch)
         factors = controller_factors(config.objective, carried.controller, levels)
+        shares = {level: mean(kept.mean(dtype=terms.nll.dtype)) for level, kept in output.kept.items()}
+        kept_share = {level: jnp.maximum(shares.get(level, 1.0), 1e-9) for level in levels}
         if config.objective.kl_balance_steps:
             measures = batch.mask.shape[-2]
             sizes = {level: config.model.num_latents(level, measures) * config.model.widths[level] for level in levels}
-            balanced = balance({level: mean(terms.kl[level].mean()) for level in levels}, sizes)
+            balanced = balance({level: mean(terms.kl[level].mean()) / kept_share[level] for level in levels}, sizes)
             warm = carried.step < config.objective.kl_balance_steps
             factors = {level: factors[level] * jnp.where(warm, balanced[level], 1.0) for level in levels}
         betas = {level: betas_at[level](carried.step) * factors[level] for level in levels}
@@ -86,6 +89,8 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         present = batch.mask.any(-1)
         for level in levels:
             there = present_spans(present, config.model.span(level, present.shape[-1]))
+            if level in output.kept:
+                there &= output.kept[level][:, None]
             capacity = capacity_at[level](carried.step)
             charge = rate(config.objective.level(level), output.kl[level], there, capacity, mean)
             total = total + betas[level] * charge
@@ -94,6 +99,7 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
             "kl": sum(terms.kl[level] for level in levels),
             "tokens": existing_fields(batch.tokens, batch.mask, model.fields).sum((-3, -2, -1)),
             "phrases": num_phrases(batch.mask),
+            **{f"phrases_{level}": jnp.where(kept, num_phrases(batch.mask), 0) for level, kept in output.kept.items()},
             **{f"kl_{level}": terms.kl[level] for level in levels},
             **{f"beta_{level}": jnp.full_like(terms.nll, betas[level]) for level in levels},
         }
@@ -170,6 +176,10 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(rate_at(state.step), jnp.float32),
         }
+        if config.model.level_dropout:  # a level's KL in the windows that keep it
+            for level in levels:
+                metrics[f"kl_{level}"] *= metrics["phrases"] / jnp.maximum(metrics.pop(f"phrases_{level}"), 1e-9)
+            metrics["kl"] = sum(metrics[f"kl_{level}"] for level in levels)
         kl_per_phrase = {level: metrics[f"kl_{level}"] / metrics["phrases"] for level in levels}
         return TrainState(
             step=state.step + 1,

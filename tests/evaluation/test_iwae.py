@@ -21,7 +21,7 @@ def test_the_kl_is_the_mean_of_log_q_over_p(name):
     metre = np.array([[[4, 4], [3, 4], [0, 0]]] * NUM)
     features = jax.tree.map(lambda leaf: np.repeat(leaf, NUM, 0), make_features(config, 1, scale=0.5))
     found = infer(vae, variables, features, metre)
-    output = VAEOutput((), found.posterior, found.latents, found.kl, found.prior, {}, {})
+    output = VAEOutput((), found.posterior, found.latents, found.kl, found.prior, {}, {}, {})
     log_p, log_q = (np.asarray(part, np.float64) for part in log_densities(output, metre, config))
     kl = sum(np.asarray(part, np.float64).sum((1, 2)) for part in found.kl.values())
     difference = log_q - log_p - kl

@@ -24,7 +24,7 @@ def figures(tokens, batch, codec=CODEC):
     """Summaries as if the decoder said ``tokens``, sure of itself."""
     logits = [50.0 * (np.arange(field.size) == tokens[..., n, None]) for n, field in enumerate(codec.fields)]
     kl = {"global": jnp.full((len(tokens), 1, 2), 0.25), "local": jnp.full((len(tokens), 1, 1), 0.5)}
-    output = VAEOutput(tuple(map(jnp.asarray, logits)), {}, {}, kl, {}, {}, {})
+    output = VAEOutput(tuple(map(jnp.asarray, logits)), {}, {}, kl, {}, {}, {}, {})
     sums = teacher_forced(output, batch, codec)
     for name in ("free", "swapped"):
         sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
@@ -145,14 +145,28 @@ def test_every_field_has_its_perplexity():
 
 def uniform(batch, codec):
     logits = tuple(jnp.zeros((*batch.mask.shape, field.size)) for field in codec.fields)
-    return VAEOutput(logits, {}, {}, {"global": jnp.zeros((len(batch.index), 1, 2))}, {}, {}, {})
+    return VAEOutput(logits, {}, {}, {"global": jnp.zeros((len(batch.index), 1, 2))}, {}, {}, {}, {})
 
 
-@given(st.integers(0, 9), st.integers(0, 4))
-def test_another_row_for_every_row(real, padding):
+@given(st.lists(st.integers(1, 4), max_size=12), st.integers(0, 4))
+def test_another_row_for_every_row(lengths, padding):
+    """Of as many measures or more, the fewest that will do, or of the longest there are; padding keeps its own."""
+    real = len(lengths)
     index = np.array([*range(real), *[-1] * padding], np.int32)
-    rows = other_pieces(index)
-    assert sorted(rows) == list(range(real + padding))
+    lengths = np.array([*lengths, *[0] * padding], int)
+    metre = np.repeat((np.arange(4) < lengths[:, None])[..., None] * 4, 2, -1)
+    rows = other_pieces(index, metre)
     assert (rows[real:] == np.arange(real, real + padding)).all()
-    if real > 1:
-        assert (rows[:real] != np.arange(real)).all()
+    for row in range(real):
+        others = [other for other in range(real) if other != row]
+        fit = sorted(lengths[other] for other in others if lengths[other] >= lengths[row])
+        assert rows[row] in (others or [row])
+        if others:
+            assert lengths[rows[row]] == (fit[0] if fit else max(lengths[others]))
+
+
+def test_rows_of_one_length_are_paired_half_a_batch_apart():
+    rows = other_pieces(np.arange(32), np.full((32, 8, 2), 4))
+    apart = np.abs(rows - np.arange(32))
+    assert apart.min() >= 15
+    assert apart.max() <= 17

@@ -33,8 +33,12 @@ def test_from_a_random_level_down_latents_are_the_priors():
         assert abs(drawn.var() - 1) < 5 * np.sqrt(2 / drawn.size)
         own = residual[~windows[level]].ravel()
         assert max(abs(own.mean()) * np.sqrt(own.size), abs(own.var() - 1) * np.sqrt(own.size / 2)) > 10
-    # What a level is charged is still its own posterior's, given the levels above.
-    np.testing.assert_array_equal(kept.kl["local"], found.kl["local"])
+    # A level costs what its own posterior says, given the levels above, and nothing where it is drawn from the prior:
+    # then nll + KL bounds -log p(x) with whatever levels a window keeps.
+    for level in THREE.widths:
+        np.testing.assert_array_equal(found.kept[level], ~windows.get(level, np.zeros(NUM, bool)))
+        charged = np.where(found.kept[level][:, None, None], kept.kl[level], 0)
+        np.testing.assert_allclose(found.kl[level], charged, rtol=1e-5, atol=1e-6)
 
 
 def test_it_is_for_training_alone():

@@ -123,6 +123,17 @@ def sample(vae, variables, given, temperature):
 
 
 @pytest.mark.parametrize("name", ["global+local+fine", "causal", "delta"])
+def test_levels_below_have_the_same_noise_whatever_is_known(name):
+    """So that what a level adds is compared draw by draw."""
+    vae, variables = cached_vae(OF_LATENTS[name])
+    drawn = sample(vae, variables, {}, {})
+    for known in ({"global"}, {"global", "local"}, {"local"}):
+        again = sample(vae, variables, {level: drawn[level] for level in known}, {})
+        for level, value in drawn.items():
+            np.testing.assert_allclose(again[level], value, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["global+local+fine", "causal", "delta"])
 def test_levels_that_are_known_stay_and_the_others_are_drawn(name):
     """The first k levels fixed; a scale in proportion to the temperature, which at 0 leaves the prior's means."""
     config = OF_LATENTS[name]

@@ -31,7 +31,7 @@ def make_output(size: int, offset: float = 0.0) -> VAEOutput:
     posterior = {level: gaussian(level) for level in LEVELS.widths}
     prior = {level: gaussian(level) for level in LEVELS.widths}
     kl = {level: kl_divergence(posterior[level], prior[level]) for level in LEVELS.widths}
-    return VAEOutput((), posterior, {}, kl, prior, {}, {})
+    return VAEOutput((), posterior, {}, kl, prior, {}, {}, {})
 
 
 def present(batch: Batch, level: str) -> np.ndarray:
@@ -105,7 +105,7 @@ def one_level(loc: np.ndarray, scale: list[float], prior: Gaussian) -> dict[str,
     posterior = Gaussian(loc[:, None], np.broadcast_to(np.log(scale), loc.shape)[:, None])
     num = len(loc)
     batch = Batch((), np.ones((num, 1, 1), bool), np.full((num, 1, 2), 4), np.arange(num))
-    output = VAEOutput((), {"global": posterior}, {}, {"global": np.zeros((num, 1, 4))}, {"global": prior}, {}, {})
+    output = VAEOutput((), {"global": posterior}, {}, {"global": np.zeros((num, 1, 4))}, {"global": prior}, {}, {}, {})
     config = dataclasses.replace(MODEL, global_dim=4, global_groups=(1, 1, 1, 1, 0))
     return usage_figures(sum_usage([measure(output, batch, config)]), config)
 
