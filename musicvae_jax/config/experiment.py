@@ -32,6 +32,10 @@ class Config:
             span = f"{level}_span = {model.span(level, measures)} with DataConfig.measures = {measures}"
             several = model.num_latents(level, measures) > 1
             check(several, "ModelConfig.delta_levels", model.delta_levels, f"levels of two latents or more; {span}")
+        if model.batch_norm_levels:
+            rows = self.train.batch_size // self.train.accumulate
+            allowed = f"none with one window a batch: TrainConfig.batch_size / accumulate = {rows}"
+            check(rows > 1, "ModelConfig.batch_norm_levels", model.batch_norm_levels, allowed)
         if bool(model.span_heads) != bool(objective.span_weight):
             raise ConfigError(
                 f"ObjectiveConfig.span_weight = {objective.span_weight} and ModelConfig.span_heads = "

@@ -83,8 +83,8 @@ def usage_figures(usage: Usage, config: ModelConfig) -> dict[str, float]:
 
     ``kl_<level>`` in nats per window, ``kl_<level>_per_phrase``, ``kl_<level>_per_latent``; ``active_units_a_<level>``
     and ``active_units_b_<level>``, shares of dims, of the residual, ``active_units_a_raw_<level>`` and
-    ``active_units_b_raw_<level>`` of the posterior itself; and per group ``kl_<level>_<group>`` in nats per window and
-    ``active_units_b_<level>_<group>``.
+    ``active_units_b_raw_<level>`` of the posterior itself; and per group ``kl_<level>_<group>`` in nats per window,
+    ``active_units_a_<level>_<group>`` and ``active_units_b_<level>_<group>``.
     """
     figures: dict[str, float] = {}
     for level in config.widths:
@@ -100,7 +100,8 @@ def usage_figures(usage: Usage, config: ModelConfig) -> dict[str, float]:
                 figures[f"active_units_{rule}{kind}_{level}"] = float(found.mean())
         for group, dims in group_layout(config, level).items():
             figures[f"kl_{level}_{group}"] = _quotient(part.kl[dims].sum(), usage.windows)
-            figures[f"active_units_b_{level}_{group}"] = float(active[""]["b"][dims].mean())
+            for rule, found in active[""].items():
+                figures[f"active_units_{rule}_{level}_{group}"] = float(found[dims].mean())
     return figures
 
 

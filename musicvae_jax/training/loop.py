@@ -18,8 +18,6 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.data.load import count_metres, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
-from musicvae_jax.objectives.controller import set_points
-from musicvae_jax.objectives.schedules import level_schedule
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
@@ -30,6 +28,7 @@ from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import make_validator
 from musicvae_jax.training.workdir import check_workdir, open_workdir, write_text
+from musicvae_jax.types import LEVELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +87,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         return TrainResult(state, start, finished=True)
     monitor = CollapseMonitor(config, _rows_until(folder, start))
     monitor.check(start)
-    weights = final_weights(config)
-    validate = make_validator(model, parallel, settings.seed)
+    validate = make_validator(model, parallel, config)
     example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
     if main_process:
         print("compiling the training step ...", flush=True)
@@ -126,11 +124,10 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 unread = None
             if evaluating:
                 result = validate(evaluation_variables(state), held_out)
-                objective = result["nll"] + sum(weights[level] * result[f"kl_{level}"] for level in weights)
                 _record(writer, monitor, number, result)
-                if objective < best:
-                    best = objective
-                    checkpoints.save("best", number, state, data_state, {"objective": objective, **result})
+                if result["objective"] < best:
+                    best = result["objective"]
+                    checkpoints.save("best", number, state, data_state, result)
             if saving or monitor.stops:
                 checkpoints.save("latest", number, state, data_state, {})
             if not last:
@@ -140,27 +137,24 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
     return TrainResult(state, number, number >= settings.num_steps)
 
 
-def final_weights(config: Config) -> dict[str, float]:
-    """The weight of each level's KL in the objective that chooses the best checkpoint: that of the last step.
-
-    Where a controller steers, weights change from step to step and would make checkpoints incomparable: there it is 1.
-    """
-    levels = list(config.model.widths)
-    steered = set_points(config.objective, levels)
-    last = config.train.num_steps
-    return {
-        level: 1.0 if level in steered or "total" in steered else float(level_schedule(config.objective, level)(last))
-        for level in levels
-    }
-
-
 def _record(writer: MetricWriter | None, monitor: CollapseMonitor, step: int, result: dict[str, float]) -> None:
-    """Writes a validation down, and says what has died."""
+    """Writes a validation down, and says what it found and what has died."""
     lines = monitor.observe(step, result)
     if writer:  # of the main process
         writer.write(step, {f"{VALIDATION}{name}": value for name, value in result.items()})
-        for line in lines:
+        for line in [_summary(step, result), *lines]:
             tqdm.write(line)
+
+
+def _summary(step: int, result: dict[str, float]) -> str:
+    """A validation in a line: nats per window, and per level the shares of active dims by rules a and b."""
+    levels = [
+        f"kl_{level} {result[f'kl_{level}']:.1f} (active {result[f'active_units_a_{level}']:.2f}"
+        f" / {result[f'active_units_b_{level}']:.2f})"
+        for level in LEVELS
+        if f"kl_{level}" in result
+    ]
+    return f"step {step}, held out: nll {result['nll']:.1f}, {', '.join(levels)}"
 
 
 def _rows_until(folder: Path, step: int) -> list[dict[str, Any]]:

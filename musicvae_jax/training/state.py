@@ -88,5 +88,10 @@ def model_variables(params: Params, moments: dict[str, Moments]) -> Variables:
 
 
 def evaluation_variables(state: TrainState) -> Variables:
-    """The variables to evaluate: the moving average of the parameters where there is one."""
-    return model_variables(state.ema_params or state.params, state.moments)
+    """The variables to evaluate: the moving average of the parameters where there is one.
+
+    Not with batch normalisation: its moments are those of the parameters themselves, and the rate that it commits to
+    holds for that pair.
+    """
+    averaged = state.ema_params and not state.moments
+    return model_variables(state.ema_params if averaged else state.params, state.moments)

@@ -1,6 +1,6 @@
 """One training step, written once, per device, with a named axis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -155,6 +155,14 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     return gradients
 
 
+def over_kept_windows(metrics: Metrics, levels: Sequence[str]) -> Metrics:
+    """Means over a batch with level dropout, each level's KL per window instead that of the windows that keep it."""
+    metrics = dict(metrics)
+    for level in levels:
+        metrics[f"kl_{level}"] *= metrics["phrases"] / jnp.maximum(metrics.pop(f"phrases_{level}"), 1e-9)
+    return metrics | {"kl": sum(metrics[f"kl_{level}"] for level in levels)}
+
+
 def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The step of one device: its share of the batch in, the same new state as on all devices out.
 
@@ -176,10 +184,8 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(rate_at(state.step), jnp.float32),
         }
-        if config.model.level_dropout:  # a level's KL in the windows that keep it
-            for level in levels:
-                metrics[f"kl_{level}"] *= metrics["phrases"] / jnp.maximum(metrics.pop(f"phrases_{level}"), 1e-9)
-            metrics["kl"] = sum(metrics[f"kl_{level}"] for level in levels)
+        if config.model.level_dropout:
+            metrics = over_kept_windows(metrics, levels)
         kl_per_phrase = {level: metrics[f"kl_{level}"] / metrics["phrases"] for level in levels}
         return TrainState(
             step=state.step + 1,

@@ -7,27 +7,35 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from musicvae_jax.config import Config
+from musicvae_jax.models.spans import present_spans
 from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.objectives.controller import TOTAL, set_points
 from musicvae_jax.objectives.elbo import elbo_terms
+from musicvae_jax.objectives.free_bits import rate
 from musicvae_jax.objectives.latent_usage import Usage, measure_usage, sum_usage, usage_figures
+from musicvae_jax.objectives.schedules import level_schedule
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel
 from musicvae_jax.types import Array, Batch, Variables, existing_fields
 
 
 def make_validator(
-    model: MusicVAE, parallel: Parallel, seed: int
+    model: MusicVAE, parallel: Parallel, config: Config
 ) -> Callable[[Variables, Iterable[Batch]], dict[str, float]]:
     """A function of (variables, this process's rows of batches) to means over all windows.
 
     The latents are drawn from the posterior. Rows with index -1 do not count. Keys: ``nll``, ``kl`` (nats per window),
-    ``kl_per_phrase``, ``perplexity`` and ``perplexity_elbo`` (exp of nats per token), and what `usage_figures` says of
-    every level.
+    ``kl_per_phrase``, ``perplexity`` and ``perplexity_elbo`` (exp of nats per token), what `usage_figures` says of
+    every level, and ``objective``, by which the best checkpoint is chosen: nll + the charge for every level's KL by its
+    own rule, under the weights and capacities of the last step, so that checkpoints compare. Where a controller steers,
+    weights change from step to step: there the weight is 1.
     """
+    weights = final_weights(config)
 
     @partial(jax.jit, out_shardings=parallel.replicated)
     def totals(variables: Variables, batch: Batch) -> tuple[dict[str, Array], Usage]:
-        keys = row_keys(stream(jax.random.key(seed), "validation"), batch.index)
+        keys = row_keys(stream(jax.random.key(config.train.seed), "validation"), batch.index)
         encode_decode = jax.vmap(lambda example, key: model.apply(variables, example, rngs={"latent": key}))
         output = encode_decode(batch, keys)
         terms = elbo_terms(output, batch)
@@ -37,16 +45,25 @@ def make_validator(
             "kl": sum(terms.kl.values()),
             "tokens": existing_fields(batch.tokens, batch.mask, model.fields).sum((-3, -2, -1)),
         }
+        values["objective"] = terms.nll
+        here = (batch.metre[..., 0] > 0) & real[:, None]
+        for level, weight in weights.items():
+            rule, present = config.objective.level(level), present_spans(here, model.config.span(level, here.shape[-1]))
+            kl = jnp.where(present[..., None], output.kl[level], 0)
+            values["objective"] += weight * rate(rule, kl, present, rule.nats)
         sums = {name: jnp.where(real, value, 0).sum() for name, value in values.items()}
         return sums, measure_usage(output, batch, model.config)
 
     def validate(variables: Variables, batches: Iterable[Batch]) -> dict[str, float]:
         collected = jax.device_get([totals(variables, parallel.shard_rows(batch)) for batch in batches])
-        nll, kl, tokens = (sum(float(sums[name]) for sums, _ in collected) for name in ("nll", "kl", "tokens"))
+        nll, kl, tokens, objective = (
+            sum(float(sums[name]) for sums, _ in collected) for name in ("nll", "kl", "tokens", "objective")
+        )
         usage = sum_usage(part for _, part in collected)
         return {
             "nll": nll / float(usage.windows),
             "kl": kl / float(usage.windows),
+            "objective": objective / float(usage.windows),
             "kl_per_phrase": kl / float(usage.phrases),
             "perplexity": math.exp(nll / tokens),
             "perplexity_elbo": math.exp((nll + kl) / tokens),
@@ -54,3 +71,14 @@ def make_validator(
         }
 
     return validate
+
+
+def final_weights(config: Config) -> dict[str, float]:
+    """The weight of each level's KL at the last step, 1 where a controller steers."""
+    steered = set_points(config.objective, list(config.model.widths))
+    return {
+        level: 1.0
+        if level in steered or TOTAL in steered
+        else float(level_schedule(config.objective, level)(config.train.num_steps))
+        for level in config.model.widths
+    }

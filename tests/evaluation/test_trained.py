@@ -12,8 +12,8 @@ KEYS = {
     "kl_global", "kl_global_per_phrase", "kl_global_per_latent", "kl_global_rhythm", "kl_per_dim_global",
     "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
     "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "active_units_a_global", "active_units_b_global",
-    "active_units_a_raw_global", "active_units_b_raw_global", "active_units_b_global_rhythm",
-    "mutual_information_global",
+    "active_units_a_raw_global", "active_units_b_raw_global", "active_units_a_global_rhythm",
+    "active_units_b_global_rhythm", "mutual_information_global",
 }  # fmt: skip
 
 

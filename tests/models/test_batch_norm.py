@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
 
 from musicvae_jax.models.batch_norm import MeanNorm, committed_rate, statistics
+from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.types import Moments
 from tests.models.variants import OF_LATENTS, cached_vae, infer, make_features, presence
-from tests.tiny import make_batch, make_vae
+from tests.tiny import CONFIG as TINY
+from tests.tiny import FIELDS, make_batch, make_vae, replace
 
 CONFIG = OF_LATENTS["batch norm"]
 METRE = make_batch().metre
@@ -110,3 +112,13 @@ def test_evaluation_uses_what_is_stored():
     assert not np.allclose(first.posterior["global"].loc, trained.posterior["global"].loc, atol=1e-2)
     stored = variables | statistics(trained.moments)
     jax.tree.map(NEAR, evaluate(stored, features, METRE), trained)
+
+
+def test_what_is_evaluated_has_the_moments_of_its_own_parameters():
+    """The average of the parameters has other moments, under which the committed rate would not hold."""
+    for levels in (("global",), ()):
+        config = replace(TINY, model={"batch_norm_levels": levels}, train={"ema_decay": 0.9})
+        state = jax.jit(partial(init_state, config, make_model(config, FIELDS)))()
+        state = state._replace(ema_params=jax.tree.map(lambda leaf: leaf + 1, state.params))
+        wanted = state.params if levels else state.ema_params
+        jax.tree.map(np.testing.assert_array_equal, evaluation_variables(state)["params"], wanted)

@@ -62,6 +62,7 @@ def reference(output: VAEOutput, batch: Batch) -> dict[str, float]:
         given_sizes = {"rhythm": slice(0, 1), "harmony": slice(1, 3), "style": slice(3, 4)}
         for group, dims in (given_sizes if level == "local" else default).items():
             figures[f"kl_{level}_{group}"] = kl[:, dims].sum() / windows
+            figures[f"active_units_a_{level}_{group}"] = (np.exp(residual[1]).mean(0)[dims] < 0.98).mean()
             figures[f"active_units_b_{level}_{group}"] = (residual[0].var(0)[dims] >= 0.01).mean()
     return figures
 
@@ -117,6 +118,7 @@ def test_both_rules_on_dims_that_are_used_collapsed_noisy_and_constant():
     figures = one_level(loc, [0.1, 1.0, 1.0, 0.1], Gaussian(np.zeros((500, 1, 4)), np.zeros((500, 1, 4))))
     assert [figures[f"active_units_{rule}_global"] for rule in ("a", "b", "a_raw", "b_raw")] == [0.5] * 4
     groups = ("rhythm", "pitch", "harmony", "dynamics")
+    assert [figures[f"active_units_a_global_{group}"] for group in groups] == [1, 0, 0, 1]
     assert [figures[f"active_units_b_global_{group}"] for group in groups] == [1, 0, 1, 0]
 
 

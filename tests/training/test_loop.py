@@ -34,9 +34,11 @@ METRICS = {
 VALIDATION = {
     f"validation_{name}"
     for name in (
-        "nll", "kl", "kl_per_phrase", "perplexity", "perplexity_elbo", "kl_global", "kl_global_per_phrase",
-        "kl_global_per_latent", "kl_global_rhythm", "active_units_a_global", "active_units_b_global",
-        "active_units_a_raw_global", "active_units_b_raw_global", "active_units_b_global_rhythm",
+        "nll", "kl", "objective", "kl_per_phrase", "perplexity", "perplexity_elbo", "kl_global",
+        "kl_global_per_phrase", "kl_global_per_latent", "kl_global_rhythm", "active_units_a_global",
+        "active_units_b_global",
+        "active_units_a_raw_global", "active_units_b_raw_global", "active_units_a_global_rhythm",
+        "active_units_b_global_rhythm",
     )
 }  # fmt: skip
 

@@ -10,7 +10,8 @@ import pytest
 from musicvae_jax.config import LevelObjective
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.state import init_state, make_model
-from musicvae_jax.training.step import make_device_step, make_loss
+from musicvae_jax.training.step import make_device_step, make_loss, over_kept_windows
+from musicvae_jax.types import LEVELS
 from tests.tiny import CONFIG, FIELDS, make_batch, replace
 from tests.training.ways import PLAIN_SGD, assert_near, carried, run_steps, spread
 
@@ -146,7 +147,7 @@ def test_terms_of_the_batch_are_those_of_microbatches_in_the_mean():
     assert_near(gradients, first_gradients(parts), 1e-9)
     kept = jax.tree.map(lambda old, new: 0.95 * old + 0.05 * new, parts.states[0].moments, moments)
     assert_near(kept, parts.last.moments, 1e-9)
-    for name, value in metrics.items():
+    for name, value in over_kept_windows(metrics, LEVELS).items():
         np.testing.assert_allclose(value, parts.metrics[0][name], rtol=1e-9)
     whole = run("batch", "jit-1")
     assert abs(whole.metrics[0]["loss"] - metrics["loss"]) > 1e-3  # so it is not the whole batch's
@@ -171,3 +172,21 @@ def test_the_state_keeps_its_types(variant, dtype):
     )
     types = {leaf.dtype for leaf in jax.tree.leaves((after, metrics))}
     assert types <= {np.dtype("float32"), np.dtype("int32")}
+
+
+def test_controllers_and_metrics_see_a_level_in_the_windows_that_keep_it():
+    """Where level dropout draws it from its prior it has no KL, which must not pass for a level that says little."""
+    result = run("batch", "jit-1")
+    with jax.enable_x64(True):
+        config, _, model = spread(replace(VARIANTS["batch"], model={"dtype": "float64"}), "jit-1")
+        state, batch = result.states[0], make_batch(seed=0)
+        keys = row_keys(stream(jax.random.key(config.train.seed), "train", 0), jnp.arange(len(batch.index)))
+        _, metrics, _ = jax.jit(make_loss(config, model))(state.params, carried(state), batch, keys)
+    dropped = {level: np.asarray(metrics[f"phrases_{level}"]) == 0 for level in LEVELS}
+    assert dropped["global"].sum() == 0 < dropped["fine"].sum() < len(batch.index)
+    for level, rows in dropped.items():
+        assert (np.asarray(metrics[f"kl_{level}"])[rows] == 0).all()
+        per_phrase = metrics[f"kl_{level}"].sum() / metrics[f"phrases_{level}"].sum()
+        np.testing.assert_allclose(result.metrics[0][f"kl_{level}"], per_phrase * metrics["phrases"].mean(), rtol=1e-9)
+    error = np.clip(np.log(per_phrase / 3.0), -1, 1)  # of the fine level
+    np.testing.assert_allclose(result.states[1].controller.error["fine"], error, rtol=1e-9)

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from musicvae_jax.config import LevelObjective
 from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.training.validation import make_validator
-from tests.tiny import CONFIG, make_batch, make_vae
+from tests.tiny import CONFIG, make_batch, make_vae, replace
 
 
 def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count():
@@ -25,7 +26,27 @@ def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count()
     ):
         parallel = make_parallel(train)
         placed = jax.device_put(variables, parallel.replicated)
-        results.append(make_validator(model, parallel, seed=0)(placed, batches))
+        results.append(make_validator(model, parallel, CONFIG)(placed, batches))
     for result in results[1:]:
         assert result == pytest.approx(results[0], rel=1e-5)
     assert results[0]["perplexity_elbo"] > results[0]["perplexity"] > 1
+
+
+@pytest.mark.parametrize(
+    ("objective", "weight", "free"),
+    [
+        ({"beta": 0.5, "beta_warmup_steps": 10}, 0.5, 0.0),  # the last step's weight, not the first's
+        ({"beta": 0.3, "global_level": LevelObjective(kl_per_phrase=2.0)}, 1.0, 0.0),  # steered
+        ({"global_level": LevelObjective(free_bits="total", nats=1e6)}, 0.0, 0.0),  # nothing is charged
+        ({"global_level": LevelObjective(free_bits="per_dim_per_example", nats=1e6)}, 0.0, 1e6),  # all is free
+        ({"global_level": LevelObjective(free_bits="capacity", nats=1e6, capacity_steps=10)}, -1.0, 1e6),
+    ],
+)
+def test_the_best_checkpoint_is_the_best_by_the_objective_of_the_last_step(objective, weight, free):
+    model, variables = make_vae(CONFIG.model)
+    config = replace(CONFIG, objective=objective, train={"num_devices": 1})
+    parallel = make_parallel(config.train)
+    placed = jax.device_put(variables, parallel.replicated)
+    padded = make_batch(8)._replace(index=np.array([*range(5), -1, -1, -1], np.int32))
+    result = make_validator(model, parallel, config)(placed, [padded])
+    assert result["objective"] == pytest.approx(result["nll"] + weight * result["kl"] + free, rel=1e-5)
