@@ -51,7 +51,7 @@ Rows = TypeVar("Rows", Windows, Codes)
 
 
 def information_flow(
-    vae: TrainedVAE, split: str, *, num_windows: int = 256, num_probed: int = 1024, num_draws: int = 4, seed: int = 0
+    vae: TrainedVAE, split: str, *, num_windows: int = 256, num_probed: int = 1024, num_draws: int = 8, seed: int = 0
 ) -> dict[str, float]:
     """Measures what every level says, on windows spread evenly over a split.
 
@@ -77,7 +77,8 @@ def information_flow(
         split: e.g. ``"test"``.
         num_windows: windows of all but the probes.
         num_probed: windows of the probes.
-        num_draws: decodings of each window and k.
+        num_draws: decodings of each window and k. Of what a code says, their mean shows the more the more they are: of
+            `folk`, R2 of the phrases within metre from the two upper levels was .49 with 4 draws and .54 with 8.
         seed: of the draws.
     """
     check_seed(seed)
