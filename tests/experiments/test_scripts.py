@@ -28,7 +28,7 @@ EVALUATION = {
     "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
     "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "active_units_a_global", "active_units_b_global",
     "active_units_a_raw_global", "active_units_b_raw_global", "active_units_b_global_rhythm",
-    "kl_global_pitch", "active_units_b_global_pitch",
+    "kl_global_pitch", "active_units_a_global_rhythm", "active_units_a_global_pitch", "active_units_b_global_pitch",
     "mutual_information_global",
     "baseline_unigram_perplexity", "baseline_markov3_perplexity", "baseline_markov6_perplexity",
 }  # fmt: skip

@@ -147,7 +147,9 @@ def test_terms_of_the_batch_are_those_of_microbatches_in_the_mean():
     assert_near(gradients, first_gradients(parts), 1e-9)
     kept = jax.tree.map(lambda old, new: 0.95 * old + 0.05 * new, parts.states[0].moments, moments)
     assert_near(kept, parts.last.moments, 1e-9)
-    for name, value in over_kept_windows(metrics, LEVELS).items():
+    with jax.enable_x64(True):
+        metrics = jax.device_get(over_kept_windows(metrics, LEVELS))
+    for name, value in metrics.items():
         np.testing.assert_allclose(value, parts.metrics[0][name], rtol=1e-9)
     whole = run("batch", "jit-1")
     assert abs(whole.metrics[0]["loss"] - metrics["loss"]) > 1e-3  # so it is not the whole batch's
@@ -181,7 +183,7 @@ def test_controllers_and_metrics_see_a_level_in_the_windows_that_keep_it():
         config, _, model = spread(replace(VARIANTS["batch"], model={"dtype": "float64"}), "jit-1")
         state, batch = result.states[0], make_batch(seed=0)
         keys = row_keys(stream(jax.random.key(config.train.seed), "train", 0), jnp.arange(len(batch.index)))
-        _, metrics, _ = jax.jit(make_loss(config, model))(state.params, carried(state), batch, keys)
+        _, metrics, _ = jax.device_get(jax.jit(make_loss(config, model))(state.params, carried(state), batch, keys))
     dropped = {level: np.asarray(metrics[f"phrases_{level}"]) == 0 for level in LEVELS}
     assert dropped["global"].sum() == 0 < dropped["fine"].sum() < len(batch.index)
     for level, rows in dropped.items():
