@@ -67,8 +67,8 @@ class MusicVAE(nn.Module):
         shown = self._skip(measures, deterministic, skip)
         logits = self.decoder(found.latents, batch, deterministic, shown)
         span_nll: dict[str, Array] = {level: head(found.latents, batch) for level, head in self.span_heads.items()}
-        for level in found.kept.keys() & span_nll.keys():  # a draw from the prior knows nothing of this window
-            span_nll[level] = jnp.where(found.kept[level], span_nll[level], 0)
+        if found.kept:  # a draw from the prior knows nothing of this window
+            span_nll = {level: jnp.where(found.kept[level], value, 0) for level, value in span_nll.items()}
         return VAEOutput(
             logits, found.posterior, found.latents, found.kl, found.prior, span_nll, found.moments, found.kept
         )

@@ -76,12 +76,13 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         output, moments = spread(params, carried.moments, batch, keys)
         terms = elbo_terms(output, batch)
         factors = controller_factors(config.objective, carried.controller, levels)
-        shares = {level: mean(kept.mean(dtype=terms.nll.dtype)) for level, kept in output.kept.items()}
-        kept_share = {level: jnp.maximum(shares.get(level, 1.0), 1e-9) for level in levels}
         if config.objective.kl_balance_steps:
             measures = batch.mask.shape[-2]
             sizes = {level: config.model.num_latents(level, measures) * config.model.widths[level] for level in levels}
-            balanced = balance({level: mean(terms.kl[level].mean()) / kept_share[level] for level in levels}, sizes)
+            kl = {level: mean(terms.kl[level].mean()) for level in levels}
+            for level, kept in output.kept.items():  # of the windows that keep it
+                kl[level] /= jnp.maximum(mean(kept.mean(dtype=kl[level].dtype)), 1e-9)
+            balanced = balance(kl, sizes)
             warm = carried.step < config.objective.kl_balance_steps
             factors = {level: factors[level] * jnp.where(warm, balanced[level], 1.0) for level in levels}
         betas = {level: betas_at[level](carried.step) * factors[level] for level in levels}
@@ -156,7 +157,7 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
 
 
 def over_kept_windows(metrics: Metrics, levels: Sequence[str]) -> Metrics:
-    """Means over a batch with level dropout, each level's KL per window instead that of the windows that keep it."""
+    """Means over a batch with level dropout, where the KL of a level becomes that of the windows that keep it."""
     metrics = dict(metrics)
     for level in levels:
         metrics[f"kl_{level}"] *= metrics["phrases"] / jnp.maximum(metrics.pop(f"phrases_{level}"), 1e-9)

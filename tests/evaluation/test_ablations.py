@@ -200,6 +200,8 @@ def test_a_run_in_other_hands_is_left_alone(places) -> None:
     trainer = Trainer()
     with places.lock(runs[1]) as lock:
         assert lock is not None
+        with places.lock(runs[1]) as second:
+            assert second is None
         outcome = run_all(ABLATION, places, execute=trainer)
     assert outcome.left == ["wide-seed0"] and "wide-seed0" not in trainer.made
     assert run_all(ABLATION, places, execute=Trainer()).done == ["wide-seed0"]

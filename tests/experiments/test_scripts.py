@@ -27,10 +27,10 @@ EVALUATION = {
     "kl_global", "kl_global_per_phrase", "kl_global_per_latent", "kl_global_rhythm", "kl_per_dim_global",
     "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
     "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "active_units_a_global", "active_units_b_global",
-    "active_units_a_raw_global", "active_units_b_raw_global", "active_units_b_global_rhythm",
-    "kl_global_pitch", "active_units_a_global_rhythm", "active_units_a_global_pitch", "active_units_b_global_pitch",
-    "mutual_information_global",
-    "baseline_unigram_perplexity", "baseline_markov3_perplexity", "baseline_markov6_perplexity",
+    "active_units_a_raw_global", "active_units_b_raw_global", "active_units_b_global_rhythm", "kl_global_pitch",
+    "active_units_a_global_rhythm", "active_units_a_global_pitch", "active_units_b_global_pitch",
+    "mutual_information_global", "baseline_unigram_perplexity", "baseline_markov3_perplexity",
+    "baseline_markov6_perplexity",
 }  # fmt: skip
 CHORDS = score_of([(0, 960, 48, 80, 0), (0, 480, 60, 80, 0), (480, 480, 64, 80, 0), (960, 960, 67, 80, 0)])
 

@@ -36,9 +36,8 @@ VALIDATION = {
     for name in (
         "nll", "kl", "objective", "kl_per_phrase", "perplexity", "perplexity_elbo", "kl_global",
         "kl_global_per_phrase", "kl_global_per_latent", "kl_global_rhythm", "active_units_a_global",
-        "active_units_b_global",
-        "active_units_a_raw_global", "active_units_b_raw_global", "active_units_a_global_rhythm",
-        "active_units_b_global_rhythm",
+        "active_units_b_global", "active_units_a_raw_global", "active_units_b_raw_global",
+        "active_units_a_global_rhythm", "active_units_b_global_rhythm",
     )
 }  # fmt: skip
 
