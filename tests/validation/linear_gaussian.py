@@ -1,8 +1,7 @@
 """A two-level linear-Gaussian model: everything that a hierarchical VAE approximates is known here in closed form.
 
 z_global ~ N(0, 1); z_local[t] ~ N(a z_global, s^2); x[t] ~ N(b z_local[t] + c z_global, r^2) in two dims. With c = 0
-what is seen of a span speaks of z_global through z_local alone, as a ladder assumes. The encoders are affine in what
-they see, which the true posteriors are too, so that the best of them are exact.
+what is seen of a span speaks of z_global through z_local alone, as a ladder assumes.
 """
 
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from musicvae_jax.models.latents import from_relative, kl_divergence, merge, sample, standard_normal
+from musicvae_jax.models.latents import sample, standard_normal
 from musicvae_jax.types import Array, Gaussian, Latents
 
 TIME, DIM = 3, 2
@@ -21,18 +20,12 @@ B = np.array([1.0, -0.5])
 
 
 class Terms(NamedTuple):
-    """Of a pass through the model, float[..., batch]."""
+    """Of a pass down the levels, float[..., batch]."""
 
     log_p_x: Array
     log_p_z: Array
     log_q_z: Array
     kl: dict[str, Array]
-
-
-def initial_encoder(inference: str) -> dict[str, dict[str, Array]]:
-    """Parameters of the two affine encoders; the local one sees z_global too, unless the ladder's prior tells it."""
-    inputs = {"global": TIME * DIM, "local": DIM + (inference == "bottom_up")}
-    return {level: {"kernel": jnp.zeros((num, 1)), "log_scale": jnp.zeros(1)} for level, num in inputs.items()}
 
 
 def priors(z_global: Array) -> dict[str, Gaussian]:
@@ -56,29 +49,6 @@ def likelihood(z: Latents, c: Array) -> Gaussian:
     """p(x | z), float[..., time, dim]."""
     loc = z["local"] * B + z["global"] * c
     return Gaussian(loc, jnp.full_like(loc, jnp.log(R)))
-
-
-def infer(encoder: dict, inference: str, c: Array, x: Array, key: Array) -> Terms:
-    """Goes down the levels, drawing from their posteriors; x is float[..., time, dim]."""
-    latents: dict[str, Array] = {}
-    kl: dict[str, Array] = {}
-    log_p_z = log_q_z = 0.0
-    keys = dict(zip(("global", "local"), jax.random.split(key), strict=True))
-    for level, part in encoder.items():
-        seen = x.reshape(*x.shape[:-2], 1, -1)
-        prior = standard_normal((*x.shape[:-2], 1, 1))
-        if level == "local":
-            prior, seen = priors(latents["global"])["local"], x
-            if inference == "bottom_up":
-                seen = jnp.concatenate([x, jnp.repeat(latents["global"], TIME, -2)], -1)
-        loc = seen @ part["kernel"]
-        own = Gaussian(loc, jnp.broadcast_to(part["log_scale"], loc.shape))
-        posterior = merge(own, prior) if inference == "ladder" else from_relative(own, prior)
-        latents[level] = sample(posterior, keys[level])
-        kl[level] = kl_divergence(posterior, prior).sum((-2, -1))
-        log_p_z += log_density(prior, latents[level])
-        log_q_z += log_density(posterior, latents[level])
-    return Terms(log_density(likelihood(latents, c), x), log_p_z, log_q_z, kl)
 
 
 def log_density(gaussian: Gaussian, value: Array) -> Array:
