@@ -4,6 +4,7 @@ import distrax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.layers import dtypes
@@ -37,7 +38,7 @@ class GaussianHead(nn.Module):
         return Gaussian(loc, jnp.clip(log_scale, -_MAX_LOG_SCALE, _MAX_LOG_SCALE))
 
 
-def standard_normal(shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Gaussian:
+def standard_normal(shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Gaussian:
     """N(0, 1) for every latent and dim: the prior of Kingma & Welling (2014)."""
     return Gaussian(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 

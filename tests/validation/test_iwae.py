@@ -9,7 +9,7 @@ import numpy as np
 
 from musicvae_jax.models.latents import from_relative, kl_divergence, sample, standard_normal
 from musicvae_jax.objectives.iwae import iwae_bound
-from musicvae_jax.types import Gaussian
+from musicvae_jax.types import Gaussian, Latents
 from tests.validation.linear_gaussian import Terms, exact, generate, likelihood, log_density, priors
 
 C = np.array([0.7, 0.4])
@@ -27,7 +27,8 @@ def infer(x, key):
     """Goes down the levels, drawing from their posteriors in the units of their priors; x is float[..., time, dim]."""
     keys = dict(zip(KERNELS, jax.random.split(key), strict=True))
     prior = {"global": standard_normal((*x.shape[:-2], 1, 1))}
-    z, posterior = {}, {}
+    z: Latents = {}
+    posterior: dict[str, Gaussian] = {}
     for level, kernel in KERNELS.items():
         seen = x.reshape(*x.shape[:-2], 1, -1)
         if level == "local":

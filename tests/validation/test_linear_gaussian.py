@@ -5,6 +5,7 @@ is given. The features of a level are what it sees of x and one number more, whi
 then the heads' normalisation leaves them linear in x, as the true posteriors are.
 """
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -29,8 +30,8 @@ CASES = [("bottom_up", (0.7, 0.4)), ("ladder", (0.0, 0.0))]
 
 
 def make_levels(inference):
-    widths = {"global_dim": 1, "local_dim": 1, "local_span": 1, "fine_dim": 0}
-    return LatentLevels(ModelConfig(dim=16, num_heads=2, context="none", inference=inference, **widths))
+    levels = {"global_dim": 1, "local_dim": 1, "local_span": 1, "fine_dim": 0, "inference": inference}
+    return LatentLevels(dataclasses.replace(ModelConfig(dim=16, num_heads=2, context="none"), **levels))
 
 
 def features(x):
