@@ -1,5 +1,7 @@
 """What a straight line reads off the codes: attributes of spans by ridge regression from posterior means."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from musicvae_jax.codec.attributes import SPANS
@@ -14,14 +16,16 @@ _PENALTIES = 10.0 ** np.arange(-4, 5)  # times the number of cells
 _NUM_FOLDS = 5
 
 
-def probe_figures(
-    means: dict[str, np.ndarray],
-    attributes: dict[str, np.ndarray],
-    present: np.ndarray,
-    pieces: np.ndarray,
-    config: ModelConfig,
-    seed: int = 0,
-) -> dict[str, float]:
+class Codes(NamedTuple):
+    """What is known of windows, row by row."""
+
+    means: dict[str, Array]  # level -> float[window, time, dim], posterior means
+    attributes: dict[str, Array]  # span -> float[window, time, attribute], as `true_attributes` gives them
+    present: Array  # bool[window, measure]
+    pieces: Array  # [window], which piece each window is of
+
+
+def probe_figures(fitted: Codes, held_out: Codes, config: ModelConfig, seed: int = 0) -> dict[str, float]:
     """How much of the attributes' variance the codes explain in a straight line, on pieces that were not fitted.
 
     ``probe_r2_<level>_<span>``: from the means of the levels down to that one, concatenated, the mean over attributes;
@@ -29,23 +33,20 @@ def probe_figures(
     ``probe_r2_<level>_<span>_<attribute>``, and ``probe_r2_<level>_<span>_shuffled`` from codes of other pieces.
 
     Args:
-        means: level -> float[window, time, dim], posterior means.
-        attributes: span -> float[window, time, attribute], as `true_attributes` gives them.
-        present: bool[window, measure].
-        pieces: [window], which piece each window is of.
+        fitted: the line is drawn through them.
+        held_out: of other pieces.
         config: the model's.
-        seed: of the halves and folds into which pieces are dealt.
+        seed: of the folds into which the fitted pieces are dealt.
     """
-    _, piece = np.unique(pieces, return_inverse=True)
-    place = np.random.default_rng(seed).permutation(piece.max() + 1)[piece]  # of the piece in a random order
-    other = (np.arange(len(piece)) + len(piece) // 2) % len(piece)
+    _, piece = np.unique(fitted.pieces, return_inverse=True)
+    folds = np.random.default_rng(seed).permutation(piece.max() + 1)[piece] % _NUM_FOLDS
     figures: dict[str, float] = {}
     for span in SPANS:
         levels = [level for level in config.widths if level in _LEVELS_OF[span]]
-        codes = [over_cells(means[level], present, config.span(level, present.shape[1]), span) for level in levels]
+        y, new_y = (codes.attributes[span] for codes in (fitted, held_out))
         for number, level in enumerate(levels):
-            x = np.concatenate(codes[: number + 1], -1)
-            found = _explained(x, attributes[span], place)
+            x, new_x = (_features(codes, levels[: number + 1], span, config) for codes in (fitted, held_out))
+            found = _explained(x, y, folds, new_x, new_y)
             figures[f"probe_r2_{level}_{span}"] = _mean(found)
             if level == levels[-1]:
                 figures |= {
@@ -53,9 +54,21 @@ def probe_figures(
                     for name, value in zip(NAMES, found, strict=True)
                     if np.isfinite(value)
                 }
-                shuffled = _explained(x[other], attributes[span], place)
+                shuffled = _explained(_of_another(x), y, folds, _of_another(new_x), new_y)
                 figures[f"probe_r2_{level}_{span}_shuffled"] = _mean(shuffled)
     return figures
+
+
+def _features(codes: Codes, levels: list[str], span: str, config: ModelConfig) -> np.ndarray:
+    """The means of levels, side by side: float[window, cell, dim]."""
+    measures = codes.present.shape[1]
+    parts = [over_cells(codes.means[level], codes.present, config.span(level, measures), span) for level in levels]
+    return np.concatenate(parts, -1)
+
+
+def _of_another(x: np.ndarray) -> np.ndarray:
+    """The rows of windows half of all further on, which are of other pieces."""
+    return np.roll(x, -(len(x) // 2), 0)
 
 
 def over_cells(means: Array, present: np.ndarray, level_span: int, span: str) -> np.ndarray:
@@ -73,36 +86,35 @@ def over_cells(means: Array, present: np.ndarray, level_span: int, span: str) ->
     )
 
 
-def _explained(x: np.ndarray, attributes: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """R2 of every attribute, each half of the pieces predicted from the other: float64[attribute], NaN if constant.
+def _explained(x: np.ndarray, y: np.ndarray, folds: np.ndarray, new_x: np.ndarray, new_y: np.ndarray) -> np.ndarray:
+    """R2 of every attribute, predicted by a line that was fitted to other pieces: float64[attribute], NaN if constant.
 
-    It is against the mean of the half that was fitted, which is what one would guess without a code (Campbell &
-    Thompson 2008): a code that is given no weight then has an R2 of 0, however few the pieces.
+    It is against the mean of what was fitted, which is what one would guess without a code (Campbell & Thompson 2008):
+    a code that is given no weight then has an R2 of 0, however few the pieces.
 
     Args:
         x: float[window, cell, dim].
-        attributes: float[window, cell, attribute]; cells with NaN are left out.
-        place: int[window], equal for windows of a piece; even ones are one half.
+        y: float[window, cell, attribute]; cells with NaN are left out.
+        folds: int[window].
+        new_x: as x, of the windows whose attributes are predicted.
+        new_y: as y, of the same.
     """
-    result = np.full(attributes.shape[-1], np.nan)
-    x = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    y = attributes.reshape(-1, attributes.shape[-1])
-    place = np.repeat(place, attributes.shape[1])
+    result = np.full(y.shape[-1], np.nan)
+    folds = np.repeat(folds, y.shape[1])
+    x, new_x = (values.reshape(-1, values.shape[-1]).astype(np.float64) for values in (x, new_x))
+    y, new_y = (values.reshape(-1, values.shape[-1]) for values in (y, new_y))
     # Attributes that are known of the same cells are fitted together.
-    masks, kind = np.unique(np.isfinite(y), axis=1, return_inverse=True)
+    masks, kind = np.unique(np.isfinite(np.concatenate([y, new_y])), axis=1, return_inverse=True)
     for number, known in enumerate(masks.T):
-        columns = np.flatnonzero(kind.reshape(-1) == number)
-        halves = [known & (place % 2 == half) for half in range(2)]
-        if any(half.sum() < _NUM_FOLDS for half in halves):
+        here, there = np.flatnonzero(known[: len(y)]), np.flatnonzero(known[len(y) :])
+        if min(len(here), len(there)) < _NUM_FOLDS:
             continue
-        columns = columns[[min(np.ptp(y[half, column]) for half in halves) > 0 for column in columns]]
-        errors, total = 0.0, 0.0
-        for fitted, held_out in (halves, halves[::-1]):
-            here, there = y[fitted][:, columns], y[held_out][:, columns]
-            predicted = ridge(x[fitted], here, x[held_out], place[fitted] // 2 % _NUM_FOLDS)
-            errors = errors + ((predicted - there) ** 2).sum(0)
-            total = total + ((here.mean(0) - there) ** 2).sum(0)
-        result[columns] = 1 - errors / total
+        columns = np.flatnonzero(kind.reshape(-1) == number)
+        columns = columns[(np.ptp(y[here][:, columns], 0) > 0) & (np.ptp(new_y[there][:, columns], 0) > 0)]
+        known_y, true_y = y[here][:, columns], new_y[there][:, columns]
+        predicted = ridge(x[here], known_y, new_x[there], folds[here])
+        errors = ((predicted - true_y) ** 2).sum(0)
+        result[columns] = 1 - errors / ((known_y.mean(0) - true_y) ** 2).sum(0)
     return result
 
 
