@@ -176,7 +176,9 @@ def make_eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> "EvalBatches":
-    """Every window once, in order; the last batch is padded with rows of index -1, mask False and metre (0, 0).
+    """Every window once; the last rows are padding, of index -1, mask False and metre (0, 0).
+
+    The windows of each batch are spread evenly over the split, so that they are of many pieces.
 
     Args:
         source: the windows.
@@ -198,7 +200,7 @@ def make_eval_batches(
     padded = np.full(-(-count // batch_size) * batch_size, -1, np.int64)
     padded[:count] = index
     rows = _process_rows(batch_size, process_index, process_count)
-    return EvalBatches(source, padded.reshape(-1, batch_size)[:, rows])
+    return EvalBatches(source, padded.reshape(batch_size, -1).T[:, rows])
 
 
 class EvalBatches(Sequence[Batch]):

@@ -160,6 +160,10 @@ class WindowSource(Sequence[Batch]):
         """
         return self._pitches[self._locate(np.asarray(index))[0]]
 
+    def pieces(self, index: np.ndarray) -> np.ndarray:
+        """The numbers of the pieces that windows come from: int[batch] to int[batch]; -1 counts as window 0."""
+        return self._locate(np.maximum(np.asarray(index), 0))[0]
+
     def score(self, index: int) -> Score:
         """The whole piece (its chosen track) that a window comes from, with its title, tempo and key."""
         return self._score(int(self._locate(np.array([index]))[0][0]))

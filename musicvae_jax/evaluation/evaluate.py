@@ -15,11 +15,12 @@ from musicvae_jax.evaluation.iwae import make_iwae
 from musicvae_jax.evaluation.mutual_information import mutual_information
 from musicvae_jax.evaluation.reconstruction import make_measure, other_pieces, summarise
 from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
+from musicvae_jax.models.groups import group_layout
 from musicvae_jax.models.spans import present_spans
 from musicvae_jax.objectives.latent_usage import kl_per_dim, sum_usage, usage_figures
 from musicvae_jax.types import Gaussian, existing_fields
 
-Evaluation = dict[str, float | int | str | list[float]]
+Evaluation = dict[str, float | int | str | dict[str, float]]
 
 
 def evaluate(
@@ -36,8 +37,8 @@ def evaluate(
         seed: of the draws.
 
     Returns:
-        The flat dict that experiments/evaluate.py writes as evaluation.json; nats are per window unless named
-        otherwise.
+        What experiments/evaluate.py writes as evaluation.json: numbers by name, and dicts of them by dim; nats are per
+        window unless named otherwise.
     """
     check_seed(seed)
     source = load_windows(vae.config, split)
@@ -46,20 +47,21 @@ def evaluate(
     measure = make_measure(vae.model, vae.codec, seed)
     bound = make_iwae(vae.model, seed)
     totals: dict[str, float] = defaultdict(float)
-    usages, posteriors = [], defaultdict(list)
+    usages, residuals = [], defaultdict(list)
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
         real = batch.index >= 0
         placed = parallel.shard_rows(batch)
-        sums, usage, posterior = jax.device_get(measure(vae.variables, placed, other_pieces(batch.index, batch.metre)))
+        other = other_pieces(batch.index, batch.metre, source.pieces(batch.index))
+        sums, usage, residual_of = jax.device_get(measure(vae.variables, placed, other))
         if iwae_draws:
             sums["nll_iwae"] = -np.asarray(bound(vae.variables, placed, iwae_draws))
         usages.append(usage)
         for name, values in sums.items():
             totals[name] += float(values[real].sum(dtype=np.float64))
         here = (batch.metre[..., 0] > 0) & real[:, None]
-        for level, gaussian in posterior.items():
+        for level, residual in residual_of.items():
             present = np.asarray(present_spans(here, vae.config.model.span(level, here.shape[-1])))
-            posteriors[level].append(Gaussian(*(leaf[present] for leaf in gaussian)))
+            residuals[level].append(Gaussian(*(leaf[present] for leaf in residual)))
 
     result: Evaluation = {"split": split, "num_examples": int(totals["windows"]), "step": vae.step}
     result |= summarise(totals)
@@ -69,8 +71,11 @@ def evaluate(
     total = sum_usage(usages)
     result |= usage_figures(total, vae.config.model)
     for level in vae.config.model.widths:
-        gaussian = Gaussian(*(np.concatenate(leaves) for leaves in zip(*posteriors[level], strict=True)))
-        result[f"mutual_information_{level}"] = mutual_information(gaussian, seed)
+        residual = Gaussian(*(np.concatenate(leaves) for leaves in zip(*residuals[level], strict=True)))
+        result[f"mutual_information_{level}"] = mutual_information(residual, seed)
+        for group, dims in group_layout(vae.config.model, level).items():
+            part = Gaussian(*(leaf[:, dims] for leaf in residual))
+            result[f"mutual_information_{level}_{group}"] = mutual_information(part, seed)
     result |= kl_per_dim(total, vae.config.model)
     return result
 

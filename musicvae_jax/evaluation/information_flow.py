@@ -75,7 +75,7 @@ def information_flow(
     config = dataclasses.replace(vae.config, data=dataclasses.replace(vae.config.data, attributes=False))
     source = load_windows(config, split)
     windows = _measure(vae, parallel, source, num_windows, num_draws, seed)
-    bootstrap = Bootstrap(_pieces(source, windows.index), seed)
+    bootstrap = Bootstrap(source.pieces(windows.index), seed)
     metres = windows.metre.reshape(len(windows.index), -1)
     strata = np.unique(metres, axis=0, return_inverse=True)[1].reshape(-1)
     figures: dict[str, float] = {"flow_windows": len(windows.index), "flow_draws": num_draws}
@@ -99,7 +99,7 @@ def _measure(
     parts = []
     for number, batch in enumerate(tqdm(batches, desc="information flow", unit="batch", dynamic_ncols=True)):
         key = stream(jax.random.key(seed), "information flow", number)
-        placed, other = parallel.shard_rows(batch), other_pieces(batch.index, batch.metre)
+        placed, other = parallel.shard_rows(batch), other_pieces(batch.index, batch.metre, source.pieces(batch.index))
         costs = jax.device_get(level_costs(vae, placed, other, key))
         likeness = decode_top_k(vae, batch, placed, other, key, num_draws)
         attributes = true_attributes(batch, vae.codec)
@@ -116,12 +116,7 @@ def _encode(vae: TrainedVAE, parallel: Parallel, source: WindowSource, num_windo
         row = (batch.index, means, true_attributes(batch, vae.codec), batch.metre[..., 0] > 0)
         parts.append(_real(row, batch.index))
     index, means, attributes, present = _joined(parts)
-    return Codes(means, attributes, present, _pieces(source, index))
-
-
-def _pieces(source: WindowSource, index: np.ndarray) -> np.ndarray:
-    """The names of the pieces that windows are of."""
-    return np.array([source.score(int(number)).source for number in index])
+    return Codes(means, attributes, present, source.pieces(index))
 
 
 def _real(rows: Any, index: Array) -> Any:

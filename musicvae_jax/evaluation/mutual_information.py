@@ -10,11 +10,13 @@ def mutual_information(posterior: Gaussian, seed: int = 0, *, num_draws: int = 4
     """An estimate of I(x; z) in nats: E[log q(z|x) - log q(z)] with one draw of z for each x.
 
     q(z) is the mixture of the posteriors of all x given (Hoffman & Johnson 2016; He et al. 2019, eq. 5), so that the
-    estimate cannot exceed the log of their number: publish it with the number. For a lower level x is a phrase or a
-    measure with what the levels above have drawn for it.
+    estimate cannot exceed the log of their number: publish it with the number. In the mean the KL from N(0, 1) is this
+    plus that of the mixture.
 
     Args:
-        posterior: float[latent, dim], every unmasked latent of a split.
+        posterior: float[latent, dim], every unmasked latent of a split. Of a level below another in the units of its
+            prior: as it is, it would say what the level above has drawn, too, even where it is a copy of its prior. x
+            is then a phrase or a measure with what the levels above have drawn for it.
         seed: of the draws.
         num_draws: no more latents than so many are drawn, spread evenly; the mixture is still of all.
         chunk: draws compared at once with all posteriors; bounds the memory to 3 x chunk x latent numbers.

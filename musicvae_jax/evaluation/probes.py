@@ -54,7 +54,8 @@ def probe_figures(fitted: Codes, held_out: Codes, config: ModelConfig, seed: int
                     for name, value in zip(NAMES, found, strict=True)
                     if np.isfinite(value)
                 }
-                shuffled = _explained(_of_another(x), y, folds, _of_another(new_x), new_y)
+                x, new_x = _of_another(x, fitted.pieces), _of_another(new_x, held_out.pieces)
+                shuffled = _explained(x, y, folds, new_x, new_y)
                 figures[f"probe_r2_{level}_{span}_shuffled"] = _mean(shuffled)
     return figures
 
@@ -66,9 +67,12 @@ def _features(codes: Codes, levels: list[str], span: str, config: ModelConfig) -
     return np.concatenate(parts, -1)
 
 
-def _of_another(x: np.ndarray) -> np.ndarray:
-    """The rows of windows half of all further on, which are of other pieces."""
-    return np.roll(x, -(len(x) // 2), 0)
+def _of_another(x: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """For every window the row of another piece's, if none has half of them all: half of them further on, by piece."""
+    order = np.argsort(pieces, kind="stable")
+    result = np.empty_like(x)
+    result[order] = x[np.roll(order, len(order) // 2)]
+    return result
 
 
 def over_cells(means: Array, present: np.ndarray, level_span: int, span: str) -> np.ndarray:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.codec.base import Codec, WindowNotes
+from musicvae_jax.models.latents import relative_to
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.elbo import elbo_terms, token_nll
@@ -95,7 +96,9 @@ Measured = tuple[Sums, Usage, dict[str, Gaussian]]
 
 
 def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variables, Batch, Array], Measured]:
-    """A function of (variables, batch, other) to sums per window, the usage of the latents, and the posterior.
+    """A function of (variables, batch, other) to sums per window, the usage of the latents, and posterior residuals.
+
+    Those are the posteriors in units of their priors, level -> float[batch, time, dim].
 
     ``other``: int32[batch], for every row the row of another piece; prefix ``free_`` marks greedy decoding of a
     window's own code, ``swapped_`` of that other piece's code under the window's own metre.
@@ -107,30 +110,33 @@ def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variable
         one = jax.vmap(lambda example, key: model.apply(variables, example, rngs={"latent": key}))
         output = one(batch, keys)
         usage = measure_usage(output, batch, model.config)
-        return teacher_forced(output, batch, codec), usage, output.posterior, output.latents
+        residual = {level: relative_to(output.posterior[level], prior) for level, prior in output.prior.items()}
+        return teacher_forced(output, batch, codec), usage, residual, output.latents
 
     def measure(variables: Variables, batch: Batch, other: Array) -> Measured:
-        sums, usage, posterior, latents = encode_decode(variables, batch)
+        sums, usage, residual, latents = encode_decode(variables, batch)
         allowed = codec.slot_mask(np.asarray(batch.metre))  # not the mask: how many notes there are is not given away
         for name, rows in (("free", np.arange(len(other))), ("swapped", other)):
             codes = jax.tree.map(lambda z, rows=rows: z[rows], latents)
             # Greedy decoding draws nothing; the key is never used.
             tokens = sample_tokens(model, variables, codes, batch.metre, allowed, jax.random.key(0), GREEDY)
             sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
-        return sums, usage, posterior
+        return sums, usage, residual
 
     return measure
 
 
-def other_pieces(index: np.ndarray, metre: np.ndarray) -> np.ndarray:
-    """For every row of an evaluation batch a row far from it, hence of another piece; padding rows keep their own.
+def other_pieces(index: np.ndarray, metre: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """For every row of an evaluation batch a row of another piece, far from it; padding rows keep their own.
 
     The other has as many measures, or more if no other has: a code for every span of the row. Only a row that is
-    longer than all others has to do with a shorter one, and a row without others with itself.
+    longer than those of all other pieces has to do with a shorter one. In a batch of one piece it is another row of
+    that piece, and a row on its own has to do with itself: `make_eval_batches` leaves a split few such batches.
 
     Args:
         index: int[batch], -1 in padding rows.
         metre: int[batch, measure, 2], (0, 0) in measures that are not there.
+        pieces: int[batch], which piece each row is of.
 
     Returns:
         int32[batch].
@@ -139,6 +145,8 @@ def other_pieces(index: np.ndarray, metre: np.ndarray) -> np.ndarray:
     others = rows.astype(np.int32)
     for row in np.flatnonzero(index >= 0):
         there = (index >= 0) & (rows != row)
+        elsewhere = there & (pieces != pieces[row])
+        there = elsewhere if elsewhere.any() else there
         if there.any():
             enough = there & (lengths >= lengths[row])
             wanted = lengths[enough].min() if enough.any() else lengths[there].max()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.config import ModelConfig
-from musicvae_jax.models.groups import group_layout
+from musicvae_jax.models.groups import dim_name, group_layout
 from musicvae_jax.models.latents import relative_to
 from musicvae_jax.models.spans import present_spans
 from musicvae_jax.types import Array, Batch, Gaussian, VAEOutput, num_phrases
@@ -79,36 +79,36 @@ def sum_usage(parts: Iterable[Usage]) -> Usage:
 
 
 def usage_figures(usage: Usage, config: ModelConfig) -> dict[str, float]:
-    """What the sums say, by level, coarse to fine.
+    """What the sums say, by level, coarse to fine, and by group of dims.
 
     ``kl_<level>`` in nats per window, ``kl_<level>_per_phrase``, ``kl_<level>_per_latent``; ``active_units_a_<level>``
     and ``active_units_b_<level>``, shares of dims, of the residual, ``active_units_a_raw_<level>`` and
-    ``active_units_b_raw_<level>`` of the posterior itself; and per group ``kl_<level>_<group>`` in nats per window,
-    ``active_units_a_<level>_<group>`` and ``active_units_b_<level>_<group>``.
+    ``active_units_b_raw_<level>`` of the posterior itself. Each of a group alone where it says ``<level>_<group>``.
     """
     figures: dict[str, float] = {}
-    for level in config.widths:
+    for level, width in config.widths.items():
         part = usage.levels[level]
         active = {"": _active(part.residual, part.count), "_raw": _active(part.raw, part.count)}
-        figures |= {
-            f"kl_{level}": _quotient(part.kl.sum(), usage.windows),
-            f"kl_{level}_per_phrase": _quotient(part.kl.sum(), usage.phrases),
-            f"kl_{level}_per_latent": _quotient(part.kl.sum(), part.count),
-        }
-        for kind, rules in active.items():
-            for rule, found in rules.items():
-                figures[f"active_units_{rule}{kind}_{level}"] = float(found.mean())
-        for group, dims in group_layout(config, level).items():
-            figures[f"kl_{level}_{group}"] = _quotient(part.kl[dims].sum(), usage.windows)
-            for rule, found in active[""].items():
-                figures[f"active_units_{rule}_{level}_{group}"] = float(found[dims].mean())
+        groups = {f"{level}_{group}": dims for group, dims in group_layout(config, level).items()}
+        for name, dims in {level: slice(0, width), **groups}.items():
+            kl = part.kl[dims].sum()
+            figures |= {
+                f"kl_{name}": _quotient(kl, usage.windows),
+                f"kl_{name}_per_phrase": _quotient(kl, usage.phrases),
+                f"kl_{name}_per_latent": _quotient(kl, part.count),
+            }
+            for kind, rules in active.items():
+                for rule, found in rules.items():
+                    figures[f"active_units_{rule}{kind}_{name}"] = float(found[dims].mean())
     return figures
 
 
-def kl_per_dim(usage: Usage, config: ModelConfig) -> dict[str, list[float]]:
-    """``kl_per_dim_<level>``: the KL of each dim in nats per window."""
+def kl_per_dim(usage: Usage, config: ModelConfig) -> dict[str, dict[str, float]]:
+    """``kl_per_dim_<level>``: the KL of each dim in nats per window, by its name, such as ``"fine/rhythm[3]"``."""
     return {
-        f"kl_per_dim_{level}": [_quotient(kl, usage.windows) for kl in usage.levels[level].kl]
+        f"kl_per_dim_{level}": {
+            dim_name(config, level, dim): _quotient(kl, usage.windows) for dim, kl in enumerate(usage.levels[level].kl)
+        }
         for level in config.widths
     }
 

@@ -105,7 +105,7 @@ def test_an_append_that_is_killed_anywhere_loses_no_row_but_its_own(tmp_path) ->
 
 def test_a_row_holds_numbers_of_six_digits() -> None:
     run = plan("size", ABLATION)[0]
-    row = make_row(run, {"kl": 1 / 3e5, "kl_per_dim": [1.0], "step": 1234567, "split": "test"})
+    row = make_row(run, {"kl": 1 / 3e5, "kl_per_dim": {"global/rhythm[0]": 1.0}, "step": 1234567, "split": "test"})
     assert row["kl"] == 3.33333e-06 and row["step"] == 1234567 and row["split"] == "test" and "kl_per_dim" not in row
     assert json.loads(json.dumps(row)) == row and find_rows([run], [row]).done == {run.name: row}
 

@@ -28,6 +28,15 @@ def test_information_of_a_gaussian_channel(scale):
     assert abs(estimate - exact) < 5 / np.sqrt(num)
 
 
+def test_it_is_no_more_than_the_kl():
+    """KL from N(0, 1) = I(x; z) + KL of the mixture from N(0, 1), up to the noise of the draws."""
+    rng = np.random.default_rng(1)  # not the seed of the draws
+    loc, log_scale = rng.normal(0, 0.5, (3000, 2)), rng.normal(-0.3, 0.1, (3000, 2))
+    kl = 0.5 * (loc**2 + np.exp(2 * log_scale) - 1 - 2 * log_scale).sum(1).mean()
+    estimate = mutual_information(Gaussian(loc, log_scale))
+    assert 0.5 * kl < estimate < kl + 5 * np.sqrt(2 / 3000)  # two dims, each of a variance below 1
+
+
 def test_chunks_do_not_matter():
     rng = np.random.default_rng(0)
     posterior = Gaussian(rng.normal(size=(50, 3)), rng.normal(-1, 0.1, (50, 3)))

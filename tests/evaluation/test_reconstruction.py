@@ -148,17 +148,18 @@ def uniform(batch, codec):
     return VAEOutput(logits, {}, {}, {"global": jnp.zeros((len(batch.index), 1, 2))}, {}, {}, {}, {})
 
 
-@given(st.lists(st.integers(1, 4), max_size=12), st.integers(0, 4))
-def test_another_row_for_every_row(lengths, padding):
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3)), max_size=12), st.integers(0, 4))
+def test_another_piece_for_every_row(rows_of, padding):
     """Of as many measures or more, the fewest that will do, or of the longest there are; padding keeps its own."""
-    real = len(lengths)
+    real = len(rows_of)
     index = np.array([*range(real), *[-1] * padding], np.int32)
-    lengths = np.array([*lengths, *[0] * padding], int)
+    lengths, pieces = np.array([*rows_of, *[(0, 0)] * padding], int).reshape(-1, 2).T
     metre = np.repeat((np.arange(4) < lengths[:, None])[..., None] * 4, 2, -1)
-    rows = other_pieces(index, metre)
+    rows = other_pieces(index, metre, pieces)
     assert (rows[real:] == np.arange(real, real + padding)).all()
     for row in range(real):
         others = [other for other in range(real) if other != row]
+        others = [other for other in others if pieces[other] != pieces[row]] or others
         fit = sorted(lengths[other] for other in others if lengths[other] >= lengths[row])
         assert rows[row] in (others or [row])
         if others:
@@ -166,7 +167,7 @@ def test_another_row_for_every_row(lengths, padding):
 
 
 def test_rows_of_one_length_are_paired_half_a_batch_apart():
-    rows = other_pieces(np.arange(32), np.full((32, 8, 2), 4))
+    rows = other_pieces(np.arange(32), np.full((32, 8, 2), 4), np.arange(32))
     apart = np.abs(rows - np.arange(32))
     assert apart.min() >= 15
     assert apart.max() <= 17

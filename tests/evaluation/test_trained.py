@@ -13,7 +13,9 @@ KEYS = {
     "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
     "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "active_units_a_global", "active_units_b_global",
     "active_units_a_raw_global", "active_units_b_raw_global", "active_units_a_global_rhythm",
-    "active_units_b_global_rhythm", "mutual_information_global",
+    "active_units_b_global_rhythm", "active_units_a_raw_global_rhythm", "active_units_b_raw_global_rhythm",
+    "kl_global_rhythm_per_phrase", "kl_global_rhythm_per_latent", "mutual_information_global",
+    "mutual_information_global_rhythm",
 }  # fmt: skip
 
 
@@ -33,8 +35,9 @@ def test_evaluation_has_its_figures(vae):
     assert set(result) == KEYS
     assert result["num_examples"] == 20
     assert result == evaluate(vae, "test", num_examples=20)
-    assert all(np.isfinite(value).all() for value in result.values() if not isinstance(value, str))
-    assert sum(result["kl_per_dim_global"]) == pytest.approx(result["kl_global"])
+    dims = result["kl_per_dim_global"]
+    assert all(np.isfinite(value) for value in (result | dims).values() if isinstance(value, int | float))
+    assert sum(dims.values()) == pytest.approx(result["kl_global"])
     assert result["kl_global"] == pytest.approx(result["kl"], rel=1e-5)
     baselines = evaluate_baselines(vae, "test", num_examples=20)
     assert 1 < baselines["baseline_markov3_perplexity"] < baselines["baseline_unigram_perplexity"] < 130

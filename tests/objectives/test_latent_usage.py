@@ -62,8 +62,11 @@ def reference(output: VAEOutput, batch: Batch) -> dict[str, float]:
         given_sizes = {"rhythm": slice(0, 1), "harmony": slice(1, 3), "style": slice(3, 4)}
         for group, dims in (given_sizes if level == "local" else default).items():
             figures[f"kl_{level}_{group}"] = kl[:, dims].sum() / windows
-            figures[f"active_units_a_{level}_{group}"] = (np.exp(residual[1]).mean(0)[dims] < 0.98).mean()
-            figures[f"active_units_b_{level}_{group}"] = (residual[0].var(0)[dims] >= 0.01).mean()
+            figures[f"kl_{level}_{group}_per_phrase"] = kl[:, dims].sum() / windows
+            figures[f"kl_{level}_{group}_per_latent"] = kl[:, dims].sum() / len(kl)
+            for kind, (loc, log_scale) in {"": residual, "_raw": q}.items():
+                figures[f"active_units_a{kind}_{level}_{group}"] = (np.exp(log_scale).mean(0)[dims] < 0.98).mean()
+                figures[f"active_units_b{kind}_{level}_{group}"] = (loc.var(0)[dims] >= 0.01).mean()
     return figures
 
 
@@ -87,7 +90,9 @@ def test_any_split_into_batches_gives_the_sums_of_the_whole(numbers, padding):
     dims = kl_per_dim(usage, LEVELS)
     for level, width in LEVELS.widths.items():
         assert len(dims[f"kl_per_dim_{level}"]) == width
-        assert sum(dims[f"kl_per_dim_{level}"]) == pytest.approx(figures[f"kl_{level}"])
+        assert sum(dims[f"kl_per_dim_{level}"].values()) == pytest.approx(figures[f"kl_{level}"])
+        rhythm = [kl for name, kl in dims[f"kl_per_dim_{level}"].items() if name.startswith(f"{level}/rhythm[")]
+        assert sum(rhythm) == pytest.approx(figures[f"kl_{level}_rhythm"])
 
 
 def test_variances_survive_large_means():

@@ -82,7 +82,8 @@ def test_trains_measures_and_samples(name, levels):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
     held_out = make_eval_batches(source, 8)[0]
-    sums, *_ = make_measure(model, codec, 0)(variables, held_out, other_pieces(held_out.index, held_out.metre))
+    other = other_pieces(held_out.index, held_out.metre, source.pieces(held_out.index))
+    sums, *_ = make_measure(model, codec, 0)(variables, held_out, other)
     result = summarise({key: float(np.asarray(value).sum()) for key, value in sums.items()})
     assert all(np.isfinite(value) for value in result.values())
     fields = {f"perplexity_{field.name}" for field in codec.fields} if len(codec.fields) > 1 else set()
