@@ -36,6 +36,11 @@ class Config:
             rows = self.train.batch_size // self.train.accumulate
             allowed = f"none with one window a batch: TrainConfig.batch_size / accumulate = {rows}"
             check(rows > 1, "ModelConfig.batch_norm_levels", model.batch_norm_levels, allowed)
+        if self.train.on_collapse == "stop":
+            before_last = (self.train.num_steps - 1) // self.train.eval_every
+            allowed = f"at most {before_last} with on_collapse = 'stop': the validations before the run is over"
+            patience = self.train.collapse_patience
+            check(patience <= before_last, "TrainConfig.collapse_patience", patience, allowed)
         if bool(model.span_heads) != bool(objective.span_weight):
             raise ConfigError(
                 f"ObjectiveConfig.span_weight = {objective.span_weight} and ModelConfig.span_heads = "

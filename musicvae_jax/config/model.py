@@ -146,6 +146,11 @@ class ModelConfig:
                 "a causal prior is not known before its past is drawn",
             ),
             (
+                self.level_dropout and set(self.batch_norm_levels) - set(list(self.widths)[:1]),
+                "batch_norm_levels",
+                "of a level below another only the windows that keep it count, and a batch may have none",
+            ),
+            (
                 set(self.delta_levels) & set(self.batch_norm_levels),
                 "batch_norm_levels",
                 "the bound holds for a prior without memory, and delta_levels have one",
@@ -153,6 +158,7 @@ class ModelConfig:
         )
         for wrong, name, reason in refused:
             if wrong:
-                others = f"inference = {self.inference!r}, prior_context = {self.prior_context!r}"
+                others = f"inference = {self.inference!r}, prior_context = {self.prior_context!r}, "
+                others += f"level_dropout = {self.level_dropout}"
                 levels = f"delta_levels = {self.delta_levels!r}, batch_norm_levels = {self.batch_norm_levels!r}"
                 raise ConfigError(f"ModelConfig.{name} does not go with the rest ({others}, {levels}): {reason}")

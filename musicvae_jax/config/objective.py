@@ -32,15 +32,19 @@ class LevelObjective:
     capacity_steps: int = 0
     """capacity: steps over which it rises from 0 to nats."""
     kl_per_phrase: float = 0.0
-    """Set point in nats per phrase that the weight is steered to; 0 for none. A controller multiplies the schedule, so
-    that a set point wants a constant one."""
+    """Set point in nats per phrase that the weight is steered to; 0 for none. A controller multiplies the schedule,
+    which must then be no cycle."""
 
     def __post_init__(self) -> None:
         check_not_negative(self, "beta", "schedule_steps", "nats", "capacity_steps", "kl_per_phrase")
         check_positive(self, "cycles")
         check(0 < self.ramp <= 1, "LevelObjective.ramp", self.ramp, "0 < value <= 1")
-        timed = self.schedule == "constant" or self.schedule_steps > 0
-        check(timed, "LevelObjective.schedule_steps", self.schedule_steps, f"above 0 with {self.schedule!r}")
+        timed = (self.schedule == "constant") == (self.schedule_steps == 0)
+        allowed = f"{'0' if self.schedule == 'constant' else 'above 0'} with schedule = {self.schedule!r}"
+        check(timed, "LevelObjective.schedule_steps", self.schedule_steps, allowed)
+        rising = self.free_bits == "capacity" or self.capacity_steps == 0
+        allowed = f"0 with free_bits = {self.free_bits!r}"
+        check(rising, "LevelObjective.capacity_steps", self.capacity_steps, allowed)
         free = self.free_bits != "none" or self.nats == 0
         check(free, "LevelObjective.nats", self.nats, "0 with free_bits = 'none'")
 
@@ -101,4 +105,6 @@ class ObjectiveConfig:
         for name in steered:
             level, place = self.level(name), f"ObjectiveConfig.{name}_level"
             check(level.free_bits != "capacity", f"{place}.free_bits", level.free_bits, _STEERABLE)
+            steady = not level.schedule.startswith("cyclical")
+            check(steady, f"{place}.schedule", level.schedule, "constant or linear with a set point")
             check(level.beta > 0 or not level.kl_per_phrase, f"{place}.beta", level.beta, allowed)

@@ -1,5 +1,6 @@
 """What a model of several levels is aimed at, against what evaluation.json says."""
 
+import itertools
 import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -29,8 +30,10 @@ def check_targets(evaluation: Mapping[str, Any]) -> list[Target]:
     """Every aim of a model of several levels, met or not; those of figures that are not there are left out.
 
     Perplexity and onset perplexity below 5; 10 to 50 nats per phrase; every level at least 1 nat per window, and over
-    .9 of its dims active by both rules; what each level adds in the top-k test, in the attributes of its own span and
-    in both similarities, above its standard error; R2 of the windows' attributes from the global code, decoded and read
+    .9 of its dims active by both rules, of the whole level and of its least active group; what each level adds in the
+    top-k test, in the attributes of its own span and in both similarities, above its standard error, and all of them
+    above another piece's; the KL of a level above its own by more than its standard error, when the level above is
+    another piece's; R2 of the windows' attributes from the global code, decoded and read
     off by a straight line, at least .2, of the phrases' from the global and the local ones at least .5; and within .05
     of 0 from the codes of other pieces. R2 of what is decoded is that within windows of the same metres, which the
     decoder is told whatever the code says.
@@ -47,11 +50,19 @@ def check_targets(evaluation: Mapping[str, Any]) -> list[Target]:
     ]
     for level in levels:
         aims.append((f"kl_{level}", ">=", 1))
-        aims += [(f"active_units_{rule}_{level}", ">", 0.9) for rule in "ab"]
+        for rule in "ab":
+            whole = f"active_units_{rule}_{level}"
+            groups = [name for name in evaluation if name.startswith(f"{whole}_")]
+            aims += [(name, ">", 0.9) for name in (whole, *sorted(groups, key=evaluation.__getitem__)[:1])]
     for k, level in enumerate(levels, 1):
         for kind in (f"r2_{_OWN_SPAN[level]}_within_metre", "chroma", "rhythm"):
             name = f"top_{k}_minus_top_{k - 1}_{kind}"
             aims.append((name, ">", evaluation.get(f"{name}_se", 0.0)))
+    for kind in (*(f"r2_{_OWN_SPAN[level]}_within_metre" for level in levels), "chroma", "rhythm"):
+        aims.append((f"top_{len(levels)}_{kind}", ">", evaluation.get(f"shuffled_{kind}", 0.0)))
+    for upper, lower in itertools.pairwise(levels):
+        name = f"swap_{upper}_kl_{lower}"
+        aims.append((name, ">", evaluation.get(f"{name}_se", 0.0)))
     if levels[:1] == ["global"]:
         aims += [(name, ">=", 0.2) for name in ("top_1_r2_window_within_metre", "probe_r2_global_window")]
     if levels[:2] == ["global", "local"]:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.types import Array, Moments, Variables
 
+_DECAY = 0.95  # of the moving average of the moments
 _EPSILON = 1e-8  # far below any spread that training visits, so that the bound holds in effect
 STATISTICS = "batch_stats"  # the one collection of variables beside params
 
@@ -22,6 +24,17 @@ def initial_moments(config: ModelConfig) -> dict[str, Moments]:
     """The stored moments before the first step: level -> mean 0, variance 1."""
     widths = config.widths
     return {level: Moments(jnp.zeros(widths[level]), jnp.ones(widths[level])) for level in config.batch_norm_levels}
+
+
+def average_moments(stored: dict[str, Moments], found: dict[str, Moments], step: Array) -> dict[str, Moments]:
+    """The moving average after a step: the mean of all batches at first, then of the last twenty or so.
+
+    Args:
+        stored: the average so far.
+        found: of this step's batch.
+        step: int[], how many batches the average has seen.
+    """
+    return optax.incremental_update(found, stored, jnp.maximum(1 - _DECAY, 1 / (step + 1)))
 
 
 def statistics(moments: dict[str, Moments]) -> Variables:

@@ -50,7 +50,7 @@ class MusicEncoder(nn.Module):
         features = {}
         for level in config.widths:
             span = config.span(level, measures.shape[-2])
-            if span == 1:
+            if span == 1 and level != "global":  # a window of one measure is pooled as any other
                 features[level] = measures
                 continue
             pool = AttentionPool(config, name="pool_measures" if level == "global" else f"pool_{level}")

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from musicvae_jax.config import ObjectiveConfig
-from musicvae_jax.types import Array
+from musicvae_jax.config import Config, ObjectiveConfig
+from musicvae_jax.config.checks import check
+from musicvae_jax.models import batch_norm, delta
+from musicvae_jax.types import MEASURES_PER_PHRASE, Array
 
 TOTAL = "total"
 _MAX_ERROR = 1.0  # of the logarithm: a KL that is e times too large is as urgent as any larger one
@@ -25,6 +27,27 @@ def set_points(config: ObjectiveConfig, levels: list[str]) -> dict[str, float]:
         return {TOTAL: config.kl_per_phrase}
     points = {level: config.level(level).kl_per_phrase for level in levels}
     return {level: point for level, point in points.items() if point}
+
+
+def check_set_points(config: Config) -> None:
+    """Refuses a set point that no encoder can reach, because delta or batch normalisation commits to more.
+
+    Raises:
+        ConfigError: in a full window the committed rate of what is steered is above its set point.
+    """
+    model, measures = config.model, config.data.measures
+    phrases = -(-measures // MEASURES_PER_PHRASE)
+    floors = dict.fromkeys(model.widths, 0.0)
+    for level in floors:
+        latents, width = model.num_latents(level, measures), model.widths[level]
+        if level in model.delta_levels:
+            floors[level] = float(delta.committed_rate(latents, width, model.delta_alpha)) / phrases
+        if level in model.batch_norm_levels:
+            floors[level] = float(batch_norm.committed_rate(width, model.batch_norm_gamma)) * latents / phrases
+    for name, point in set_points(config.objective, list(model.widths)).items():
+        floor = sum(floors.values()) if name == TOTAL else floors[name]
+        field = "ObjectiveConfig." + ("kl_per_phrase" if name == TOTAL else f"{name}_level.kl_per_phrase")
+        check(point >= floor, field, point, f"{floor:.4g} and more, which delta and batch_norm levels commit to")
 
 
 def init_controller(config: ObjectiveConfig, levels: list[str]) -> ControllerState | tuple[()]:

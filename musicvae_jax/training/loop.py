@@ -18,6 +18,7 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.data.load import count_metres, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
@@ -48,12 +49,13 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         workdir: a new folder, or one that holds a run of the same config.
 
     Raises:
-        ConfigError: the machine cannot run this config.
+        ConfigError: the machine cannot run this config, or nothing can reach its set points.
         WorkdirError: the folder holds another run, or cannot be written.
         NonFiniteError: the loss or its gradient is no number.
         CollapseError: a level or group has died, and ``on_collapse`` is "stop".
     """
     check_platform(config)
+    check_set_points(config)
     parallel = make_parallel(config.train)
     check_workdir(workdir, config)
     settings = config.train

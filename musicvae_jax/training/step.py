@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from musicvae_jax.config import Config
+from musicvae_jax.models.batch_norm import average_moments
 from musicvae_jax.models.spans import present_spans
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.balance import balance
@@ -34,7 +35,6 @@ Metrics = dict[str, Array]
 AXIS = "device"  # the axis over which examples are spread
 ROW = "row"  # the axis of the examples of one device
 NOISE_STREAMS = ("latent", "dropout", "token_dropout", "level_dropout", "skip")
-_MOMENTS_DECAY = 0.95  # of the moving average of what batch normalisation measures
 
 
 class Carried(NamedTuple):
@@ -193,7 +193,7 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
             params=params,
             opt_state=opt_state,
             ema_params=ema_params,
-            moments=optax.incremental_update(moments, state.moments, 1 - _MOMENTS_DECAY),
+            moments=average_moments(state.moments, moments, state.step),
             controller=update_controller(config.objective, state.controller, kl_per_phrase),
         ), metrics
 

@@ -14,7 +14,7 @@ from musicvae_jax.objectives.controller import TOTAL, set_points
 from musicvae_jax.objectives.elbo import elbo_terms
 from musicvae_jax.objectives.free_bits import rate
 from musicvae_jax.objectives.latent_usage import Usage, measure_usage, sum_usage, usage_figures
-from musicvae_jax.objectives.schedules import level_schedule
+from musicvae_jax.objectives.schedules import capacity_schedule, level_schedule
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel
 from musicvae_jax.types import Array, Batch, Variables, existing_fields
@@ -50,7 +50,8 @@ def make_validator(
         for level, weight in weights.items():
             rule, present = config.objective.level(level), present_spans(here, model.config.span(level, here.shape[-1]))
             kl = jnp.where(present[..., None], output.kl[level], 0)
-            values["objective"] += weight * rate(rule, kl, present, rule.nats)
+            capacity = capacity_schedule(rule)(config.train.num_steps)
+            values["objective"] += weight * rate(rule, kl, present, capacity)
         sums = {name: jnp.where(real, value, 0).sum() for name, value in values.items()}
         return sums, measure_usage(output, batch, model.config)
 

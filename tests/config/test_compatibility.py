@@ -134,6 +134,10 @@ REFUSED = [
     ({"batch_norm_gamma": -0.1}, r"batch_norm_gamma = -0.1"),
     ({"level_dropout": 1.0}, r"level_dropout = 1.0"),
     ({"local_dim": 0, "fine_dim": 0, "level_dropout": 0.1}, r"level_dropout = 0.1: allowed is 0 with one level"),
+    (
+        {"level_dropout": 0.1, "batch_norm_levels": ("global", "fine")},
+        r"batch_norm_levels does not go .*level_dropout = 0.1, .*only the windows that keep it count",
+    ),
     ({"skip_dropout": -0.1}, r"skip_dropout = -0.1"),
     ({"num_heads": 3}, r"dim = 16: allowed is a multiple of 2 x num_heads = 6"),
 ]
@@ -150,6 +154,10 @@ EXPERIMENTS = [
         {"model": ModelConfig(), "objective": {"fine_level": LevelObjective(beta=2.0)}},
         r"fine_level = .*the level is off",
     ),
+    (
+        {"train": {"on_collapse": "stop", "num_steps": 400, "eval_every": 200}},
+        r"collapse_patience = 2: allowed is at most 1 with on_collapse = 'stop'",
+    ),
     ({"model": THREE, "objective": {"span_weight": 0.1}}, r"span_weight = 0.1 and ModelConfig.span_heads = \(\)"),
     ({"model": dataclasses.replace(THREE, span_heads=("fine",))}, r"span_weight = 0.0 and .* \('fine',\)"),
     (
@@ -161,17 +169,19 @@ EXPERIMENTS = [
 
 @pytest.mark.parametrize(("parts", "message"), EXPERIMENTS, ids=[message for _, message in EXPERIMENTS])
 def test_parts_that_disagree_are_refused(parts, message):
-    objective = ObjectiveConfig(**parts.get("objective", {}))
+    objective, train = ObjectiveConfig(**parts.get("objective", {})), TrainConfig(**parts.get("train", {}))
     with pytest.raises(ConfigError, match=message):
-        Config(data=DataConfig(measures=3), model=parts["model"], objective=objective)
+        Config(data=DataConfig(measures=3), model=parts.get("model", THREE), objective=objective, train=train)
 
 
 def everything_on() -> Config:
     """Every field of the model and of a level's objective that is not its default, as far as they go together."""
     steered = LevelObjective(
-        beta=0.5, schedule="cyclical_cosine", schedule_steps=99, cycles=3, ramp=0.4, kl_per_phrase=7.0
+        beta=0.5, schedule="linear", schedule_steps=9, free_bits="per_dim", nats=0.25, kl_per_phrase=7.0
     )
-    free = LevelObjective(beta=2.0, schedule="linear", schedule_steps=9, free_bits="per_dim", nats=0.25)
+    free = LevelObjective(
+        beta=2.0, schedule="cyclical_cosine", schedule_steps=99, cycles=3, ramp=0.4, free_bits="total", nats=2.0
+    )
     capacity = LevelObjective(free_bits="capacity", nats=20.0, capacity_steps=100)
     model = dataclasses.replace(
         DEEP,
@@ -183,7 +193,7 @@ def everything_on() -> Config:
         prior_layers=2,
         delta_levels=("local",),
         delta_alpha=0.8,
-        batch_norm_levels=("global", "fine"),
+        batch_norm_levels=("global",),
         batch_norm_gamma=0.7,
         skip=True,
         skip_dropout=0.4,

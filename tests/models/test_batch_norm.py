@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
 
-from musicvae_jax.models.batch_norm import MeanNorm, committed_rate, statistics
+from musicvae_jax.models.batch_norm import MeanNorm, average_moments, committed_rate, statistics
 from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.types import Moments
 from tests.models.variants import OF_LATENTS, cached_vae, infer, make_features, presence
@@ -112,6 +112,32 @@ def test_evaluation_uses_what_is_stored():
     assert not np.allclose(first.posterior["global"].loc, trained.posterior["global"].loc, atol=1e-2)
     stored = variables | statistics(trained.moments)
     jax.tree.map(NEAR, evaluate(stored, features, METRE), trained)
+
+
+def test_the_average_of_moments_owes_nothing_to_where_it_began():
+    """The mean of the first twenty batches; and what does not change is not changed."""
+    rng = np.random.default_rng(0)
+    found = [{"fine": Moments(*rng.uniform(1, 2, (2, 3)))} for _ in range(20)]
+    stored = {"fine": Moments(np.full(3, 1e6), np.full(3, 1e6))}
+    for step, moments in enumerate(found):
+        stored = average_moments(stored, moments, jnp.asarray(step))
+    for number, average in enumerate(stored["fine"]):
+        np.testing.assert_allclose(average, np.mean([moments["fine"][number] for moments in found], 0), rtol=1e-5)
+    jax.tree.map(NEAR, average_moments(stored, stored, jnp.asarray(100)), stored)
+
+
+def test_the_floor_holds_in_evaluation():
+    """Under the average of a few batches' moments, over all their latents; what is averaged is off by a few percent."""
+    vae, variables = cached_vae(CONFIG)
+    batches = [make_features(CONFIG, scale=3.0, seed=seed) for seed in range(8)]
+    stored = train(vae, variables, batches[0], METRE).moments
+    for step, features in enumerate(batches):
+        stored = average_moments(stored, train(vae, variables, features, METRE).moments, jnp.asarray(step))
+    evaluated = [infer(vae, variables | statistics(stored), features, METRE) for features in batches]
+    for level, present in presence(CONFIG, METRE).items():
+        kl = sum(np.asarray(found.kl[level]).sum() for found in evaluated) / (len(batches) * present.sum())
+        floor = committed_rate(CONFIG.widths[level], CONFIG.batch_norm_gamma, bias_of(variables, level))
+        assert kl >= floor * 0.95
 
 
 def test_what_is_evaluated_has_the_moments_of_its_own_parameters():

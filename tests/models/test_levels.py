@@ -81,6 +81,24 @@ def test_a_window_stands_alone_and_padding_measures_have_no_say(name):
             np.testing.assert_allclose(shown[present], np.asarray(one)[present], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["global", "global+local+fine"])
+def test_a_measure_alone_is_pooled_as_a_window_of_one(name):
+    """With its padding cut off the window has the same parameters and the same global posterior."""
+    config = OF_LATENTS[name]
+    vae, variables = cached_vae(config)
+    batch = make_batch()
+    only_first = np.arange(batch.mask.shape[1])[:, None] < 1
+    padded = batch._replace(mask=batch.mask & only_first, metre=np.where(only_first, batch.metre, 0))
+    cut = batch._replace(**{part: getattr(padded, part)[:, :1] for part in ("tokens", "mask", "metre")})
+    keys = {"params": jax.random.key(0), "latent": jax.random.key(1)}
+    anew = jax.eval_shape(partial(vae.init, keys), cut)
+    if name == "global":  # phrases of one measure are no phrases
+        assert jax.tree.map(np.shape, anew) == jax.tree.map(np.shape, variables)
+    encode = jax.jit(partial(vae.apply, variables, method="encode"))
+    for one, other in zip(encode(padded)["global"], encode(cut)["global"], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["global+local+fine", "causal", "ladder", "ladder, causal", "delta"])
 def test_levels_hear_of_those_above_and_of_no_other(name):
     """A level's prior and posterior move with the latents that are given above it; never with its own or lower ones."""

@@ -79,9 +79,9 @@ def infer(vae, variables, features, metre, seed=1, given=None, **settings):
     )
 
 
-def make_features(config: ModelConfig, size: int = 8, measures: int = 3, scale: float = 1.0):
+def make_features(config: ModelConfig, size: int = 8, measures: int = 3, scale: float = 1.0, seed: int = 1):
     """Random features, as an encoder would hand them to the levels."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     shapes = {level: (size, config.num_latents(level, measures), config.dim) for level in config.widths}
     return {level: rng.normal(0, scale, shape).astype(np.float32) for level, shape in shapes.items()}
 

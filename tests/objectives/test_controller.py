@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicvae_jax.config import ConfigError, LevelObjective, ObjectiveConfig
+from musicvae_jax.config import Config, ConfigError, DataConfig, LevelObjective, ModelConfig, ObjectiveConfig
 from musicvae_jax.objectives.controller import (
     ControllerState,
+    check_set_points,
     controller_factors,
     init_controller,
     set_points,
@@ -159,6 +160,10 @@ CAPACITY: dict[str, Any] = {"free_bits": "capacity", "nats": 3.0}
         ({"kl_per_phrase": 9.0, "fine_level": LevelObjective(**CAPACITY)}, r"fine_level\.free_bits = 'capacity'"),
         ({"local_level": LevelObjective(kl_per_phrase=5.0, **CAPACITY)}, r"local_level\.free_bits = 'capacity'"),
         ({"local_level": LevelObjective(kl_per_phrase=5.0, beta=0.0)}, r"local_level\.beta = 0\.0: allowed is above 0"),
+        (
+            {"local_level": LevelObjective(schedule="cyclical_linear", schedule_steps=9, kl_per_phrase=1.0)},
+            r"local_level\.schedule = 'cyclical_linear': allowed is constant or linear with a set point",
+        ),
         ({"beta": 0.0, "global_level": POINT}, r"ObjectiveConfig\.beta = 0\.0: allowed is above 0 with a set point"),
         ({"controller_integral": 0.0, "kl_per_phrase": 9.0}, r"controller_integral = 0\.0: allowed is above 0"),
         ({"controller_min_beta": 2.0, "controller_max_beta": 1.0}, r"controller_min_beta = 2\.0: allowed is at most"),
@@ -170,3 +175,25 @@ def test_what_cannot_be_steered_is_refused(changes, message):
         ObjectiveConfig(**changes)
 
     ObjectiveConfig(global_level=POINT, fine_level=LevelObjective(beta=0.0), local_level=LevelObjective(**CAPACITY))
+
+
+def test_a_set_point_that_is_out_of_reach_is_refused():
+    """Two phrases of 4 dims: delta commits to -4/2 ln(1 - .9^2) nats a window, batch normalisation to 6 x .5^2 / 2."""
+    delta, normed = -2 * np.log(1 - 0.9**2) / 2, 6 * 0.5**2 / 2 / 2
+    model = ModelConfig(
+        global_dim=6, local_dim=4, delta_levels=("local",), batch_norm_levels=("global",), batch_norm_gamma=0.5
+    )
+    for floor, fields in (
+        (delta + normed, lambda point: {"kl_per_phrase": point}),
+        (delta, lambda point: {"local_level": LevelObjective(kl_per_phrase=point)}),
+        (normed, lambda point: {"global_level": LevelObjective(kl_per_phrase=point)}),
+    ):
+        reach, miss = (
+            Config(data=DataConfig(measures=8), model=model, objective=ObjectiveConfig(**fields(share * floor)))
+            for share in (1.01, 0.99)
+        )
+        check_set_points(reach)
+        with pytest.raises(
+            ConfigError, match=r"kl_per_phrase = .*: allowed is .* and more, which delta and batch_norm"
+        ):
+            check_set_points(miss)

@@ -99,7 +99,9 @@ def test_a_level_has_its_own_factor_of_the_weight_of_all():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedule": "linear"}, r"schedule_steps = 0: allowed is above 0 with 'linear'"),
+        ({"schedule": "linear"}, r"schedule_steps = 0: allowed is above 0 with schedule = 'linear'"),
+        ({"schedule_steps": 9}, r"schedule_steps = 9: allowed is 0 with schedule = 'constant'"),
+        ({"capacity_steps": 9, "free_bits": "total"}, r"capacity_steps = 9: allowed is 0 with free_bits = 'total'"),
         ({"schedule": "cyclical_cosine", "schedule_steps": 9, "cycles": 0}, r"cycles = 0: allowed is a number above 0"),
         ({"ramp": 0.0}, r"ramp = 0\.0: allowed is 0 < value <= 1"),
         ({"beta": -1.0}, r"beta = -1\.0: allowed is 0 or more"),
