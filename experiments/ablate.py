@@ -14,16 +14,17 @@ import functools
 from pathlib import Path
 
 import tyro
-from commandline import check_first_word, run
+from commandline import run
 from configs.ablations import ABLATIONS
 from tyro.conf import Positional
+
+from musicvae_jax.config import UserError, nearest
 
 RESULTS = Path(__file__).resolve().parent / "results" / "ablations"
 
 
 def main() -> int:
     """Parses the command line and runs."""
-    check_first_word(ABLATIONS, "ablation")
     return tyro.cli(ablate, description=__doc__, config=(tyro.conf.FlagCreatePairsOff,))
 
 
@@ -57,6 +58,8 @@ def ablate(
     from musicvae_jax.evaluation.ablations.places import Places
     from musicvae_jax.evaluation.ablations.queue import run_all
 
+    if name not in ABLATIONS:
+        raise UserError(f"no ablation {name!r}: {nearest(name, ABLATIONS)}")
     ablation, places = ABLATIONS[name], Places(name, root.absolute(), results, data_dir)
     if list:
         print(places.describe(ablation))

@@ -19,6 +19,7 @@ from commandline import choose, run
 from configs import CONFIGS
 
 from musicvae_jax.config import Config
+from musicvae_jax.config.checks import check_positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,9 @@ class Benchmark:
     """Time the first step of two fresh processes, without and with the compilation cache."""
     config: Annotated[Config, tyro.conf.arg(name="")]
     """The experiment, field by field."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "repeats")
 
 
 FIRST_STEP = """
@@ -99,6 +103,7 @@ def _time_training(bench: Benchmark) -> None:
 
     from musicvae_jax.codec import make_codec
     from musicvae_jax.data.load import load_batches, load_windows
+    from musicvae_jax.data.pipeline import PREFETCH_BATCHES
     from musicvae_jax.training.parallel import make_parallel
     from musicvae_jax.training.state import init_state, make_model
     from musicvae_jax.training.step import make_device_step
@@ -113,10 +118,12 @@ def _time_training(bench: Benchmark) -> None:
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     batch = next(batches)
     step = parallel.spread(make_device_step(config, model)).lower(state, parallel.shard(batch)).compile()
-    flops = compiled_flops(step, parallel)
+    flops = compiled_flops(step, parallel) * config.train.accumulate
 
-    step_seconds, wait_seconds, peaks, tokens = [], [], [], []
+    step_seconds, wait_seconds, tokens = [], [], []
     state, _ = step(state, parallel.shard(batch))
+    for _ in range(PREFETCH_BATCHES):  # what was made while the step was compiled
+        next(batches)
     for _ in range(bench.repeats):
         start = time.perf_counter()
         batch = next(batches)
@@ -125,16 +132,14 @@ def _time_training(bench: Benchmark) -> None:
         jax.block_until_ready(state)
         step_seconds.append(time.perf_counter() - start)
         tokens.append(float(metrics["tokens"]) * config.train.batch_size)
-        peaks.append(matmul_peak(parallel, config.model.dtype, repeats=2))
+    peaks = [matmul_peak(parallel, config.model.dtype, repeats=2) for _ in range(bench.repeats)]
     seconds, peak = statistics.median(step_seconds), statistics.median(peaks)
     windows = _median(lambda: [next(batches) for _ in range(20)], bench.repeats) / (20 * config.train.batch_size)
     print(f"{'parameters':<52} {num_parameters:10,}")
     print(f"{'training step':<52} {seconds * 1000:10.1f} ms   {1 / seconds:8.2f} steps/s")
     print(f"{'tokens':<52} {statistics.median(tokens) / seconds:10,.0f} /s")
     print(f"{'floating-point operations':<52} {flops / seconds / 1e9:10.1f} GFLOP/s")
-    print(
-        f"{'  share of the matmul peak, measured between steps':<52} {flops / seconds / peak:10.1%} of {peak / 1e9:.0f}"
-    )
+    print(f"{'  share of the matmul peak, measured after them':<52} {flops / seconds / peak:10.1%} of {peak / 1e9:.0f}")
     print(f"{'share of the step spent waiting for data':<52} {sum(wait_seconds) / sum(step_seconds):10.2%}")
     surplus = seconds / config.train.batch_size / windows
     print(f"{'input pipeline alone':<52} {1 / windows:10,.0f} windows/s, {surplus:.0f} x what the step consumes")

@@ -16,6 +16,8 @@ import tyro
 from commandline import check_first_word, run
 from tyro.conf import Positional
 
+from musicvae_jax.config import UserError
+
 if TYPE_CHECKING:
     from musicvae_jax.evaluation.trained import TrainedVAE
 
@@ -210,7 +212,7 @@ def gallery(
     Args:
         workdir: the run's folder.
         out: where to write reconstruction_0.*, sample_0.*, training.png.
-        num: reconstructions, and samples.
+        num: samples, and reconstructions, of which there are no more than windows.
         split: where the originals come from.
         seed: of all draws.
         checkpoint: best or latest.
@@ -222,8 +224,10 @@ def gallery(
     from musicvae_jax.data.pipeline import make_eval_batches
 
     vae = _load(workdir, checkpoint)
+    if num < 1:
+        raise UserError(f"num = {num}: allowed is 1 or more")
     source = load_windows(vae.config, split)
-    batch = make_eval_batches(source, num, num_examples=num)[0]
+    batch = make_eval_batches(source, min(num, max(len(source), 1)), num_examples=num)[0]
     copies = vae.scores(vae.reconstruct_tokens(batch, seed=seed), batch.metre)
     originals = vae.scores(batch.tokens, batch.metre)
     for number, (original, copy) in enumerate(zip(originals, copies, strict=True)):

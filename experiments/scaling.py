@@ -20,6 +20,7 @@ from commandline import choose, run
 from configs import CONFIGS
 
 from musicvae_jax.config import Config
+from musicvae_jax.config.checks import check, check_positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,10 @@ class Scaling:
     """Each figure is the median over so many."""
     config: Annotated[Config, tyro.conf.arg(name="")]
     """The experiment, field by field."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "batch_size", "sampled", "rounds")
+        check(min(self.measures, default=0) > 0, "Scaling.measures", self.measures, "one number above 0, or several")
 
 
 def main() -> int:

@@ -119,15 +119,19 @@ _USE = tuple(
 
 LEVELS_OR_FLAT = Ablation(
     text=(
-        "Three latent levels against one flat latent of equal parameters, equal latent numbers per window, equal "
+        "Three latent levels against the basic VAE of equal parameters, equal latent numbers per window, equal "
         "training time and equal total KL, which a controller holds at a set point: 10, 20 or 40 nats per phrase at 8 "
-        "measures, 20 at 16."
+        "measures, 20 at 16. The basic VAE pools all measures into its one latent, and its decoder sees the whole "
+        "past; the levels read and write each slot of a measure and each measure of a phrase by linear maps of their "
+        "own (`slotwise`), which one latent of any number of measures cannot have: `pooled-20` is three levels without "
+        "them."
     ),
     variants={
         **{f"three-{nats}": three(8, nats) for nats in (10, 20, 40)},
         **{f"flat-{nats}": flat(8, nats) for nats in (10, 20, 40)},
         "three-20-16m": three(16, 20),
         "flat-20-16m": flat(16, 20),
+        "pooled-20": change(three(8, 20), model={"slotwise": False}),
     },
     seeds=(0, 1, 2),
     columns=(*_MUSIC, *_RATES),

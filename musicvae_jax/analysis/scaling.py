@@ -10,18 +10,19 @@ def plot_scaling(seconds: Mapping[int, float], path: str | os.PathLike[str]) -> 
     """Draws the training time of a measure over the measures of a window, as ratios to 16 measures.
 
     Args:
-        seconds: measures of a window -> seconds per measure; 16 must be among them.
+        seconds: measures of a window -> seconds per measure; without 16 ratios are to the first.
         path: of the PNG.
     """
     page = Page(4.6, 2.7)
     ax = page.axes(0.6, 0.5, 3.8, 1.85)
     lengths = sorted(seconds)
-    ax.plot(lengths, [seconds[m] / seconds[16] for m in lengths], "o-", color=OKABE_ITO["blue"], linewidth=1.6)
+    one = 16 if 16 in seconds else next(iter(seconds))
+    ax.plot(lengths, [seconds[m] / seconds[one] for m in lengths], "o-", color=OKABE_ITO["blue"], linewidth=1.6)
     ax.axhline(1.15, color=OKABE_ITO["vermilion"], linewidth=1, linestyle="--")
     ax.set_xscale("log", base=2)
     ax.set_xticks(lengths, [str(m) for m in lengths])
-    ax.set_ylim(0, max(1.6, 1.1 * max(seconds[m] / seconds[16] for m in lengths)))
-    ax.set_title("training time per measure, 16 measures = 1", fontsize=9.5, color=INK, loc="left")
+    ax.set_ylim(0, max(1.6, 1.1 * max(seconds[m] / seconds[one] for m in lengths)))
+    ax.set_title(f"training time per measure, {one} measures = 1", fontsize=9.5, color=INK, loc="left")
     ax.set_xlabel("measures in a window", fontsize=8, color=GREY, labelpad=2)
     ax.tick_params(length=0, labelsize=8, labelcolor=GREY)
     ax.grid(color="#E8E8E8", linewidth=0.7)

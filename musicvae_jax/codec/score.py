@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,3 +99,22 @@ class Score:
 
     def metre(self, measure: int) -> Metre:
         return Metre(int(self.measures[measure, 1]), int(self.measures[measure, 2]))
+
+
+def join(scores: Sequence[Score]) -> Score:
+    """Scores one after the other, as one; what is not notes, measures, chords or phrases is the first one's."""
+    starts = np.cumsum([0, *(score.end for score in scores)])[:-1].tolist()
+
+    def shifted(name: str) -> np.ndarray:
+        parts = [getattr(score, name).copy() for score in scores]
+        for part, start in zip(parts, starts, strict=True):
+            part.T[:1] += start  # the column of ticks
+        return np.concatenate(parts)
+
+    return dataclasses.replace(
+        scores[0],
+        notes=shifted("notes"),
+        measures=shifted("measures"),
+        chords=shifted("chords"),
+        phrase_ends=shifted("phrase_ends"),
+    )

@@ -1,7 +1,8 @@
 """The configuration: a tree of frozen dataclasses, validated when built, JSON both ways.
 
-An experiment is a value of `Config`; a variant of it is ``dataclasses.replace``. Every error is raised here, when the
-value is built, and quotes the value and what is allowed.
+An experiment is a value of `Config`; a variant of it is ``dataclasses.replace``. What is wrong with it is said here,
+when the value is built, and quotes the value and what is allowed; what takes a model or a machine to know
+(`objectives.controller.check_set_points`, `training.parallel`) before a training makes its folder.
 """
 
 from musicvae_jax.config.checks import ConfigError, UserError, check_seed, nearest

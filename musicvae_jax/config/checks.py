@@ -1,6 +1,7 @@
 """What a configuration refuses, and how it says so."""
 
 import difflib
+import math
 import typing
 from typing import Any
 
@@ -20,16 +21,17 @@ def check(holds: bool, name: str, value: Any, allowed: str) -> None:
 
 
 def check_positive(config: Any, *names: str) -> None:
-    """Raises `ConfigError` unless the named fields are above 0."""
+    """Raises `ConfigError` unless the named fields are above 0, and finite."""
     for name in names:
-        check(getattr(config, name) > 0, f"{type(config).__name__}.{name}", getattr(config, name), "a number above 0")
+        value = getattr(config, name)
+        check(0 < value < math.inf, f"{type(config).__name__}.{name}", value, "a number above 0")
 
 
 def check_not_negative(config: Any, *names: str) -> None:
-    """Raises `ConfigError` unless the named fields are 0 or more."""
+    """Raises `ConfigError` unless the named fields are 0 or more, and finite."""
     for name in names:
         value = getattr(config, name)
-        check(value >= 0, f"{type(config).__name__}.{name}", value, "0 or more")
+        check(0 <= value < math.inf, f"{type(config).__name__}.{name}", value, "0 or more")
 
 
 def check_probability(config: Any, *names: str) -> None:

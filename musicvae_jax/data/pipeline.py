@@ -188,15 +188,17 @@ def make_eval_batches(
         process_count: processes that share the global batch; all get the same number of batches.
 
     Raises:
-        UserError: num_examples below 1.
+        UserError: no windows, or num_examples below 1.
         ValueError: a batch size that the processes do not divide.
     """
     _check_rows(batch_size, process_index, process_count)
     if num_examples is not None and num_examples < 1:
         raise UserError(f"num_examples = {num_examples}: allowed is 1 or more")
     total = len(source)
+    if not total:
+        raise UserError(f"no windows to evaluate: {len(source.records)} pieces, refused {source.refused}")
     count = total if num_examples is None else min(num_examples, total)
-    index = np.arange(count) * total // max(count, 1)
+    index = np.arange(count) * total // count
     padded = np.full(-(-count // batch_size) * batch_size, -1, np.int64)
     padded[:count] = index
     rows = _process_rows(batch_size, process_index, process_count)

@@ -14,11 +14,12 @@ import numpy as np
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.base import Codec
-from musicvae_jax.codec.score import Metre, Score
-from musicvae_jax.config import Config, TrainConfig, UserError, check_seed
+from musicvae_jax.codec.score import Metre, Score, join
+from musicvae_jax.config import Config, ModelConfig, TrainConfig, UserError, check_seed
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
+from musicvae_jax.models.spans import present_latents
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import stream
 from musicvae_jax.training.checkpoint import Checkpoints
@@ -54,10 +55,10 @@ class TrainedVAE:
         """
         self.codec.encode(score)  # raises what is wrong with this one piece; a source would count and go on
         source = WindowSource([score], self.codec, self.config.data.measures, hop=self.config.data.measures)
-        return make_eval_batches(source, max(len(source), 1))[0]
+        return make_eval_batches(source, len(source))[0]
 
     def encode(self, batch: Batch) -> dict[str, Gaussian]:
-        """The posterior of windows: level -> Gaussian over float[batch, time, dim]."""
+        """The posterior of windows: level -> Gaussian over float[batch, time, dim]; N(0, 1) where no latent is."""
         return _encode(self.model, self.variables, batch)
 
     def decode(
@@ -70,7 +71,11 @@ class TrainedVAE:
             metre: int32[batch, measure, 2]; (0, 0) in measures that are not there.
             seed: of the draws.
             sampling: how tokens are chosen.
+
+        Raises:
+            UserError: a level is missing, or has another shape than the metres ask for.
         """
+        _check_latents(latents, metre, self.config.model)
         key = stream(jax.random.key(seed), "sampling")
         mask = self.mask(metre)
         return np.asarray(sample_tokens(self.model, self.variables, latents, metre, mask, key, sampling))
@@ -171,9 +176,13 @@ class TrainedVAE:
     def reconstruct(
         self, score: Score, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig(temperature=0.0)
     ) -> Score:
-        """A piece through its codes and back, window by window, from posterior means."""
+        """A piece through its codes and back, window by window, from posterior means.
+
+        A note ends with its window, and sounds anew if the next one begins with it.
+        """
         batch = self.windows(score)
-        return self._like(score, self.reconstruct_tokens(batch, seed=seed, sampling=sampling), batch.metre)
+        tokens = self.reconstruct_tokens(batch, seed=seed, sampling=sampling)
+        return join([self._like(score, row, metre) for row, metre in zip(tokens, batch.metre, strict=True)])
 
     def reconstruct_tokens(
         self, batch: Batch, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig(temperature=0.0)
@@ -193,16 +202,19 @@ class TrainedVAE:
     ) -> list[Score]:
         """The path between the first windows of two pieces, ends included, along a great circle (White 2016).
 
-        A point has the metre and the length of the nearer end.
+        A point has the metre and the length of the nearer end. A latent that only the longer end has stays what it is.
         """
         if steps < 2:
             raise UserError(f"steps = {steps}: allowed is 2 or more, the two ends")
         ends = [jax.tree.map(lambda leaf: leaf[:1], self.windows(score)) for score in (first, second)]
         codes = [{level: q.loc[0] for level, q in self.encode(end).items()} for end in ends]
         shares = np.linspace(0, 1, steps)
-        latents = {
-            level: jnp.stack([slerp(codes[0][level], codes[1][level], share) for share in shares]) for level in codes[0]
-        }
+        latents = {}
+        for level in codes[0]:
+            here = [present_latents(end.metre, self.config.model, level)[0, :, None] for end in ends]
+            one, other = (code[level] for code in codes)
+            one, other = jnp.where(here[0], one, other), jnp.where(here[1], other, one)
+            latents[level] = jnp.stack([slerp(one, other, share) for share in shares])
         frame = np.concatenate([ends[int(share > 0.5)].metre for share in shares])
         return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
 
@@ -248,11 +260,9 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
 def on_all_devices(vae: TrainedVAE) -> tuple[TrainedVAE, Parallel]:
     """The model with its variables on every device, and how batches of the training's size are spread over them.
 
-    Not over the devices of the training: this machine may have fewer, or a number that does not divide the batch.
+    Not over the devices of the training: this machine may have fewer.
     """
-    batch_size = vae.config.train.batch_size
-    num_devices = math.gcd(batch_size, jax.local_device_count())
-    parallel = make_parallel(TrainConfig(batch_size=batch_size, num_devices=num_devices))
+    parallel = make_parallel(TrainConfig(batch_size=vae.config.train.batch_size))
     return dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated)), parallel
 
 
@@ -272,6 +282,15 @@ def slerp(first: Any, second: Any, share: float) -> Any:
     return jnp.where(sine < 1e-4, line, curve)
 
 
+def _check_latents(latents: Latents, metre: np.ndarray, config: ModelConfig) -> None:
+    batch, measures = np.shape(metre)[:2]
+    for level, width in config.widths.items():
+        shape, wanted = np.shape(latents.get(level, ())), (batch, config.num_latents(level, measures), width)
+        if shape != wanted:
+            found = f"of shape {shape}" if level in latents else f"missing: given are {', '.join(latents) or 'none'}"
+            raise UserError(f"latents of {level!r} are {found}; allowed is [batch, time, dim] = {wanted}")
+
+
 def _check_temperature(temperature: Mapping[str, float] | None, drawn: list[str]) -> None:
     for level, value in (temperature or {}).items():
         if level not in drawn:
@@ -289,4 +308,6 @@ def _sample_prior(
 
 @partial(jax.jit, static_argnums=0)
 def _encode(model: MusicVAE, variables: Variables, batch: Batch) -> dict[str, Gaussian]:
-    return model.apply(variables, batch, method="encode")
+    posterior = model.apply(variables, batch, method="encode")
+    masks = {level: present_latents(batch.metre, model.config, level)[..., None] for level in posterior}
+    return {level: Gaussian(*(jnp.where(masks[level], leaf, 0) for leaf in q)) for level, q in posterior.items()}

@@ -43,7 +43,8 @@ class MusicDecoder(nn.Module):
             self.slot_condition = nn.DenseGeneral((self.slots, config.dim), use_bias=False, **types)
         self.norm = nn.RMSNorm(**types)
         self.chain = [nn.Dense(config.dim, **types) for _ in self.fields[1:]]
-        self.heads = [nn.Dense(field.size, **types) for field in self.fields]
+        wide = types | {"dtype": jnp.promote_types(types["dtype"], jnp.float32)}  # bfloat16 has ties among the best
+        self.heads = [nn.Dense(field.size, **wide) for field in self.fields]
 
     def __call__(
         self, latents: Latents, batch: Batch, deterministic: bool = True, skip: Array | None = None
@@ -161,7 +162,6 @@ class MusicDecoder(nn.Module):
             fields = self.embed.sum_fields(known)
             x = x + nn.gelu(self.chain[number - 1](x + fields))
         logits = self.heads[number](x)
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         end = self.fields[0].end
         if end is None:
             return logits

@@ -1,6 +1,7 @@
 """Drawing music from the decoder: one compiled loop with a key-value cache."""
 
 import dataclasses
+import math
 from functools import partial
 
 import jax
@@ -30,7 +31,7 @@ class SamplingConfig:
     """Only the most probable tokens that together reach this probability (nucleus, Holtzman et al. 2020)."""
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise ConfigError(f"SamplingConfig.temperature = {self.temperature}: allowed is 0 or more")
         if self.top_k < 0:
             raise ConfigError(f"SamplingConfig.top_k = {self.top_k}: allowed is 0 (off) or more")

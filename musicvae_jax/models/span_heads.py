@@ -41,14 +41,15 @@ class SpanHead(nn.Module):
         hidden = nn.gelu(nn.Dense(config.dim, name="hidden", **types)(x.astype(types["dtype"])))
         exists = existing_fields(batch.tokens, batch.mask, self.fields)
         total = jnp.zeros(batch.mask.shape[:-2])
+        wide = types | {"dtype": jnp.promote_types(types["dtype"], jnp.float32)}
         for number, field in enumerate(self.fields):
             tokens = batch.tokens[..., number]
             if field.size == 1:  # nothing to say
                 continue
-            zero = nn.Dense(self.slots, name=f"zero_{number}", **types)(hidden).astype(total.dtype)
+            zero = nn.Dense(self.slots, name=f"zero_{number}", **wide)(hidden).astype(total.dtype)
             chosen = jax.nn.log_sigmoid(-zero)
             if field.size > 2:  # else there is one other class
-                bag = nn.Dense(field.size, name=f"bag_{number}", **types)(hidden).astype(total.dtype)
+                bag = nn.Dense(field.size, name=f"bag_{number}", **wide)(hidden).astype(total.dtype)
                 bag = jax.nn.log_softmax(bag.at[..., 0].set(_IMPOSSIBLE))
                 chosen = chosen + jnp.take_along_axis(bag, jnp.maximum(tokens, 1), -1)
             log_p = jnp.where(tokens == 0, jax.nn.log_sigmoid(zero), chosen)

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from musicvae_jax.config import ModelConfig
 from musicvae_jax.types import Array
 
 
@@ -24,6 +25,11 @@ def into_spans(x: Array, span: int, axis: int) -> Array:
 def present_spans(present: Array, span: int) -> Array:
     """The spans that hold a measure: bool[..., measure] to bool[..., time]."""
     return into_spans(present, span, -1).any(-1)
+
+
+def present_latents(metre: Array, config: ModelConfig, level: str) -> Array:
+    """The latents of a level that windows have: int[..., measure, 2] to bool[..., time]."""
+    return present_spans(metre[..., 0] > 0, config.span(level, metre.shape[-2]))
 
 
 def over_measures(x: Array, span: int, num_measures: int) -> Array:

@@ -22,13 +22,13 @@ from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
-from musicvae_jax.training.parallel import check_platform, make_parallel
+from musicvae_jax.training.parallel import Parallel, check_platform, make_parallel
 from musicvae_jax.training.progress import Progress
 from musicvae_jax.training.state import TrainState, evaluation_variables, init_state, make_model
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import make_validator
-from musicvae_jax.training.workdir import check_workdir, open_workdir, write_text
+from musicvae_jax.training.workdir import check_workdir, hold_workdir, open_workdir, write_text
 from musicvae_jax.types import LEVELS
 
 
@@ -50,7 +50,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
 
     Raises:
         ConfigError: the machine cannot run this config, or nothing can reach its set points.
-        WorkdirError: the folder holds another run, or cannot be written.
+        WorkdirError: the folder holds another run, another process trains there, or it cannot be written.
         NonFiniteError: the loss or its gradient is no number.
         CollapseError: a level or group has died, and ``on_collapse`` is "stop".
     """
@@ -71,33 +71,32 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
     # Only now: what the data refuses leaves no folder behind.
     folder = open_workdir(workdir, config)
     main_process = jax.process_index() == 0
-    if main_process:
-        write_text(folder / "metres.json", json.dumps(count_metres(source), indent=2))
-
-    # Model
-    model = make_model(config, make_codec(config.codec).fields)
-    state = parallel.init(partial(init_state, config, model))
-    checkpoints = Checkpoints(folder)
-    start, best = 0, math.inf
-    if checkpoints.latest_step("best") is not None:
-        best = checkpoints.metrics("best")["objective"]
-    if checkpoints.latest_step() is not None:
-        state, data_state, _ = checkpoints.restore(state)
-        batches.set_state(data_state)
-        start = int(state.step)
-    if start >= settings.num_steps:
-        return TrainResult(state, start, finished=True)
-    monitor = CollapseMonitor(config, _rows_until(folder, start))
-    monitor.check(start)
-    validate = make_validator(model, parallel, config)
-    example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
-    if main_process:
-        print("compiling the training step ...", flush=True)
-    step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
-    throughput = Throughput(step, parallel, config)
-
-    # Loop
     with contextlib.ExitStack() as stack:
+        if main_process:
+            stack.enter_context(hold_workdir(folder))
+            write_text(folder / "metres.json", json.dumps(count_metres(source), indent=2))
+
+        # Model
+        model = make_model(config, make_codec(config.codec).fields)
+        state = parallel.init(partial(init_state, config, model))
+        checkpoints = Checkpoints(folder)
+        start, best = 0, checkpoints.metrics("best")["objective"] if checkpoints.latest_step("best") else math.inf
+        if checkpoints.latest_step() is not None:
+            state, data_state, _ = checkpoints.restore(state)
+            batches.set_state(data_state)
+            start = int(state.step)
+        if start >= settings.num_steps:
+            return TrainResult(state, start, finished=True)
+        monitor = CollapseMonitor(config, _rows_until(folder, start))
+        monitor.check(start)
+        validate = make_validator(model, parallel, config)
+        example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
+        if main_process:
+            print(f"compiling the training step for {_devices(parallel)} ...", flush=True)
+        step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
+        throughput = Throughput(step, parallel, config)
+
+        # Loop
         stack.callback(batches.close)
         stack.callback(checkpoints.close)
         writer = stack.enter_context(MetricWriter(folder, start)) if main_process else None
@@ -139,6 +138,12 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
     return TrainResult(state, number, number >= settings.num_steps)
 
 
+def _devices(parallel: Parallel) -> str:
+    """How many devices a step runs on, and how many there are; more wait idle where they do not divide the batch."""
+    used, number = parallel.mesh.size, jax.device_count()
+    return f"{used} device{'s' * (used > 1)}" + (f" of {number}" if used < number else "")
+
+
 def _record(writer: MetricWriter | None, monitor: CollapseMonitor, step: int, result: dict[str, float]) -> None:
     """Writes a validation down, and says what it found and what has died."""
     lines = monitor.observe(step, result)
@@ -167,7 +172,9 @@ def _rows_until(folder: Path, step: int) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[list[int]]:
-    """A list that a SIGTERM or a first Ctrl-C fills; a second Ctrl-C interrupts at once.
+    """A list that a SIGTERM or a first Ctrl-C fills; a second Ctrl-C interrupts at once, a second SIGTERM does nothing.
+
+    Who sends one to a group of processes, among them one that hands it on, must not kill the run that saves its state.
 
     Several processes must stop at the same step: there JAX's own preemption service listens instead.
     """
@@ -178,7 +185,8 @@ def _stop_on_signal() -> Iterator[list[int]]:
 
     def note(number: int, _: Any) -> None:
         received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        if number == signal.SIGINT:
+            signal.signal(number, before[signal.SIGINT])
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}

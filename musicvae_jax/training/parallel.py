@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from musicvae_jax.config import Config, ConfigError, TrainConfig
+from musicvae_jax.data.datasets.readers import num_cores
 from musicvae_jax.training.state import TrainState
 from musicvae_jax.training.step import AXIS, Metrics
 from musicvae_jax.types import Batch
@@ -28,7 +29,7 @@ def set_up_devices() -> None:
     one device that uses all of them, and lets everybody's run exercise the path of several devices.
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+        jax.config.update("jax_num_cpu_devices", num_cores())
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "musicvae_jax" / "compilation"
         jax.config.update("jax_compilation_cache_dir", str(cache / _kind_of_machine()))
@@ -107,15 +108,16 @@ class Parallel:
 
 
 def make_parallel(config: TrainConfig) -> Parallel:
-    """The mesh a config asks for.
+    """The mesh a config asks for: as many devices of every process, or all that the batch can be spread over.
 
     Raises:
         ConfigError: for more devices than there are, or a batch they do not divide.
     """
     local = jax.local_device_count()
-    num_devices = config.num_devices or local
-    if num_devices > local:
-        raise ConfigError(f"TrainConfig.num_devices = {num_devices}: this process has {local} devices")
+    if config.num_devices > local:
+        raise ConfigError(f"TrainConfig.num_devices = {config.num_devices}: this process has {local} devices")
+    rows = config.batch_size // (jax.process_count() * config.accumulate)
+    num_devices = config.num_devices or max(number for number in range(1, local + 1) if rows % number == 0)
     devices: list[Any] = []
     for process in range(jax.process_count()):
         own = [device for device in jax.devices() if device.process_index == process]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from musicvae_jax.config import Config
@@ -147,7 +148,11 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
         return jax.tree.map(lambda leaf: leaf / accumulate, total)
 
     def gradients(params: Params, carried: Carried, batch: Batch) -> tuple[Params, Metrics, dict[str, Moments]]:
-        rows = jax.lax.axis_index(AXIS) * len(batch.index) + jnp.arange(len(batch.index))
+        order = np.arange(len(batch.index))
+        if accumulate > 1:  # a microbatch is every so manieth row of the batch: the same ones on any number of devices
+            order = order.reshape(-1, accumulate).T.reshape(-1)
+            batch = jax.tree.map(lambda leaf: leaf[order], batch)
+        rows = jax.lax.axis_index(AXIS) * len(batch.index) + order
         keys = row_keys(stream(jax.random.key(config.train.seed), "train", carried.step), rows)
         grads, (metrics, moments) = jax.lax.pmean(mean_over_microbatches(params, carried, batch, keys), AXIS)
         # The loss sums over tokens; dividing here keeps the clipping threshold independent of the window's length.

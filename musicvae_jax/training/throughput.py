@@ -15,7 +15,10 @@ from musicvae_jax.training.step import AXIS
 
 
 def compiled_flops(compiled: Any, parallel: Parallel) -> float:
-    """Floating-point operations of one call over all devices, by the compiler's own count; 0 where it gives none."""
+    """Floating-point operations of one call over all devices, by the compiler's own count; 0 where it gives none.
+
+    A loop's body counts once: of a step with accumulation, multiply by its microbatches.
+    """
     analysis = compiled.cost_analysis() or {}
     analysis = analysis[0] if isinstance(analysis, list) else analysis
     return float(analysis.get("flops", 0.0)) * parallel.mesh.size
@@ -51,7 +54,7 @@ class Throughput:
     """
 
     def __init__(self, compiled: Any, parallel: Parallel, config: Config):
-        self._flops = compiled_flops(compiled, parallel)
+        self._flops = compiled_flops(compiled, parallel) * config.train.accumulate
         self._peak = matmul_peak(parallel, config.model.dtype)
         self._config = config.train
         self._rows: list[dict[str, float]] = []

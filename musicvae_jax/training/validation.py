@@ -50,7 +50,7 @@ def make_validator(
         for level, weight in weights.items():
             rule, present = config.objective.level(level), present_spans(here, model.config.span(level, here.shape[-1]))
             kl = jnp.where(present[..., None], output.kl[level], 0)
-            capacity = capacity_schedule(rule)(config.train.num_steps)
+            capacity = capacity_schedule(rule)(config.train.num_steps - 1)
             values["objective"] += weight * rate(rule, kl, present, capacity)
         sums = {name: jnp.where(real, value, 0).sum() for name, value in values.items()}
         return sums, measure_usage(output, batch, model.config)
@@ -80,6 +80,6 @@ def final_weights(config: Config) -> dict[str, float]:
     return {
         level: 1.0
         if level in steered or TOTAL in steered
-        else float(level_schedule(config.objective, level)(config.train.num_steps))
+        else float(level_schedule(config.objective, level)(config.train.num_steps - 1))
         for level in config.model.widths
     }

@@ -1,6 +1,9 @@
 """A run's folder: config.json, metrics.jsonl, checkpoints/, evaluation.json."""
 
+import contextlib
+import fcntl
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from musicvae_jax.config import Config, UserError, differences, from_json, to_json
@@ -32,6 +35,22 @@ def open_workdir(workdir: str | Path, config: Config) -> Path:
     if not (folder / "config.json").exists():
         write_text(folder / "config.json", to_json(config))
     return folder
+
+
+@contextlib.contextmanager
+def hold_workdir(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in a folder; the lock goes with the process, however it ends.
+
+    Raises:
+        WorkdirError: another process has it.
+    """
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"{folder}: another process is training here; end it, or give another --workdir"
+            raise WorkdirError(message) from None
+        yield
 
 
 def check_workdir(workdir: str | Path, config: Config) -> None:

@@ -252,3 +252,11 @@ def test_training_time_adds_up_over_portions(tmp_path) -> None:
 def test_a_definition_that_cannot_be_is_refused(fields, said) -> None:
     with pytest.raises(ConfigError, match=said):
         dataclasses.replace(ABLATION, **fields)
+
+
+def test_a_folder_of_a_config_that_nobody_knows_any_more_is_renamed(places) -> None:
+    run, *_ = plan("size", ABLATION)
+    workdir = places.open(run)
+    (workdir / "config.json").write_text('{"model": {"no_such_field": 1}}')
+    assert places.open(run) == workdir and read_config(workdir) == run.config
+    assert "no_such_field" in (workdir.with_name(f"{workdir.name}.old1") / "config.json").read_text()

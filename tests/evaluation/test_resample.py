@@ -90,3 +90,25 @@ def test_what_cannot_be_resampled_is_refused(vae, tmp_path) -> None:
     one = load_workdir(write_workdir(tmp_path / "one", flat))
     with pytest.raises(UserError, match="allowed is nothing: global is the model's only level"):
         one.resample(PIECE, "global")
+
+
+def test_a_path_to_a_longer_piece_does_not_lead_through_latents_that_are_not_there(vae, monkeypatch) -> None:
+    """What only the longer end has stays as it is; encoded, what is not there is N(0, 1)."""
+    short, long = random_melody(1, 2, metre=Metre(3, 4)), random_melody(2, 4, metre=Metre(3, 4))
+    codes = {name: vae.encode(vae.windows(score)) for name, score in (("short", short), ("long", long))}
+    for leaf in codes["short"]["fine"]:
+        assert (np.asarray(leaf)[0, 2:] == 0).all() and (np.asarray(leaf)[0, :2] != 0).all()
+    seen: dict[str, np.ndarray] = {}
+
+    def decode(_: object, latents: dict[str, np.ndarray], metre: np.ndarray, **__: object) -> np.ndarray:
+        seen.update(latents)
+        return np.zeros((*metre.shape[:2], vae.config.codec.slots, 1), np.int32)  # silence
+
+    monkeypatch.setattr(type(vae), "decode", decode)
+    for pair in ((short, long), (long, short)):
+        vae.interpolate(*pair, steps=5)
+        for level, there in (("fine", 2), ("local", 1)):
+            path = np.asarray(seen[level])
+            expected = np.broadcast_to(codes["long"][level].loc[0, there:], path[:, there:].shape)
+            np.testing.assert_allclose(path[:, there:], expected, rtol=1e-5, atol=1e-6)
+            assert np.ptp(path[:, :there], 0).max() > 0

@@ -1,11 +1,16 @@
 """A trained model in a notebook's hands."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from musicvae_jax import SamplingConfig, evaluate, evaluate_baselines, load_windows, load_workdir, slerp
 from musicvae_jax.codec import Metre, MusicError
+from musicvae_jax.config import UserError
 from musicvae_jax.training.workdir import WorkdirError
+from tests.codec.music import score_of
+from tests.tiny import replace
 
 KEYS = {
     "split", "num_examples", "step", "perplexity", "onset_perplexity", "perplexity_elbo", "nll", "kl", "kl_per_phrase",
@@ -44,10 +49,15 @@ def test_evaluation_has_its_figures(vae):
 
 
 def test_padding_rows_do_not_count(vae):
-    """As many windows as fill batches give the mean of their parts."""
-    whole, half = (evaluate(vae, "validation", num_examples=n) for n in (16, 8))
-    assert whole["num_examples"] == 16 and half["num_examples"] == 8
-    assert whole["nll"] != half["nll"]
+    """Twelve windows in batches of 8, half a batch of padding, and of 4; only who is paired with whom may differ."""
+    smaller = dataclasses.replace(vae, config=replace(vae.config, train={"batch_size": 4}))
+    padded, whole = (evaluate(model, "validation", num_examples=12) for model in (vae, smaller))
+    dims, others = padded.pop("kl_per_dim_global"), whole.pop("kl_per_dim_global")
+    assert dims == pytest.approx(others, rel=1e-4)
+    assert padded.pop("split") == whole.pop("split")
+    for name in [name for name in padded if name == "onset_f1_swapped" or name.startswith("mutual")]:
+        del padded[name], whole[name]  # the draws of I(x; z) come in the order of the windows
+    assert padded == pytest.approx(whole, rel=1e-4)
 
 
 def test_samples_have_the_metre_and_length_asked_for(vae):
@@ -68,6 +78,30 @@ def test_reconstruction_keeps_the_frame(vae, tunes):
         copy = vae.reconstruct(tune)
         np.testing.assert_array_equal(copy.measures, tune.measures)
         assert copy.tempo == tune.tempo and copy.fifths == tune.fifths
+
+
+def test_what_a_perfect_model_reconstructs_is_the_piece(vae, monkeypatch):
+    """A window that begins with a rest begins with HOLD, which must not prolong the note before it."""
+    ticks, measures = 1920, vae.config.data.measures
+    starts = [0, measures - 1, measures + 1, 2 * measures]  # in measures; the second rests across a border
+    notes = [(ticks * start, ticks, 60 + start, 80, 0) for start in starts]
+    score = score_of(notes, [(ticks * number, 4, 4) for number in range(2 * measures + 1)])
+    monkeypatch.setattr(type(vae), "reconstruct_tokens", lambda _, batch, **__: np.asarray(batch.tokens))
+    copy = vae.reconstruct(score)
+    np.testing.assert_array_equal(copy.notes[:, :3], score.notes[:, :3])
+    np.testing.assert_array_equal(copy.measures, score.measures)
+
+
+def test_latents_of_another_shape_are_refused(vae, tunes):
+    batch = _first(vae, tunes[0])
+    z = np.asarray(vae.encode(batch)["global"].loc)
+    for latents, said in (
+        ({"global": z[:, 0]}, r"'global' are of shape \(1, \d+\); allowed is \[batch, time, dim\] = \(1, 1, \d+\)"),
+        ({"global": np.repeat(z, 3, 0)}, r"of shape \(3, 1, \d+\)"),
+        ({"fine": z}, r"'global' are missing: given are fine"),
+    ):
+        with pytest.raises(UserError, match=said):
+            vae.decode(latents, batch.metre)
 
 
 def test_interpolation_starts_and_ends_at_the_pieces(vae, tunes):

@@ -70,6 +70,11 @@ def test_three_levels_and_flat_differ_in_nothing_else() -> None:
             assert math.isclose(shares, nats) and math.isclose(flat.objective.kl_per_phrase, nats)
 
 
+def test_three_levels_without_maps_of_their_own_differ_in_nothing_else() -> None:
+    changed = differences(LEVELS_OR_FLAT.variants["three-20"], LEVELS_OR_FLAT.variants["pooled-20"])
+    assert changed == {"model.slotwise": (True, False)}
+
+
 def test_a_remedy_is_all_that_differs() -> None:
     """From the first variant: training and data are the same for all."""
     for name in ("collapse", "beta"):
@@ -128,7 +133,8 @@ def test_the_table_alone_and_what_is_refused(tmp_path, call) -> None:
     assert status == 0 and Path(out.strip()).read_text().count("| 0/3 |") == len(LEVELS_OR_FLAT.variants)
     for args, said in (
         (("levles",), "error: no ablation 'levles': did you mean levels"),
-        (("levels", "--index", 24), "error: index = 24: allowed is 0 to 23"),
+        (("--list", "levles"), "error: no ablation 'levles': did you mean levels"),
+        (("levels", "--index", 27), "error: index = 27: allowed is 0 to 26"),
         (("levels", "--budget-minutes", 0), "error: budget_minutes = 0.0: allowed is a number above 0"),
     ):
         status, _, error = call(*args, *places)

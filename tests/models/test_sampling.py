@@ -83,6 +83,12 @@ def test_frequencies_follow_the_logits():
         assert (np.abs(np.bincount(drawn, minlength=4) / num - expected) < 5 * error).all()
 
 
+@pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ConfigError, match=r"temperature = .*: allowed is 0 or more"):
+        SamplingConfig(temperature=temperature)
+
+
 @settings(max_examples=30)  # top_k is compiled anew for every value
 @given(
     st.lists(st.integers(-50, 50).map(lambda n: n / 10), min_size=6, max_size=6, unique=True),

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from musicvae_jax.config import ModelConfig
-from musicvae_jax.models.spans import present_spans
+from musicvae_jax.models.spans import present_latents
 from musicvae_jax.types import LEVELS
 from tests.tiny import MODEL, make_vae
 
@@ -88,5 +88,4 @@ def make_features(config: ModelConfig, size: int = 8, measures: int = 3, scale: 
 
 def presence(config: ModelConfig, metre: np.ndarray) -> dict[str, np.ndarray]:
     """level -> bool[batch, time], the latents that are there."""
-    here = metre[..., 0] > 0
-    return {level: np.asarray(present_spans(here, config.span(level, metre.shape[-2]))) for level in config.widths}
+    return {level: np.asarray(present_latents(metre, config, level)) for level in config.widths}

@@ -15,14 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.config import Config, to_json
+from musicvae_jax.codec import make_codec
+from musicvae_jax.config import Config, UserError, to_json
+from musicvae_jax.data.load import load_windows
+from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.training import loop
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import CollapseError
 from musicvae_jax.training.progress import NonFiniteError
 from musicvae_jax.training.state import TrainState, init_state, make_model
-from musicvae_jax.training.workdir import WorkdirError, open_workdir, read_config
+from musicvae_jax.training.workdir import WorkdirError, hold_workdir, open_workdir, read_config
 from musicvae_jax.types import Field
 from tests.tiny import CONFIG, replace
 from tests.trained import small_config
@@ -37,7 +41,8 @@ VALIDATION = {
         "nll", "kl", "objective", "kl_per_phrase", "perplexity", "perplexity_elbo", "kl_global",
         "kl_global_per_phrase", "kl_global_per_latent", "kl_global_rhythm", "active_units_a_global",
         "active_units_b_global", "active_units_a_raw_global", "active_units_b_raw_global",
-        "active_units_a_global_rhythm", "active_units_b_global_rhythm",
+        "active_units_a_global_rhythm", "active_units_b_global_rhythm", "active_units_a_raw_global_rhythm",
+        "active_units_b_raw_global_rhythm", "kl_global_rhythm_per_phrase", "kl_global_rhythm_per_latent",
     )
 }  # fmt: skip
 
@@ -105,7 +110,9 @@ def test_terminated_then_killed_then_resumed_equals_straight(straight, tmp_path)
     workdir = tmp_path / "run"
     process = start(config, workdir)
     wait_for_step(process, workdir, 5)
-    process.send_signal(signal.SIGTERM)
+    for _ in range(2):  # one for the group that the process is in, another from who started it
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.05)
     assert process.wait(timeout=120) == 143
     stopped = int(workdir.with_suffix(".step").read_text())
     assert 5 <= stopped < 40
@@ -170,6 +177,25 @@ def test_a_collapse_stops_the_run_with_a_checkpoint_and_again_whenever_it_is_cal
             train(config, tmp_path / "run")
         assert Checkpoints(tmp_path / "run").latest_step() == 6
     assert capsys.readouterr().out.count("collapse: level 'global'") == 1
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(folk_data_dir, tmp_path):
+    config = small_config(folk_data_dir)
+    folder = open_workdir(tmp_path / "run", config)
+    with hold_workdir(folder):
+        before = sorted(path.name for path in folder.iterdir())
+        with pytest.raises(WorkdirError, match=r"run: another process is training here; .* another --workdir"):
+            train(config, folder)
+        assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_without_held_out_windows_nothing_begins(folk_data_dir, tmp_path, monkeypatch):
+    empty = WindowSource([], make_codec(CONFIG.codec), 2, 2)
+    load = lambda config, split: empty if split == "validation" else load_windows(config, split)  # noqa: E731
+    monkeypatch.setattr(loop, "load_windows", load)
+    with pytest.raises(UserError, match=r"no windows to evaluate: 0 pieces"):
+        train(small_config(folk_data_dir), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_workdir_with_another_config_is_refused(tmp_path):

@@ -83,7 +83,7 @@ def test_state_is_donated():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 6}, r"batch_size = 6.* multiple of 4 devices x accumulate = 1, e\.g\. 8"),
+        ({"batch_size": 6, "num_devices": 4}, r"batch_size = 6.* multiple of 4 devices x accumulate = 1, e\.g\. 8"),
         ({"accumulate": 3}, r"batch_size = 8.* accumulate = 3"),
         ({"num_devices": 5}, r"num_devices = 5: this process has 4"),
     ],
@@ -91,3 +91,9 @@ def test_state_is_donated():
 def test_what_the_devices_cannot_do_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         make_parallel(replace(CONFIG, train=changes).train)
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate", "used"), [(8, 1, 4), (6, 1, 3), (7, 1, 1), (8, 4, 2), (12, 2, 3)])
+def test_as_many_devices_as_the_batch_can_be_spread_over(batch_size, accumulate, used):
+    train = replace(CONFIG, train={"batch_size": batch_size, "accumulate": accumulate}).train
+    assert make_parallel(train).mesh.size == used

@@ -13,7 +13,9 @@ _SURROUNDINGS = frozenset({
     "train.seed", "train.log_every", "train.checkpoint_every", "train.eval_every", "train.eval_examples",
 })  # fmt: skip
 
-_OFF = {"evaluation.num_examples": None, "evaluation.flow_windows": 0}
+# Raise it when a figure comes to mean something else: rows that were measured before then no longer count.
+_MEASUREMENT = 2
+_OFF = {"evaluation.num_examples": None, "evaluation.flow_windows": 0, "evaluation.version": 1}
 
 
 class Column(NamedTuple):
@@ -71,7 +73,7 @@ class Run:
     @property
     def recipe(self) -> dict[str, Any]:
         """What decides its figures beside the seed, dotted name -> JSON value."""
-        evaluation = {"num_examples": self.num_examples, "flow_windows": self.flow_windows}
+        evaluation = {"num_examples": self.num_examples, "flow_windows": self.flow_windows, "version": _MEASUREMENT}
         return what_matters(self.config) | {f"evaluation.{name}": value for name, value in evaluation.items()}
 
 

@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.ablations.definition import Ablation, Run, plan
 from musicvae_jax.evaluation.ablations.rows import Found, find_rows, read_rows
 from musicvae_jax.evaluation.ablations.table import describe_change, make_table
 from musicvae_jax.training.metrics import read_metrics
-from musicvae_jax.training.workdir import WorkdirError, check_workdir, open_workdir, write_text
+from musicvae_jax.training.workdir import check_workdir, open_workdir, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Places:
         workdir = self.workdir(run)
         try:
             check_workdir(workdir, run.config)
-        except WorkdirError:
+        except UserError:  # of another config, or of none that this version knows
             names = (workdir.with_name(f"{workdir.name}.old{number}") for number in range(1, 1000))
             workdir.rename(next(name for name in names if not name.exists()))
         return open_workdir(workdir, run.config)

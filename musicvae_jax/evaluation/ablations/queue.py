@@ -17,6 +17,7 @@ from musicvae_jax.evaluation.ablations.definition import Ablation, Run
 from musicvae_jax.evaluation.ablations.places import Places
 from musicvae_jax.evaluation.ablations.rows import Row, append_row, make_row
 from musicvae_jax.evaluation.ablations.table import describe_change
+from musicvae_jax.objectives.controller import check_set_points
 
 Execute = Callable[[Run, Path, int, float | None], bool]  # see `run_in_process`
 _STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)  # it noticed the signal, or it came too early or late to be noticed
@@ -55,13 +56,15 @@ def run_all(
         say: takes a line per run.
 
     Raises:
-        UserError: there is no run of that index, or a budget of no time.
+        UserError: there is no run of that index, a budget of no time, or a variant whose set point nothing reaches.
     """
     runs = places.plan(ablation)
     if index is not None and not 0 <= index < len(runs):
         raise UserError(f"index = {index}: allowed is 0 to {len(runs) - 1}, the runs of {places.name!r}")
     if budget_minutes is not None and budget_minutes <= 0:
         raise UserError(f"budget_minutes = {budget_minutes}: allowed is a number above 0")
+    for run in runs:
+        check_set_points(run.config)
     start = time.monotonic()
     outcome, took = Outcome([], [], []), []
     chosen = [run for run in (runs if index is None else [runs[index]]) if run.name not in places.find(runs).done]
