@@ -46,8 +46,8 @@ FLAT_DIM = {8: 136, 16: 136}
 # Seconds of a step of the flat model over seconds of a step of the three levels, by measures; its steps are divided by
 # this, so that both train for equally long. The table's column of minutes shows how well that holds.
 FLAT_TIME = {8: 1.07, 16: 1.42}
-# Set points of the flat model over those of the three levels: at 16 measures its held-out KL stays a ninth below the set
-# point, where that of the three levels is a fifteenth above. The table shows what both have in the end.
+# Set points of the flat model over those of the three levels: at 16 measures its held-out KL stays a ninth below the
+# set point, where that of the three levels is a fifteenth above. The table shows what both have in the end.
 FLAT_POINT = {8: 1.0, 16: 1.2}
 
 # What each level gets of the total, in nats per phrase; the sum is what `folk` holds.
