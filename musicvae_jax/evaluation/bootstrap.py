@@ -1,4 +1,4 @@
-"""Figures over windows, and their standard errors by drawing pieces again (Efron 1979)."""
+"""Figures over windows, and their standard errors by drawing the music again (Efron 1979)."""
 
 import numpy as np
 
@@ -7,25 +7,25 @@ _ZERO = 1e-18  # a product of spreads, in units of the largest distance
 
 
 class Bootstrap:
-    """One sample of windows and many samples drawn from it, piece by piece with replacement.
+    """One sample of windows and many samples drawn from it, family by family with replacement.
 
     A figure comes as float64[resample]: first that of the sample itself, then those of the others. So a difference of
-    two figures is taken before its error, and what both share does not count. Windows of a piece stay together: they
+    two figures is taken before its error, and what both share does not count. Windows of a family stay together: they
     are alike.
     """
 
-    def __init__(self, pieces: np.ndarray, seed: int = 0, num_resamples: int = _NUM_RESAMPLES):
+    def __init__(self, families: np.ndarray, seed: int = 0, num_resamples: int = _NUM_RESAMPLES):
         """Draws the samples.
 
         Args:
-            pieces: [window], which piece each window is of.
+            families: [window], what stays together: pieces, or `data.families`.
             seed: of the draws.
             num_resamples: how many samples.
         """
-        _, piece = np.unique(pieces, return_inverse=True)
-        num = piece.max() + 1
+        _, family = np.unique(families, return_inverse=True)
+        num = family.max() + 1
         counts = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), num_resamples)
-        self._weights = np.concatenate([np.ones((1, len(piece))), counts[:, piece]])  # [resample, window]
+        self._weights = np.concatenate([np.ones((1, len(family))), counts[:, family]])  # [resample, window]
 
     def ratio(self, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         """The quotient of two sums over windows, float64[resample]; 0 where there is nothing to divide by.

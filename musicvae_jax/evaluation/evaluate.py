@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvae_jax.config import check_seed
+from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.evaluation.baselines import NGram
@@ -43,6 +44,7 @@ def evaluate(
     check_seed(seed)
     source = load_windows(vae.config, split)
     batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_examples)
+    families = Families(source)
     vae, parallel = on_all_devices(vae)
     measure = make_measure(vae.model, vae.codec, seed)
     bound = make_iwae(vae.model, seed)
@@ -51,7 +53,7 @@ def evaluate(
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
         real = batch.index >= 0
         placed = parallel.shard_rows(batch)
-        other = other_pieces(batch.index, batch.metre, source.pieces(batch.index))
+        other = other_pieces(batch.index, batch.metre, families(batch.index))
         sums, usage, residual_of = jax.device_get(measure(vae.variables, placed, other))
         if iwae_draws:
             sums["nll_iwae"] = -np.asarray(bound(vae.variables, placed, iwae_draws))

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvae_jax.config import check_seed
+from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
@@ -43,7 +44,7 @@ def information_flow(
 ) -> dict[str, float]:
     """Measures what every level says, on windows spread evenly over a split.
 
-    Standard errors, ``<name>_se``, are of drawing the pieces again.
+    Standard errors, ``<name>_se``, are of drawing the music again, family by family (see `data.families`).
 
     Top-k test, for k = 0 to the number of levels: the first k levels from the posterior, the others from their priors,
     decoded at temperature 1. ``top_<k>_r2_<span>``: squared correlation of the original's attributes with the mean over
@@ -75,7 +76,7 @@ def information_flow(
     config = dataclasses.replace(vae.config, data=dataclasses.replace(vae.config.data, attributes=False))
     source = load_windows(config, split)
     windows = _measure(vae, parallel, source, num_windows, num_draws, seed)
-    bootstrap = Bootstrap(source.pieces(windows.index), seed)
+    bootstrap = Bootstrap(Families(source)(windows.index), seed)
     metres = windows.metre.reshape(len(windows.index), -1)
     strata = np.unique(metres, axis=0, return_inverse=True)[1].reshape(-1)
     figures: dict[str, float] = {"flow_windows": len(windows.index), "flow_draws": num_draws}
@@ -96,10 +97,10 @@ def _measure(
 ) -> Windows:
     """Decodes and bills windows, batch by batch."""
     batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_windows)
-    parts = []
+    parts, families = [], Families(source)
     for number, batch in enumerate(tqdm(batches, desc="information flow", unit="batch", dynamic_ncols=True)):
         key = stream(jax.random.key(seed), "information flow", number)
-        placed, other = parallel.shard_rows(batch), other_pieces(batch.index, batch.metre, source.pieces(batch.index))
+        placed, other = parallel.shard_rows(batch), other_pieces(batch.index, batch.metre, families(batch.index))
         costs = jax.device_get(level_costs(vae, placed, other, key))
         likeness = decode_top_k(vae, batch, placed, other, key, num_draws)
         attributes = true_attributes(batch, vae.codec)
@@ -116,7 +117,7 @@ def _encode(vae: TrainedVAE, parallel: Parallel, source: WindowSource, num_windo
         row = (batch.index, means, true_attributes(batch, vae.codec), batch.metre[..., 0] > 0)
         parts.append(_real(row, batch.index))
     index, means, attributes, present = _joined(parts)
-    return Codes(means, attributes, present, source.pieces(index))
+    return Codes(means, attributes, present, Families(source)(index))
 
 
 def _real(rows: Any, index: Array) -> Any:

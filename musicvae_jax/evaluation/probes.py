@@ -22,7 +22,7 @@ class Codes(NamedTuple):
     means: dict[str, Array]  # level -> float[window, time, dim], posterior means
     attributes: dict[str, Array]  # span -> float[window, time, attribute], as `true_attributes` gives them
     present: Array  # bool[window, measure]
-    pieces: Array  # [window], which piece each window is of
+    families: Array  # [window], windows of shared music are of one family, see `data.families`
 
 
 def probe_figures(fitted: Codes, held_out: Codes, config: ModelConfig, seed: int = 0) -> dict[str, float]:
@@ -36,10 +36,10 @@ def probe_figures(fitted: Codes, held_out: Codes, config: ModelConfig, seed: int
         fitted: the line is drawn through them.
         held_out: of other pieces.
         config: the model's.
-        seed: of the folds into which the fitted pieces are dealt.
+        seed: of the folds into which the fitted families are dealt.
     """
-    _, piece = np.unique(fitted.pieces, return_inverse=True)
-    folds = np.random.default_rng(seed).permutation(piece.max() + 1)[piece] % _NUM_FOLDS
+    _, family = np.unique(fitted.families, return_inverse=True)
+    folds = np.random.default_rng(seed).permutation(family.max() + 1)[family] % _NUM_FOLDS
     figures: dict[str, float] = {}
     for span in SPANS:
         levels = [level for level in config.widths if level in _LEVELS_OF[span]]
@@ -54,7 +54,7 @@ def probe_figures(fitted: Codes, held_out: Codes, config: ModelConfig, seed: int
                     for name, value in zip(NAMES, found, strict=True)
                     if np.isfinite(value)
                 }
-                x, new_x = _of_another(x, fitted.pieces), _of_another(new_x, held_out.pieces)
+                x, new_x = _of_another(x, fitted.families), _of_another(new_x, held_out.families)
                 shuffled = _explained(x, y, folds, new_x, new_y)
                 figures[f"probe_r2_{level}_{span}_shuffled"] = _mean(shuffled)
     return figures
@@ -67,9 +67,9 @@ def _features(codes: Codes, levels: list[str], span: str, config: ModelConfig) -
     return np.concatenate(parts, -1)
 
 
-def _of_another(x: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """For every window the row of another piece's, if none has half of them all: half of them further on, by piece."""
-    order = np.argsort(pieces, kind="stable")
+def _of_another(x: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """For every window the row of other music, if no family has half of all: half of them further on, by family."""
+    order = np.argsort(families, kind="stable")
     result = np.empty_like(x)
     result[order] = x[np.roll(order, len(order) // 2)]
     return result

@@ -126,17 +126,17 @@ def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variable
     return measure
 
 
-def other_pieces(index: np.ndarray, metre: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """For every row of an evaluation batch a row of another piece, far from it; padding rows keep their own.
+def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """For every row of an evaluation batch a row of other music, far from it; padding rows keep their own.
 
     The other has as many measures, or more if no other has: a code for every span of the row. Only a row that is
-    longer than those of all other pieces has to do with a shorter one. In a batch of one piece it is another row of
-    that piece, and a row on its own has to do with itself: `make_eval_batches` leaves a split few such batches.
+    longer than those of all other families has to do with a shorter one. In a batch of one family it is another row of
+    that family, and a row on its own has to do with itself: `make_eval_batches` leaves a split few such batches.
 
     Args:
         index: int[batch], -1 in padding rows.
         metre: int[batch, measure, 2], (0, 0) in measures that are not there.
-        pieces: int[batch], which piece each row is of.
+        families: int[batch], see `data.families`.
 
     Returns:
         int32[batch].
@@ -145,7 +145,7 @@ def other_pieces(index: np.ndarray, metre: np.ndarray, pieces: np.ndarray) -> np
     others = rows.astype(np.int32)
     for row in np.flatnonzero(index >= 0):
         there = (index >= 0) & (rows != row)
-        elsewhere = there & (pieces != pieces[row])
+        elsewhere = there & (families != families[row])
         there = elsewhere if elsewhere.any() else there
         if there.any():
             enough = there & (lengths >= lengths[row])
