@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from musicvae_jax.analysis.curves import plot_training_curves, smooth
 from musicvae_jax.analysis.plots import match_notes, plot_interpolation, plot_reconstruction, plot_samples
 from musicvae_jax.analysis.rolls import EXTRA, MATCHED, MISSED, piano_roll, pitch_range
+from musicvae_jax.analysis.scaling import plot_scaling
 from tests.analysis.scores import SCALE, make_score
 
 CHORDS = [(0, 2, 60), (0, 2, 64, 1), (0, 2, 67, 2), (3, 9, 48), (3, 0.5, 72, 1), (12, 4, 60)]
@@ -165,3 +166,9 @@ def test_smoothing_keeps_constants_and_bounds(values, width):
     assert smoothed.max() <= array.max() + 1e-6
     np.testing.assert_allclose(smooth(np.full(9, 3.0), width), 3.0, rtol=1e-12)
     np.testing.assert_array_equal(smooth(array, 1), array)
+
+
+@pytest.mark.parametrize("measures", [(4, 8), (4, 16, 64)])
+def test_scaling_is_drawn_with_and_without_sixteen_measures(measures, tmp_path):
+    plot_scaling({m: 1 + 1 / m for m in measures}, tmp_path / "scaling.png")
+    assert imread(tmp_path / "scaling.png").std() > 0.01
