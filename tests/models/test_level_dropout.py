@@ -19,7 +19,8 @@ def test_from_a_random_level_down_latents_are_the_priors():
     find = partial(infer, variables=variables, features=FEATURES, metre=METRE, deterministic=False)
     kept, found = find(dataclasses.replace(vae, config=THREE)), find(vae)
     np.testing.assert_array_equal(kept.latents["global"], found.latents["global"])
-    moved = {level: np.asarray(kept.latents[level] != found.latents[level]) for level in ("local", "fine")}
+    # By more than the rounding in which two compiled programs may differ.
+    moved = {level: np.abs(kept.latents[level] - found.latents[level]) > 2e-6 for level in ("local", "fine")}
     windows = {level: value.any((1, 2)) for level, value in moved.items()}
     for level, value in moved.items():  # all of a window's latents or none
         np.testing.assert_array_equal(value.all((1, 2)), windows[level])

@@ -30,7 +30,7 @@ CODECS = {
 }
 MEASURES = 2
 LEVELS = {
-    "global_dim": 4, "fine_dim": 3, "span_heads": ("global", "fine"), "batch_norm_levels": ("fine",), "skip": True,
+    "global_dim": 4, "fine_dim": 3, "span_heads": ("global", "fine"), "batch_norm_levels": ("global",), "skip": True,
     "level_dropout": 0.3, "context": "previous", "slotwise": True,
 }  # fmt: skip
 

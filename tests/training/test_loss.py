@@ -59,7 +59,7 @@ def test_the_loss_is_the_sum_of_its_metrics():
     """Each level by its weight and its rule, and the span heads."""
     config = replace(
         CONFIG,
-        model={**THREE, "span_heads": ("global", "fine"), "level_dropout": 0.3, "batch_norm_levels": ("fine",)},
+        model={**THREE, "span_heads": ("global", "fine"), "level_dropout": 0.3, "batch_norm_levels": ("global",)},
         objective={
             "beta": 0.5,
             "global_level": LevelObjective(free_bits="total", nats=0.9, beta=3.0),
@@ -69,7 +69,7 @@ def test_the_loss_is_the_sum_of_its_metrics():
         },
     )
     loss, metrics, moments = losses(config, step=4)
-    assert moments.keys() == {"fine"}
+    assert moments.keys() == {"global"}
     expected = metrics["nll"] + 0.3 * (metrics["span_nll_global"] + metrics["span_nll_fine"])
     expected += 1.5 * np.maximum(metrics["kl_global"] - 0.9, 0)
     expected += 0.5 * np.where(metrics["phrases_local"] > 0, np.abs(metrics["kl_local"] - 2.0), 0)

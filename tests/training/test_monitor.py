@@ -71,7 +71,7 @@ def test_a_resumed_run_goes_on_as_if_nothing_was(nats, cut):
 
 def test_a_run_is_stopped_only_if_that_was_asked_for():
     for on_collapse in ("warn", "stop"):
-        monitor = CollapseMonitor(replace(TWO, train={"on_collapse": on_collapse}))
+        monitor = CollapseMonitor(replace(TWO, train={"on_collapse": on_collapse, "eval_every": 1}))
         for step in (1, 2):
             monitor.check(step)
             assert not monitor.stops
