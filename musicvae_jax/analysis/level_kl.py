@@ -55,7 +55,7 @@ def plot_level_kl(
             ax.tick_params(labelleft=False)
         else:
             ax.set_ylabel("KL, nats per window", fontsize=9, color=INK)
-            ax.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.4, loc="lower left")
+    ax.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.4, loc="lower right")
     page.save(path)
 
 
