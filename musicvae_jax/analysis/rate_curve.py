@@ -1,5 +1,6 @@
 """What a figure of an ablation comes to at each rate: a curve per model."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +27,7 @@ def plot_rate_curve(curves: Mapping[str, Sequence[np.ndarray]], figure: str, pat
         raise UserError(f"no rows to draw of {names}: allowed are variants with finished runs")
     page = Page(4.6, 2.9)
     ax = page.axes(0.65, 0.25, 3.8, 2.1)
-    for (label, points), colour in zip(curves.items(), OKABE_ITO.values(), strict=False):
+    for (label, points), colour in zip(curves.items(), itertools.cycle(OKABE_ITO.values()), strict=False):
         line = np.stack([np.mean(point, 0) for point in points])
         ax.plot(*line[line[:, 0].argsort()].T, "o-", color=colour, linewidth=1.6, markersize=3.5, label=label)
         ax.plot(*np.concatenate(points).T, "o", color=colour, markersize=3.5, alpha=0.6)

@@ -108,7 +108,8 @@ def join(scores: Sequence[Score]) -> Score:
     def shifted(name: str) -> np.ndarray:
         parts = [getattr(score, name).copy() for score in scores]
         for part, start in zip(parts, starts, strict=True):
-            part.T[:1] += start  # the column of ticks
+            ticks = part if part.ndim == 1 else part[:, 0]
+            ticks += start
         return np.concatenate(parts)
 
     return dataclasses.replace(
