@@ -20,7 +20,7 @@ class Found(NamedTuple):
 
 
 def make_row(run: Run, figures: dict[str, Any]) -> Row:
-    """The row of a finished run: its figures, without those that are lists."""
+    """The row of a finished run: its figures, without those of single dims."""
     figures = {name: value for name, value in figures.items() if not isinstance(value, dict)}
     head = {"ablation": run.ablation, "variant": run.variant, "seed": run.seed}
     return {**head, **{name: _short(value) for name, value in figures.items()}, "recipe": run.recipe}
