@@ -56,7 +56,8 @@ _HOMES = {
     "training.step": ("make_device_step", "make_loss"),
     # evaluation and generation
     "evaluation.evaluate": ("evaluate", "evaluate_baselines"),
-    "evaluation.trained": ("TrainedVAE", "load_workdir", "slerp"),
+    "evaluation.slerp": ("slerp",),
+    "evaluation.trained": ("TrainedVAE", "load_workdir"),
     # to see and to hear
     "analysis": ("listen", "piano_roll", "render", "write_wav"),
 }

@@ -33,10 +33,10 @@ def check_targets(evaluation: Mapping[str, Any]) -> list[Target]:
     .9 of its dims active by both rules, of the whole level and of its least active group; what each level adds in the
     top-k test, in the attributes of its own span and in both similarities, above its standard error, and all of them
     above another piece's; the KL of a level above its own by more than its standard error, when the level above is
-    another piece's; R2 of the windows' attributes from the global code, decoded and read
-    off by a straight line, at least .2, of the phrases' from the global and the local ones at least .5; and within .05
-    of 0 from the codes of other pieces. R2 of what is decoded is that within windows of the same metres, which the
-    decoder is told whatever the code says.
+    another piece's; R2 of the windows' attributes from the global code, decoded and read off by a straight line, at
+    least .2, of the phrases' from the global and the local ones at least .5; and within .05 of 0 from the codes of
+    other pieces. R2 of what is decoded is that within windows of the same metres, which the decoder is told whatever
+    the code says.
 
     Args:
         evaluation: what evaluation.json holds.

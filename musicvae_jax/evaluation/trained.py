@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from musicvae_jax.codec.score import Metre, Score, join
 from musicvae_jax.config import Config, ModelConfig, TrainConfig, UserError, check_seed
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.evaluation.slerp import slerp
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.models.vae import MusicVAE
@@ -264,22 +264,6 @@ def on_all_devices(vae: TrainedVAE) -> tuple[TrainedVAE, Parallel]:
     """
     parallel = make_parallel(TrainConfig(batch_size=vae.config.train.batch_size))
     return dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated)), parallel
-
-
-def slerp(first: Any, second: Any, share: float) -> Any:
-    """Spherical interpolation along the last axis; the plain line where the ends are parallel.
-
-    Args:
-        first: float[..., dim], the result at share 0.
-        second: float[..., dim], the result at share 1.
-        share: how far along.
-    """
-    unit = [end / jnp.maximum(jnp.linalg.norm(end, axis=-1, keepdims=True), 1e-9) for end in (first, second)]
-    angle = jnp.arccos(jnp.clip((unit[0] * unit[1]).sum(-1, keepdims=True), -1, 1))
-    line = (1 - share) * first + share * second
-    sine = jnp.sin(angle)
-    curve = (jnp.sin((1 - share) * angle) * first + jnp.sin(share * angle) * second) / jnp.maximum(sine, 1e-9)
-    return jnp.where(sine < 1e-4, line, curve)
 
 
 def _check_latents(latents: Latents, metre: np.ndarray, config: ModelConfig) -> None:

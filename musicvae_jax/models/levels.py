@@ -16,7 +16,7 @@ from musicvae_jax.models import latents as latent
 from musicvae_jax.models.batch_norm import MeanNorm
 from musicvae_jax.models.delta import ar1_kl, ar1_sample
 from musicvae_jax.models.priors import ContextAbove, LevelPrior, ancestral
-from musicvae_jax.models.spans import present_spans
+from musicvae_jax.models.spans import present_latents
 from musicvae_jax.types import Array, Gaussian, Latents, Moments
 
 
@@ -133,8 +133,7 @@ class LatentLevels(nn.Module):
         self, level: str, above: Latents, metre: Array
     ) -> tuple[Array, Array | None, Callable[[Array], Gaussian]]:
         """Which latents are there, what the levels above say, the prior as a function of the level's own latents."""
-        here = metre[..., 0] > 0
-        present = present_spans(here, self.config.span(level, metre.shape[-2]))
+        present = present_latents(metre, self.config, level)
         if not self._has_prior(level):
             dtype = _dtype(self.config)
             return present, None, lambda z: latent.standard_normal(z.shape, dtype)
