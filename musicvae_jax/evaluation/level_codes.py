@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicvae_jax.evaluation.reconstruction import of_rows
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.elbo import token_nll
@@ -94,20 +95,20 @@ def level_costs(vae: TrainedVAE, batch: Batch, other: np.ndarray, key: Array) ->
     model, variables = vae.model, vae.variables
     levels = list(model.config.widths)
     latents, kl = infer(model, variables, batch, key, {})
+    swapped = of_rows(latents, other)
     nll = nll_given(model, variables, latents, batch)
     costs = {"nll": nll}
     if model.config.skip:
         costs["nll_skip"] = nll_with_skip(model, variables, latents, batch, key)
     for number, level in enumerate(levels):
         above = {name: latents[name] for name in levels[:number]}
-        swapped = latents[level][other]
-        replacements = {"other_piece": swapped}
+        replacements = {"other_piece": swapped[level]}
         for name, temperature in (("prior_mean", 0.0), ("noise", 1.0)):
             drawn = from_prior(model, variables, batch, key, above, {level: jnp.asarray(temperature)})
             replacements[name] = drawn[level]
         for name, z in replacements.items():
             costs[f"replace_{level}_{name}"] = nll_given(model, variables, latents | {level: z}, batch) - nll
         if level != levels[-1]:
-            _, anew = infer(model, variables, batch, key, {level: swapped})
+            _, anew = infer(model, variables, batch, key, {level: swapped[level]})
             costs |= {f"swap_{level}_kl_{lower}": anew[lower] - kl[lower] for lower in levels[number + 1 :]}
     return costs

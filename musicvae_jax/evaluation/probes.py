@@ -14,6 +14,7 @@ from musicvae_jax.types import LEVELS, Array
 _LEVELS_OF = {"window": LEVELS[:1], "phrase": LEVELS[:2], "measure": LEVELS}
 _PENALTIES = 10.0 ** np.arange(-4, 5)  # times the number of cells
 _NUM_FOLDS = 5
+_ZERO = 1e-12  # a sum of squares, against rounding where nothing varies
 
 
 class Codes(NamedTuple):
@@ -21,7 +22,7 @@ class Codes(NamedTuple):
 
     means: dict[str, Array]  # level -> float[window, time, dim], posterior means
     attributes: dict[str, Array]  # span -> float[window, time, attribute], as `true_attributes` gives them
-    present: Array  # bool[window, measure]
+    metre: Array  # int32[window, measure, 2], (0, 0) in measures that are not there
     families: Array  # [window], windows of shared music are of one family, see `data.families`
 
 
@@ -30,7 +31,9 @@ def probe_figures(fitted: Codes, held_out: Codes, config: ModelConfig, seed: int
 
     ``probe_r2_<level>_<span>``: from the means of the levels down to that one, concatenated, the mean over attributes;
     windows have the global level, phrases also the local one, measures all. For the lowest level that a span has also
-    ``probe_r2_<level>_<span>_<attribute>``, and ``probe_r2_<level>_<span>_shuffled`` from codes of other pieces.
+    ``probe_r2_<level>_<span>_<attribute>``; ``..._within_metre``, of prediction and truth as distances from their means
+    at the same place of windows of the same metres: what the code says beyond its metre; and ``..._shuffled``, from
+    codes of other pieces.
 
     Args:
         fitted: the line is drawn through them.
@@ -40,30 +43,33 @@ def probe_figures(fitted: Codes, held_out: Codes, config: ModelConfig, seed: int
     """
     _, family = np.unique(fitted.families, return_inverse=True)
     folds = np.random.default_rng(seed).permutation(family.max() + 1)[family] % _NUM_FOLDS
+    strata = np.unique(held_out.metre.reshape(len(held_out.metre), -1), axis=0, return_inverse=True)[1].reshape(-1)
     figures: dict[str, float] = {}
     for span in SPANS:
         levels = [level for level in config.widths if level in _LEVELS_OF[span]]
         y, new_y = (codes.attributes[span] for codes in (fitted, held_out))
         for number, level in enumerate(levels):
             x, new_x = (_features(codes, levels[: number + 1], span, config) for codes in (fitted, held_out))
-            found = _explained(x, y, folds, new_x, new_y)
-            figures[f"probe_r2_{level}_{span}"] = _mean(found)
+            found = _explained(x, y, folds, new_x, new_y, strata)
+            figures[f"probe_r2_{level}_{span}"] = _mean(found.at_all)
             if level == levels[-1]:
                 figures |= {
                     f"probe_r2_{level}_{span}_{name}": float(value)
-                    for name, value in zip(NAMES, found, strict=True)
+                    for name, value in zip(NAMES, found.at_all, strict=True)
                     if np.isfinite(value)
                 }
+                figures[f"probe_r2_{level}_{span}_within_metre"] = _mean(found.within_metre)
                 x, new_x = _of_another(x, fitted.families), _of_another(new_x, held_out.families)
-                shuffled = _explained(x, y, folds, new_x, new_y)
-                figures[f"probe_r2_{level}_{span}_shuffled"] = _mean(shuffled)
+                shuffled = _explained(x, y, folds, new_x, new_y, strata)
+                figures[f"probe_r2_{level}_{span}_shuffled"] = _mean(shuffled.at_all)
     return figures
 
 
 def _features(codes: Codes, levels: list[str], span: str, config: ModelConfig) -> np.ndarray:
     """The means of levels, side by side: float[window, cell, dim]."""
-    measures = codes.present.shape[1]
-    parts = [over_cells(codes.means[level], codes.present, config.span(level, measures), span) for level in levels]
+    present = codes.metre[..., 0] > 0
+    measures = present.shape[1]
+    parts = [over_cells(codes.means[level], present, config.span(level, measures), span) for level in levels]
     return np.concatenate(parts, -1)
 
 
@@ -90,8 +96,17 @@ def over_cells(means: Array, present: np.ndarray, level_span: int, span: str) ->
     )
 
 
-def _explained(x: np.ndarray, y: np.ndarray, folds: np.ndarray, new_x: np.ndarray, new_y: np.ndarray) -> np.ndarray:
-    """R2 of every attribute, predicted by a line that was fitted to other pieces: float64[attribute], NaN if constant.
+class _Explained(NamedTuple):
+    """R2 of every attribute: float64[attribute], NaN if constant."""
+
+    at_all: np.ndarray
+    within_metre: np.ndarray
+
+
+def _explained(
+    x: np.ndarray, y: np.ndarray, folds: np.ndarray, new_x: np.ndarray, new_y: np.ndarray, strata: np.ndarray
+) -> _Explained:
+    """R2 of every attribute, predicted by a line that was fitted to other pieces.
 
     It is against the mean of what was fitted, which is what one would guess without a code (Campbell & Thompson 2008):
     a code that is given no weight then has an R2 of 0, however few the pieces.
@@ -102,9 +117,11 @@ def _explained(x: np.ndarray, y: np.ndarray, folds: np.ndarray, new_x: np.ndarra
         folds: int[window].
         new_x: as x, of the windows whose attributes are predicted.
         new_y: as y, of the same.
+        strata: int[window], of the same: equal for windows of the same metres.
     """
-    result = np.full(y.shape[-1], np.nan)
-    folds = np.repeat(folds, y.shape[1])
+    result = _Explained(*np.full((2, y.shape[-1]), np.nan))
+    cells = y.shape[1]
+    folds, places = np.repeat(folds, cells), (strata[:, None] * cells + np.arange(cells)).reshape(-1)
     x, new_x = (values.reshape(-1, values.shape[-1]).astype(np.float64) for values in (x, new_x))
     y, new_y = (values.reshape(-1, values.shape[-1]) for values in (y, new_y))
     # Attributes that are known of the same cells are fitted together.
@@ -117,9 +134,21 @@ def _explained(x: np.ndarray, y: np.ndarray, folds: np.ndarray, new_x: np.ndarra
         columns = columns[(np.ptp(y[here][:, columns], 0) > 0) & (np.ptp(new_y[there][:, columns], 0) > 0)]
         known_y, true_y = y[here][:, columns], new_y[there][:, columns]
         predicted = ridge(x[here], known_y, new_x[there], folds[here])
-        errors = ((predicted - true_y) ** 2).sum(0)
-        result[columns] = 1 - errors / ((known_y.mean(0) - true_y) ** 2).sum(0)
+        for found, error, guess in (
+            (result.at_all, predicted - true_y, known_y.mean(0) - true_y),
+            (result.within_metre, _centred(predicted - true_y, places[there]), _centred(true_y, places[there])),
+        ):
+            spread = (guess**2).sum(0)
+            found[columns] = np.where(spread > _ZERO, 1 - (error**2).sum(0) / np.maximum(spread, _ZERO), np.nan)
     return result
+
+
+def _centred(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Distances from the mean of each group's rows: [row, column], int[row]."""
+    _, groups, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    totals = np.zeros((len(sizes), values.shape[1]))
+    np.add.at(totals, groups, values)
+    return values - (totals / sizes[:, None])[groups]
 
 
 def _mean(explained: np.ndarray) -> float:

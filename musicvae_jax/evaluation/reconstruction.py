@@ -117,7 +117,7 @@ def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variable
         sums, usage, residual, latents = encode_decode(variables, batch)
         allowed = codec.slot_mask(np.asarray(batch.metre))  # not the mask: how many notes there are is not given away
         for name, rows in (("free", np.arange(len(other))), ("swapped", other)):
-            codes = jax.tree.map(lambda z, rows=rows: z[rows], latents)
+            codes = of_rows(latents, rows)
             # Greedy decoding draws nothing; the key is never used.
             tokens = sample_tokens(model, variables, codes, batch.metre, allowed, jax.random.key(0), GREEDY)
             sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
@@ -129,9 +129,11 @@ def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variable
 def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> np.ndarray:
     """For every row of an evaluation batch a row of other music, far from it; padding rows keep their own.
 
-    The other has as many measures, or more if no other has: a code for every span of the row. Only a row that is
-    longer than those of all other families has to do with a shorter one. In a batch of one family it is another row of
-    that family, and a row on its own has to do with itself: `make_eval_batches` leaves a split few such batches.
+    The other has as many measures, or more if no other has: a code for every span of the row; and their metres, if
+    any other has, or a code would be told from another by the metre alone, which the decoder is given anyway. Only a
+    row that is longer than those of all other families has to do with a shorter one. In a batch of one family it is
+    another row of that family, and a row on its own has to do with itself: `make_eval_batches` leaves a split few such
+    batches.
 
     Args:
         index: int[batch], -1 in padding rows.
@@ -141,7 +143,9 @@ def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> 
     Returns:
         int32[batch].
     """
-    rows, lengths = np.arange(len(index)), (np.asarray(metre)[..., 0] > 0).sum(-1)
+    metre = np.asarray(metre)
+    rows, present = np.arange(len(index)), metre[..., 0] > 0
+    lengths = present.sum(-1)
     others = rows.astype(np.int32)
     for row in np.flatnonzero(index >= 0):
         there = (index >= 0) & (rows != row)
@@ -149,10 +153,25 @@ def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> 
         there = elsewhere if elsewhere.any() else there
         if there.any():
             enough = there & (lengths >= lengths[row])
-            wanted = lengths[enough].min() if enough.any() else lengths[there].max()
-            pool = np.flatnonzero(there & (lengths == wanted))
+            alike = enough & ((metre == metre[row]).all(-1) | ~present[row]).all(-1)
+            fit = alike if alike.any() else enough
+            fit = fit & (lengths == lengths[fit].min()) if fit.any() else there & (lengths == lengths[there].max())
+            pool = np.flatnonzero(fit)
             others[row] = pool[(np.searchsorted(pool, row) + len(pool) // 2) % len(pool)]
     return others
+
+
+def of_rows(latents: Latents, rows: np.ndarray) -> Latents:
+    """The latents of other rows of the batch, row for row where the batch's own are.
+
+    By way of the host: a gather across devices is a collective, for which the devices of a busy CPU may wait until
+    they give up.
+
+    Args:
+        latents: level -> float[batch, time, dim], on any number of devices of this process.
+        rows: int[batch].
+    """
+    return {level: jax.device_put(np.asarray(z)[rows], z.sharding) for level, z in latents.items()}
 
 
 def summarise(totals: dict[str, float]) -> dict[str, float]:

@@ -1,12 +1,12 @@
 """The top-k test: how much of a window comes back from its k coarsest levels, the others drawn from their priors."""
 
-import jax
 import numpy as np
 
 from musicvae_jax.codec.attributes import SPANS
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
 from musicvae_jax.evaluation.level_codes import from_prior, infer
 from musicvae_jax.evaluation.likeness import Likeness, compare
+from musicvae_jax.evaluation.reconstruction import of_rows
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import stream
@@ -39,7 +39,7 @@ def decode_top_k(
     for draw in range(num_draws):
         drawn = stream(key, "top k", draw)
         posterior, _ = infer(vae.model, vae.variables, placed, drawn, {})
-        codes = {SHUFFLED: jax.tree.map(lambda z: z[other], posterior)}
+        codes = {SHUFFLED: of_rows(posterior, other)}
         for k in range(len(levels) + 1):
             given = {level: posterior[level] for level in levels[:k]}
             codes[f"top_{k}"] = from_prior(vae.model, vae.variables, placed, drawn, given, {})

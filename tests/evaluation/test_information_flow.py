@@ -36,7 +36,7 @@ def test_the_figures_have_their_names(figures):
     assert set(figures) - probes == with_errors
     lowest = ("global_window", "local_phrase", "fine_measure")
     every = {f"probe_r2_{name}" for name in (*lowest, "global_phrase", "global_measure", "local_measure")}
-    every |= {f"probe_r2_{name}_shuffled" for name in lowest}
+    every |= {f"probe_r2_{name}_{kind}" for name in lowest for kind in ("within_metre", "shuffled")}
     assert every <= probes
     assert probes - every <= {f"probe_r2_{name}_{attribute}" for name in lowest for attribute in NAMES}
     assert figures["flow_windows"] == 20

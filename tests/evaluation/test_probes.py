@@ -26,6 +26,11 @@ def make_codes(seed=0):
     return means, present
 
 
+def metres(present):
+    """4/4 throughout."""
+    return np.repeat(present[..., None] * 4, 2, -1)
+
+
 def test_a_level_explains_what_it_says_and_no_more():
     """Windows: the global code. Phrases: half global, half local. Measures: a third each."""
     means, present = make_codes()
@@ -40,14 +45,14 @@ def test_a_level_explains_what_it_says_and_no_more():
         attributes[span][..., 0] = sum(code[..., 0] for code in codes)
         attributes[span][..., 5] = sum(2 * code[..., -1] for code in codes) + 60
     attributes["measure"][~present] = np.nan
-    windows = Codes(means, attributes, present, np.arange(WINDOWS) // 2)
+    windows = Codes(means, attributes, metres(present), np.arange(WINDOWS) // 2)
     fitted, held_out = jax.tree.map(lambda leaf: leaf[::2], windows), jax.tree.map(lambda leaf: leaf[1::2], windows)
     figures = probe_figures(fitted, held_out, CONFIG)
     for name in ("global_window", "local_phrase", "fine_measure"):
         assert figures[f"probe_r2_{name}"] == pytest.approx(1, abs=1e-3)
         assert figures[f"probe_r2_{name}_{NAMES[0]}"] == pytest.approx(1, abs=1e-3)
         assert {key for key in figures if key.startswith(f"probe_r2_{name}_")} == {
-            f"probe_r2_{name}_{kind}" for kind in (NAMES[0], NAMES[5], "shuffled")
+            f"probe_r2_{name}_{kind}" for kind in (NAMES[0], NAMES[5], "within_metre", "shuffled")
         }
         # Noise explains nothing; what is fitted to it by chance costs about a dim's share of the cells.
         assert abs(figures[f"probe_r2_{name}_shuffled"]) < 5 * 7 / WINDOWS
@@ -68,11 +73,36 @@ def test_cells_of_a_piece_do_not_predict_each_other():
     noise = np.concatenate([noise, np.full((300, 1, len(NAMES) - 3), np.nan)], -1)
     attributes = {span: np.repeat(noise, cells, 1) for span, cells in CELLS.items()}
     pieces, present = np.repeat(np.arange(100), 3), np.ones((300, MEASURES), bool)
-    windows = Codes({"global": codes}, attributes, present, pieces)
+    windows = Codes({"global": codes}, attributes, metres(present), pieces)
     odd, even = (jax.tree.map(operator.itemgetter(pieces % 2 == half), windows) for half in (1, 0))
     figures = probe_figures(odd, even, config)
     for span in CELLS:
         assert abs(figures[f"probe_r2_global_{span}"]) < 3 / 50  # the square of a chance correlation of a half
+
+
+def test_what_the_metre_says_is_not_explained_within_metre():
+    """Attributes that are the metre, or what the code says beside it, or both; then the metre and noise."""
+    rng = np.random.default_rng(0)
+    config = dataclasses.replace(MODEL, global_dim=2)
+    beats = rng.integers(2, 5, WINDOWS)
+    codes = np.stack([beats - 3.0, rng.normal(size=WINDOWS)], -1)[:, None]
+    metre = np.full((WINDOWS, MEASURES, 2), 4)
+    metre[..., 0] = beats[:, None]
+    fitted = np.arange(WINDOWS) // 2 % 2 == 0
+
+    def explained(code, said):
+        attributes = {span: np.full((WINDOWS, cells, len(NAMES)), np.nan) for span, cells in CELLS.items()}
+        attributes["window"][..., 0] = said
+        windows = Codes({"global": code}, attributes, metre, np.arange(WINDOWS) // 2)
+        halves = (jax.tree.map(operator.itemgetter(rows), windows) for rows in (fitted, ~fitted))
+        figures = probe_figures(*halves, config)
+        return figures["probe_r2_global_window"], figures["probe_r2_global_window_within_metre"]
+
+    for said, within in ((codes[..., 0], 0), (codes[..., 1], 1), (codes.sum(-1), 1)):
+        assert explained(codes, said) == pytest.approx((1, within), abs=1e-3)
+    at_all, within = explained(codes[..., :1].repeat(2, -1), codes[..., 0] + rng.normal(size=(WINDOWS, 1)))
+    assert at_all > 0.2
+    assert within == pytest.approx(0, abs=1e-3)
 
 
 def test_codes_of_cells():

@@ -1,13 +1,15 @@
 """Laws of the reconstruction figures."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.sharding import NamedSharding, PartitionSpec
 
 from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.evaluation.reconstruction import agreement, other_pieces, summarise, teacher_forced
+from musicvae_jax.evaluation.reconstruction import agreement, of_rows, other_pieces, summarise, teacher_forced
 from musicvae_jax.types import Batch, VAEOutput, existing_fields
 from tests.codec.music import score_of
 from tests.tiny import make_batch
@@ -148,22 +150,27 @@ def uniform(batch, codec):
     return VAEOutput(logits, {}, {}, {"global": jnp.zeros((len(batch.index), 1, 2))}, {}, {}, {}, {})
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3)), max_size=12), st.integers(0, 4))
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(3, 4)), max_size=12), st.integers(0, 4))
 def test_another_piece_for_every_row(rows_of, padding):
-    """Of as many measures or more, the fewest that will do, or of the longest there are; padding keeps its own."""
+    """Of as many measures or more, of the same metres if there is one, the fewest that will do, or of the longest.
+
+    Padding keeps its own.
+    """
     real = len(rows_of)
     index = np.array([*range(real), *[-1] * padding], np.int32)
-    lengths, pieces = np.array([*rows_of, *[(0, 0)] * padding], int).reshape(-1, 2).T
-    metre = np.repeat((np.arange(4) < lengths[:, None])[..., None] * 4, 2, -1)
+    lengths, pieces, beats = np.array([*rows_of, *[(0, 0, 0)] * padding], int).reshape(-1, 3).T
+    metre = (np.arange(4) < lengths[:, None])[..., None] * np.stack([beats, np.full(len(beats), 4)], -1)[:, None]
     rows = other_pieces(index, metre, pieces)
     assert (rows[real:] == np.arange(real, real + padding)).all()
     for row in range(real):
         others = [other for other in range(real) if other != row]
         others = [other for other in others if pieces[other] != pieces[row]] or others
-        fit = sorted(lengths[other] for other in others if lengths[other] >= lengths[row])
-        assert rows[row] in (others or [row])
+        fit = [other for other in others if lengths[other] >= lengths[row]]
+        fit = [other for other in fit if beats[other] == beats[row]] or fit
+        assert rows[row] in (fit or others or [row])
         if others:
-            assert lengths[rows[row]] == (fit[0] if fit else max(lengths[others]))
+            wanted = min(lengths[fit]) if fit else max(lengths[others])
+            assert lengths[rows[row]] == wanted
 
 
 def test_rows_of_one_length_are_paired_half_a_batch_apart():
@@ -171,3 +178,13 @@ def test_rows_of_one_length_are_paired_half_a_batch_apart():
     apart = np.abs(rows - np.arange(32))
     assert apart.min() >= 15
     assert apart.max() <= 17
+
+
+def test_codes_of_other_rows_lie_where_the_rows_do():
+    """On four devices, so that nothing has to be moved between them when they are decoded."""
+    mesh = jax.make_mesh((4,), ("rows",))
+    placed = NamedSharding(mesh, PartitionSpec("rows"))
+    z, rows = np.random.default_rng(0).normal(size=(8, 2, 3)).astype(np.float32), np.array([5, 4, 7, 6, 0, 0, 1, 2])
+    found = of_rows({"local": jax.device_put(z, placed)}, rows)["local"]
+    np.testing.assert_array_equal(found, z[rows])
+    assert found.sharding == placed

@@ -48,6 +48,18 @@ def test_evaluation_has_its_figures(vae):
     assert 1 < baselines["baseline_markov3_perplexity"] < baselines["baseline_unigram_perplexity"] < 130
 
 
+def test_baselines_do_not_depend_on_how_training_windows_overlap(vae):
+    """A measure that is seen four times is no commoner than before, but nothing is rare then, and smoothing is off."""
+    assert vae.config.data.measures > 1
+    per_hop = [
+        evaluate_baselines(
+            dataclasses.replace(vae, config=replace(vae.config, data={"hop": hop, "min_measures": measures})), "test"
+        )
+        for hop, measures in ((1, vae.config.data.measures), (vae.config.data.measures, 1))
+    ]
+    assert per_hop[0] == per_hop[1]
+
+
 def test_padding_rows_do_not_count(vae):
     """Twelve windows in batches of 8, half a batch of padding, and of 4; only who is paired with whom may differ."""
     smaller = dataclasses.replace(vae, config=replace(vae.config, train={"batch_size": 4}))

@@ -132,10 +132,11 @@ def test_the_table_alone_and_what_is_refused(tmp_path, call) -> None:
     places = ("--root", tmp_path / "runs", "--results", tmp_path / "results")
     status, out, _ = call("levels", "--table", *places)
     assert status == 0 and Path(out.strip()).read_text().count("| 0/3 |") == len(LEVELS_OR_FLAT.variants)
+    last = len(plan("levels", LEVELS_OR_FLAT)) - 1
     for args, said in (
         (("levles",), "error: no ablation 'levles': did you mean levels"),
         (("--list", "levles"), "error: no ablation 'levles': did you mean levels"),
-        (("levels", "--index", 27), "error: index = 27: allowed is 0 to 26"),
+        (("levels", "--index", last + 1), f"error: index = {last + 1}: allowed is 0 to {last}"),
         (("levels", "--budget-minutes", 0), "error: budget_minutes = 0.0: allowed is a number above 0"),
     ):
         status, _, error = call(*args, *places)
