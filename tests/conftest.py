@@ -26,5 +26,5 @@ import hypothesis  # noqa: E402
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.load_profile("default")
 
-# Music and a trained model, made once for the whole session.
-pytest_plugins = ["tests.folk_data", "tests.trained"]
+# Music and a trained model, made once for the whole session, and the scripts.
+pytest_plugins = ["tests.folk_data", "tests.scripts", "tests.trained"]

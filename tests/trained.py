@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -31,13 +33,21 @@ def small_config(data_dir: str) -> Config:
     return replace(config, model={"dropout": 0.1})
 
 
-@pytest.fixture(scope="session")
-def trained_workdir(folk_data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing interrupted; the processes of one test session share it, so only read it."""
+@contextmanager
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder that the processes of one test session share: the first to come fills it, the others wait for that."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    with open(root / "trained.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the first process trains, the others wait and find the run finished
-        assert train(small_config(folk_data_dir), root / "trained").finished
-    return root / "trained"
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (root / name).mkdir(exist_ok=True)
+        yield root / name
+
+
+@pytest.fixture(scope="session")
+def trained_workdir(folk_data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing interrupted; the processes of one test session share it, so only read it."""
+    with shared_folder(tmp_path_factory, "trained") as folder:
+        assert train(small_config(folk_data_dir), folder).finished  # the first process trains, the others find it so
+    return folder

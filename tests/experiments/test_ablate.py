@@ -2,8 +2,6 @@
 
 import json
 import math
-import runpy
-import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -23,8 +21,6 @@ from musicvae_jax.training.state import init_state, make_model
 from musicvae_jax.training.workdir import open_workdir
 from tests.tiny import replace
 from tests.trained import small_config
-
-SCRIPT = Path(__file__).parents[2] / "experiments" / "ablate.py"
 
 
 @cache
@@ -102,24 +98,9 @@ def test_every_model_of_an_ablation_can_be_made(name) -> None:
     assert all(num_parameters(model) > 0 for model in models)
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """The script in this process: its status, and what it said."""
-
-    def call_(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ablate.py", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        out, error = capsys.readouterr()
-        assert isinstance(stop.value.code, int)
-        return stop.value.code, out, error
-
-    return call_
-
-
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_the_plan_is_listed(name, tmp_path, call) -> None:
-    status, out, _ = call(name, "--list", "--root", tmp_path / "runs", "--results", tmp_path / "results")
+    status, out, _ = call("ablate.py", name, "--list", "--root", tmp_path / "runs", "--results", tmp_path / "results")
     *lines, last = out.splitlines()
     runs = plan(name, ABLATIONS[name])
     assert status == 0 and not list(tmp_path.iterdir())
@@ -130,7 +111,7 @@ def test_the_plan_is_listed(name, tmp_path, call) -> None:
 
 def test_the_table_alone_and_what_is_refused(tmp_path, call) -> None:
     places = ("--root", tmp_path / "runs", "--results", tmp_path / "results")
-    status, out, _ = call("levels", "--table", *places)
+    status, out, _ = call("ablate.py", "levels", "--table", *places)
     assert status == 0 and Path(out.strip()).read_text().count("| 0/3 |") == len(LEVELS_OR_FLAT.variants)
     last = len(plan("levels", LEVELS_OR_FLAT)) - 1
     for args, said in (
@@ -139,7 +120,7 @@ def test_the_table_alone_and_what_is_refused(tmp_path, call) -> None:
         (("levels", "--index", last + 1), f"error: index = {last + 1}: allowed is 0 to {last}"),
         (("levels", "--budget-minutes", 0), "error: budget_minutes = 0.0: allowed is a number above 0"),
     ):
-        status, _, error = call(*args, *places)
+        status, _, error = call("ablate.py", *args, *places)
         assert status == 2 and said in error and error.count("\n") == 1
 
 

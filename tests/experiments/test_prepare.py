@@ -1,39 +1,22 @@
 """The command that prepares data sets."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from musicvae_jax.codec import write_midi
 from tests.data.melodies import random_melody
-
-ROOT = Path(__file__).parents[2]
+from tests.scripts import spawn
 
 
 @pytest.fixture
-def call(tmp_path):
-    """The script, with a data folder of its own: its status, and what it said."""
-
-    def call_(*args: object) -> tuple[int, str, str]:
-        result = subprocess.run(
-            [sys.executable, ROOT / "experiments" / "prepare.py", *map(str, args)],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        return result.returncode, result.stdout, result.stderr
-
-    return call_
+def prepare(tmp_path):
+    """The script, with a data folder of its own."""
+    return lambda *args: spawn("prepare.py", *args, cwd=tmp_path)
 
 
-def test_a_folder_from_end_to_end(tmp_path, call) -> None:
+def test_a_folder_from_end_to_end(tmp_path, prepare) -> None:
     music = tmp_path / "My Music"
     music.mkdir()
     for seed in range(9):
@@ -41,7 +24,7 @@ def test_a_folder_from_end_to_end(tmp_path, call) -> None:
     (music / "copy.mid").write_bytes((music / "0.mid").read_bytes())
     (music / "no.mid").write_text("no music")
     options = ("midi-folder", "--path", music, "--data-dir", tmp_path / "data", "--num-processes", 1)
-    status, out, error = call(*options)
+    status, out, error = prepare(*options)
     assert status == 0, error
     *_, header, _, row, _, place = out.splitlines()
     cells = dict(zip(*([cell.strip() for cell in line.strip("|").split("|")] for line in (header, row)), strict=True))
@@ -51,25 +34,25 @@ def test_a_folder_from_end_to_end(tmp_path, call) -> None:
     assert "the same bytes as 0.mid" in out and "share 4 measures with another split" in out
     assert Path(place.removeprefix("in "), "refusals.json").is_file()
     write_midi(random_melody(9, 17), music / "9.mid")
-    status, again, warning = call(*options, "--sample", 4)
+    status, again, warning = prepare(*options, "--sample", 4)
     assert status == 0 and "done before" in again and "about 27" in again and "has changed" in warning
-    status, anew, _ = call(*options, "--refresh")
+    status, anew, _ = prepare(*options, "--refresh")
     assert status == 0 and "| 10 (" in anew
 
 
-def test_what_a_user_can_mend_is_one_line(tmp_path, call) -> None:
+def test_what_a_user_can_mend_is_one_line(tmp_path, prepare) -> None:
     for args, message in (
         (["midi-folder", "--path", tmp_path / "none"], "no such folder"),
         (["midifolder"], "did you mean midi-folder"),
         (["midi-folder", "--path", tmp_path], "no MIDI, ABC or MusicXML"),
     ):
-        status, out, error = call(*args, *(["--data-dir", tmp_path / "data"] if len(args) > 1 else []))
+        status, out, error = prepare(*args, *(["--data-dir", tmp_path / "data"] if len(args) > 1 else []))
         assert status == 2 and not out
         assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Beam is installed")
-def test_beam_that_is_not_installed(tmp_path, call) -> None:
+def test_beam_that_is_not_installed(tmp_path, prepare) -> None:
     write_midi(random_melody(0, 8), tmp_path / "a.mid")
-    status, _, error = call("midi-folder", "--path", tmp_path, "--data-dir", tmp_path / "data", "--beam")
+    status, _, error = prepare("midi-folder", "--path", tmp_path, "--data-dir", tmp_path / "data", "--beam")
     assert status == 2 and "Apache Beam is not installed" in error and error.count("\n") == 1
