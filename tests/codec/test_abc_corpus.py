@@ -1,8 +1,6 @@
 """The reader against real tunes: music21's corpus, read in place, with symusic's reader as a second opinion."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,7 @@ _BOOKS = ("ryansMammoth", "oneills1850", "airdsAirs", "miscFolk")
 
 
 @pytest.fixture(scope="module")
-def files():
-    spec = importlib.util.find_spec("music21")
-    assert spec and spec.origin
-    corpus = Path(spec.origin).parent / "corpus"
+def files(corpus):
     return [path for book in _BOOKS for path in sorted((corpus / book).glob("*.abc"))]
 
 
