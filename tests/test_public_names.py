@@ -26,7 +26,10 @@ def test_names_are_listed_once_and_no_others_exist():
         _ = musicvae_jax.scroe
 
 
-@pytest.mark.parametrize("statement", ["import musicvae_jax", "from musicvae_jax import Config, Score, read_score"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import musicvae_jax", "from musicvae_jax import Config, Score, read_score", "import musicvae_jax.codec"],
+)
 def test_music_needs_no_jax(statement):
     # In a process of its own, because the tests around have imported JAX.
     code = f"{statement}; import sys; print(*sorted({{'jax', 'flax', 'tensorflow_datasets'}} & set(sys.modules)))"

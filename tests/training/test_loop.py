@@ -7,11 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,11 +23,10 @@ from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import CollapseError
 from musicvae_jax.training.progress import NonFiniteError
-from musicvae_jax.training.state import TrainState, init_state, make_model
 from musicvae_jax.training.workdir import WorkdirError, hold_workdir, open_workdir, read_config
-from musicvae_jax.types import Field
 from tests.tiny import CONFIG, replace
 from tests.trained import small_config
+from tests.training.runs import assert_same_end, load, make_state
 
 METRICS = {
     "step", "loss", "nll", "kl", "kl_global", "tokens", "phrases", "grad_norm", "beta_global", "learning_rate",
@@ -45,16 +42,6 @@ VALIDATION = {
         "active_units_b_raw_global_rhythm", "kl_global_rhythm_per_phrase", "kl_global_rhythm_per_latent",
     )
 }  # fmt: skip
-
-
-def load(workdir: Path, config: Config):
-    """(state, data iterator state) of the latest checkpoint."""
-    model = make_model(config, (Field("melody", 130),))
-    like = jax.eval_shape(partial(init_state, config, model))
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
-    state, data_state, _ = Checkpoints(workdir).restore(like)
-    return jax.device_get(state), data_state
 
 
 SCRIPT = """
@@ -94,14 +81,6 @@ def wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
 def straight(trained_workdir):
     """The config and the folder of a run that nothing interrupted."""
     return read_config(trained_workdir), trained_workdir
-
-
-def assert_same_end(config: Config, straight: Path, other: Path) -> None:
-    expected, expected_data = load(straight, config)
-    state, data_state = load(other, config)
-    assert data_state == expected_data  # the next batch is the same
-    assert int(state.step) == int(expected.step) == config.train.num_steps
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6), state, expected)
 
 
 def test_terminated_then_killed_then_resumed_equals_straight(straight, tmp_path):
@@ -211,11 +190,6 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         read_config(tmp_path)
 
 
-def make_state(width: int = 6) -> TrainState:
-    """A state as small as one can be."""
-    return TrainState(jnp.asarray(3), {"loc": jnp.arange(width, dtype=jnp.float32)}, (), (), {}, ())
-
-
 def test_a_checkpoint_of_another_model_names_both_sides(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save("latest", 3, make_state(), {"next_batch": 3}, {})
@@ -231,8 +205,9 @@ def test_a_checkpoint_of_another_model_names_both_sides(tmp_path):
 FULL_DISK = """
 import sys, resource
 from pathlib import Path
-from tests.training.test_loop import make_state, Checkpoints
+from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.workdir import WorkdirError
+from tests.training.runs import make_state
 checkpoints = Checkpoints(Path(sys.argv[1]))
 checkpoints.save("latest", 1, make_state(), {}, {})
 checkpoints.wait()

@@ -16,7 +16,7 @@ from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
 from tests.tiny import replace
 from tests.trained import small_config
-from tests.training.test_loop import load
+from tests.training.runs import load
 
 ROOT = Path(__file__).parents[2]
 WORKER = """

@@ -18,7 +18,7 @@ from musicvae_jax.training.workdir import WorkdirError
 from musicvae_jax.types import Moments
 from tests.tiny import replace
 from tests.trained import small_config
-from tests.training.test_loop import assert_same_end, load, make_state
+from tests.training.runs import assert_same_end, load, make_state
 
 
 def test_stopped_then_resumed_equals_straight_with_all_that_a_state_carries(folk_data_dir, tmp_path, monkeypatch):
