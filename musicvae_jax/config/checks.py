@@ -1,9 +1,10 @@
 """What a configuration refuses, and how it says so."""
 
+import dataclasses
 import difflib
 import math
 import typing
-from typing import Any
+from typing import Any, Literal
 
 
 class UserError(ValueError):
@@ -18,6 +19,16 @@ def check(holds: bool, name: str, value: Any, allowed: str) -> None:
     """Raises `ConfigError` unless it holds."""
     if not holds:
         raise ConfigError(f"{name} = {value!r}: allowed is {allowed}")
+
+
+def check_types(config: Any) -> None:
+    """Raises `ConfigError` unless every field has the type of its hint; whole numbers of float fields become floats.
+
+    Types are those that JSON gives back: no bool for a number, no NumPy integer, no list for a tuple.
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = _conform(hint, getattr(config, name), f"{type(config).__name__}.{name}")
+        object.__setattr__(config, name, value)  # the dataclass is frozen, and still being built
 
 
 def check_positive(config: Any, *names: str) -> None:
@@ -44,10 +55,32 @@ def check_probability(config: Any, *names: str) -> None:
 def nearest(name: str, known: typing.Iterable[str]) -> str:
     """A sentence with the known names nearest to an unknown one, for error messages."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    close = _close(name, known)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
 
 
-def check_seed(seed: int) -> None:
-    """Refuses a negative seed."""
-    check(seed >= 0, "seed", seed, "0 or more")
+def check_seed(seed: int, name: str = "seed") -> None:
+    """Refuses a seed that is no key of its own: JAX's keys are made of 32 bits."""
+    check(0 <= seed < 2**32, name, seed, "0 or more, below 2**32")
+
+
+def _conform(hint: Any, value: Any, place: str) -> Any:
+    """The value as its type hint wants it; raises `ConfigError` where it is of another type."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        close = _close(str(value), options)
+        meant = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+        check(value in options, place, value, " or ".join(map(repr, options)) + meant)
+        return value
+    if origin is tuple:
+        check(isinstance(value, tuple), place, value, "a tuple")
+        return tuple(_conform(options[0], item, place) for item in value)
+    if hint is float and isinstance(value, float | int) and not isinstance(value, bool):
+        return float(value)
+    known = isinstance(value, hint) if dataclasses.is_dataclass(hint) else type(value) is hint
+    check(known, place, value, f"a value of type {hint.__name__}")
+    return value
+
+
+def _close(name: str, known: typing.Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(name, known, n=3, cutoff=0.4)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from musicvae_jax.config.checks import check, check_not_negative, check_positive, check_probability
+from musicvae_jax.config.checks import check, check_not_negative, check_positive, check_probability, check_types
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class CodecConfig:
     """performance only: number of tracks; 1 makes one of all."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_positive(self, "slots", "voices", "positions", "longest", "velocities", "tracks")
         check(self.velocities <= 64, "CodecConfig.velocities", self.velocities, "1 to 64")
         least = 2 if self.name == "performance" else 1
@@ -68,8 +69,11 @@ class DataConfig:
     """Worker processes of the input pipeline; 0 uses threads of this one."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_positive(self, "measures", "hop", "min_measures")
         check_not_negative(self, "transpose", "velocity_scale", "num_workers")
+        check(self.transpose <= 127, "DataConfig.transpose", self.transpose, "0 to 127 semitones")
+        check(self.velocity_scale <= 10, "DataConfig.velocity_scale", self.velocity_scale, "0 to 10")
         check_probability(self, "voice_dropout", "timing_jitter")
         check(
             self.min_measures <= self.measures,

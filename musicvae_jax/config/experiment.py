@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from musicvae_jax.config.checks import ConfigError, check
+from musicvae_jax.config.checks import ConfigError, check, check_types
 from musicvae_jax.config.data import CodecConfig, DataConfig
 from musicvae_jax.config.model import ModelConfig
 from musicvae_jax.config.objective import LevelObjective, ObjectiveConfig
@@ -21,6 +21,7 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        check_types(self)
         model, objective, measures = self.model, self.objective, self.data.measures
         for level in LEVELS:
             if level not in model.widths and objective.level(level) != LevelObjective():

@@ -3,7 +3,14 @@
 import dataclasses
 from typing import Literal
 
-from musicvae_jax.config.checks import ConfigError, check, check_not_negative, check_positive, check_probability
+from musicvae_jax.config.checks import (
+    ConfigError,
+    check,
+    check_not_negative,
+    check_positive,
+    check_probability,
+    check_types,
+)
 from musicvae_jax.types import LEVELS
 
 Level = Literal["global", "local", "fine"]
@@ -36,11 +43,11 @@ class ModelConfig:
     global_dim: int = 128
     """Width of the latent that spans the whole window; 0 leaves the level out, as for the next two."""
     local_dim: int = 0
-    """Width of each phrase's latent."""
+    """Width of the latent of each local_span measures."""
     fine_dim: int = 0
-    """Width of each measure's latent."""
+    """Width of the latent of each fine_span measures."""
     local_span: int = 4
-    """Measures in a phrase."""
+    """Measures that one latent of the local level spans."""
     fine_span: int = 1
     """Measures that one latent of the fine level spans."""
     global_groups: tuple[int, ...] = ()
@@ -54,7 +61,8 @@ class ModelConfig:
     prior_context: Literal["independent", "causal"] = "independent"
     """What a latent's prior sees beside the levels above: nothing, or the latents of its level before it."""
     prior_layers: int = 1
-    """Layers of the network that makes a level's prior out of the levels above."""
+    """Layers of the network that makes a level's prior out of the levels above; a causal prior has one block or more on
+    top."""
     delta_levels: tuple[Level, ...] = ()
     """Levels whose prior is an AR(1) process along time, so that their KL cannot be 0 (Razavi et al. 2019)."""
     delta_alpha: float = 0.9
@@ -73,7 +81,8 @@ class ModelConfig:
     """Levels that must predict their span's bag of tokens, and the rhythm of its slots, with the levels above them."""
 
     dropout: float = 0.0
-    """Dropout on the output of every attention and feed-forward layer."""
+    """Dropout on the output of every attention and feed-forward layer of the encoder and of the decoder's slots; the
+    conductor and the priors have none."""
     token_dropout: float = 0.0
     """Share of past slots hidden from the decoder in training, so that it asks the latent (Bowman et al. 2016)."""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
@@ -82,6 +91,7 @@ class ModelConfig:
     """Recompute activations in the backward pass: less memory, more time."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_positive(self, "dim", "num_heads", "mlp_ratio", "decoder_layers", "local_span", "fine_span")
         check_not_negative(self, "global_dim", "local_dim", "fine_dim", "prior_layers", "batch_norm_gamma")
         check_not_negative(self, "encoder_slot_layers", "encoder_measure_layers", "conductor_layers")

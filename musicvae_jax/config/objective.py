@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal
 
-from musicvae_jax.config.checks import ConfigError, check, check_not_negative, check_positive
+from musicvae_jax.config.checks import ConfigError, check, check_not_negative, check_positive, check_types
 
 FreeBits = Literal["none", "total", "per_dim", "per_dim_per_example", "capacity"]
 Schedule = Literal["constant", "linear", "cyclical_linear", "cyclical_cosine", "cyclical_sigmoid"]
@@ -36,6 +36,7 @@ class LevelObjective:
     which must then be no cycle."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_not_negative(self, "beta", "schedule_steps", "nats", "capacity_steps", "kl_per_phrase")
         check_positive(self, "cycles")
         check(0 < self.ramp <= 1, "LevelObjective.ramp", self.ramp, "0 < value <= 1")
@@ -74,6 +75,7 @@ class ObjectiveConfig:
     """Weight of the span heads' nll, in nats per window; see ModelConfig.span_heads."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_not_negative(self, "beta", "beta_warmup_steps", "kl_balance_steps", "kl_per_phrase", "span_weight")
         check_not_negative(self, "controller_proportional", "controller_integral")
         check_positive(self, "controller_min_beta", "controller_max_beta")

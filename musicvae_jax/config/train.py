@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from musicvae_jax.config.checks import check_not_negative, check_positive, check_probability
+from musicvae_jax.config.checks import check_not_negative, check_positive, check_probability, check_seed, check_types
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,9 @@ class TrainConfig:
     """Short evaluations in a row that must say so."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_positive(self, "num_steps", "batch_size", "accumulate", "learning_rate", "clip_norm")
         check_positive(self, "log_every", "eval_every", "eval_examples", "checkpoint_every", "collapse_patience")
-        check_not_negative(
-            self, "warmup_steps", "final_learning_rate", "weight_decay", "num_devices", "seed", "collapse_nats"
-        )
+        check_not_negative(self, "warmup_steps", "final_learning_rate", "weight_decay", "num_devices", "collapse_nats")
+        check_seed(self.seed, "TrainConfig.seed")
         check_probability(self, "ema_decay", "adam_b2")
