@@ -38,12 +38,33 @@ class Config:
             allowed = f"none with one window a batch: TrainConfig.batch_size / accumulate = {rows}"
             check(rows > 1, "ModelConfig.batch_norm_levels", model.batch_norm_levels, allowed)
         if self.train.on_collapse == "stop":
-            before_last = (self.train.num_steps - 1) // self.train.eval_every
-            allowed = f"at most {before_last} with on_collapse = 'stop': the validations before the run is over"
+            allowed = f"at most {self.settled_validations} with on_collapse = 'stop': the validations from step "
+            allowed += f"{objective.settled_step} on, where the weights have risen, to before the run is over"
             patience = self.train.collapse_patience
-            check(patience <= before_last, "TrainConfig.collapse_patience", patience, allowed)
+            check(patience <= self.settled_validations, "TrainConfig.collapse_patience", patience, allowed)
+        self._check_steps()
+        if objective.kl_per_phrase and not any(objective.level(level).beta for level in model.widths):
+            raise ConfigError(
+                f"ObjectiveConfig.kl_per_phrase = {objective.kl_per_phrase}: beta is 0 at every level that is on "
+                f"({', '.join(model.widths)}); allowed is a set point with a level whose beta is above 0"
+            )
         if bool(model.span_heads) != bool(objective.span_weight):
             raise ConfigError(
                 f"ObjectiveConfig.span_weight = {objective.span_weight} and ModelConfig.span_heads = "
                 f"{model.span_heads!r}: allowed is both or neither"
             )
+
+    @property
+    def settled_validations(self) -> int:
+        """How many validations before the last step come when the weights have settled: those that may stop the run."""
+        train, settled = self.train, max(self.objective.settled_step, 1)
+        return max((train.num_steps - 1) // train.eval_every - (settled - 1) // train.eval_every, 0)
+
+    def _check_steps(self) -> None:
+        """What rises must have risen when the run is over."""
+        num_steps = self.train.num_steps
+        allowed = f"at most TrainConfig.num_steps = {num_steps}"
+        check(self.train.warmup_steps <= num_steps, "TrainConfig.warmup_steps", self.train.warmup_steps, allowed)
+        for level in LEVELS:
+            steps = self.objective.level(level).schedule_steps
+            check(steps <= num_steps, f"ObjectiveConfig.{level}_level.schedule_steps", steps, allowed)

@@ -43,6 +43,9 @@ class LevelObjective:
         timed = (self.schedule == "constant") == (self.schedule_steps == 0)
         allowed = f"{'0' if self.schedule == 'constant' else 'above 0'} with schedule = {self.schedule!r}"
         check(timed, "LevelObjective.schedule_steps", self.schedule_steps, allowed)
+        turning = not self.schedule.startswith("cyclical") or self.cycles <= self.schedule_steps
+        allowed = f"at most schedule_steps = {self.schedule_steps}: a cycle takes a step or more"
+        check(turning, "LevelObjective.cycles", self.cycles, allowed)
         rising = self.free_bits == "capacity" or self.capacity_steps == 0
         allowed = f"0 with free_bits = {self.free_bits!r}"
         check(rising, "LevelObjective.capacity_steps", self.capacity_steps, allowed)
@@ -98,6 +101,19 @@ class ObjectiveConfig:
         """The part of a level."""
         level: LevelObjective = getattr(self, f"{name}_level")
         return level
+
+    @property
+    def settled_step(self) -> int:
+        """The step at which all weights, capacities and the balance of the warm-up have first come to their values.
+
+        Before it a level that carries little is none that has died. Of a cyclical schedule it is the end of the first
+        rise: later cycles start from a weight of 0, which kills nothing.
+        """
+        steps = [self.beta_warmup_steps, self.kl_balance_steps]
+        for level in (self.global_level, self.local_level, self.fine_level):
+            rise = level.ramp / level.cycles if level.schedule.startswith("cyclical") else 1.0
+            steps += [round(level.schedule_steps * rise), level.capacity_steps]
+        return max(steps)
 
     def _check_steering(self, steered: Iterable[str]) -> None:
         """What a controller multiplies must move, and move the KL."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from musicvae_jax.config import Config, ObjectiveConfig, UserError
+from musicvae_jax.config import Config, UserError
 from musicvae_jax.models.groups import group_layout
 
 VALIDATION = "validation_"  # what the figures of a validation are called by in metrics.jsonl
@@ -18,7 +18,7 @@ class CollapseMonitor:
 
     A level is dead if it carries less than ``TrainConfig.collapse_nats`` nats a window, a group of a living level if
     none of its dims is active by rule b on the residual (see `objectives.latent_usage`), both for
-    ``collapse_patience`` validations in a row. Validations before `settled_step` do not count.
+    ``collapse_patience`` validations in a row. Validations before `ObjectiveConfig.settled_step` do not count.
 
     Attributes:
         dead: what is dead now, name -> a sentence that says why.
@@ -31,8 +31,8 @@ class CollapseMonitor:
             config: the experiment.
             rows: of metrics.jsonl up to the step at which the run goes on; those of validations count.
         """
-        self._model, self._train = config.model, config.train
-        self._settled = settled_step(config.objective)
+        self._config, self._model, self._train = config, config.model, config.train
+        self._settled = config.objective.settled_step
         self._in_a_row: dict[str, int] = {}
         self.dead: dict[str, str] = {}
         for row in rows:
@@ -60,6 +60,20 @@ class CollapseMonitor:
         }
         died = [f"collapse: {sign}; see docs/levels.md" for name, sign in self.dead.items() if name not in before]
         return died + [f"{name} lives again at step {step}" for name in before if name not in self.dead]
+
+    @property
+    def silence(self) -> str:
+        """Why nothing will be said whatever dies: the run has too few validations that count; empty if it has enough.
+
+        The last step's validation counts here: it cannot stop the run, but can name what has died.
+        """
+        count = self._config.settled_validations + (self._settled <= self._train.num_steps)
+        if count >= self._train.collapse_patience:
+            return ""
+        return (
+            f"no dead level or group will be named: of this run's validations only {count} come at step {self._settled} or "
+            f"later, where the weights have risen; TrainConfig.collapse_patience = {self._train.collapse_patience}"
+        )
 
     @property
     def stops(self) -> bool:
@@ -90,16 +104,3 @@ class CollapseMonitor:
                     name = f"group '{level}/{group}'"
                     signs[name] = f"{name} has no active dim at step {step} (allowed: 1 and more)"
         return signs
-
-
-def settled_step(config: ObjectiveConfig) -> int:
-    """The step at which all weights, capacities and the balance of the warm-up have first come to their values.
-
-    Before it a level that carries little is none that has died. Of a cyclical schedule it is the end of the first rise:
-    later cycles start from a weight of 0, which kills nothing.
-    """
-    steps = [config.beta_warmup_steps, config.kl_balance_steps]
-    for level in (config.global_level, config.local_level, config.fine_level):
-        rise = level.ramp / level.cycles if level.schedule.startswith("cyclical") else 1.0
-        steps += [round(level.schedule_steps * rise), level.capacity_steps]
-    return max(steps)

@@ -158,6 +158,30 @@ EXPERIMENTS = [
         {"train": {"on_collapse": "stop", "num_steps": 400, "eval_every": 200}},
         r"collapse_patience = 2: allowed is at most 1 with on_collapse = 'stop'",
     ),
+    (  # of 100, 200, ... 1,000 the weights have risen at 900 and 1,000, and the last stops nothing
+        {
+            "objective": {"beta_warmup_steps": 801},
+            "train": {"on_collapse": "stop", "num_steps": 1000, "eval_every": 100},
+        },
+        r"collapse_patience = 2: allowed is at most 1 .* from step 801 on, where the weights have risen",
+    ),
+    (
+        {"objective": {"kl_balance_steps": 5000}, "train": {"on_collapse": "stop", "collapse_patience": 1}},
+        r"collapse_patience = 1: allowed is at most 0 .* from step 5000 on",
+    ),
+    ({"train": {"num_steps": 99}}, r"TrainConfig\.warmup_steps = 100: allowed is at most TrainConfig\.num_steps = 99"),
+    (
+        {"objective": {"fine_level": LevelObjective(schedule="cyclical_linear", schedule_steps=2001)}},
+        r"fine_level\.schedule_steps = 2001: allowed is at most TrainConfig\.num_steps = 2000",
+    ),
+    (
+        {
+            "model": ModelConfig(local_dim=4),
+            "objective": {"kl_per_phrase": 9.0}
+            | dict.fromkeys(("global_level", "local_level"), LevelObjective(beta=0.0)),
+        },
+        r"kl_per_phrase = 9\.0: beta is 0 at every level that is on \(global, local\)",
+    ),
     ({"model": THREE, "objective": {"span_weight": 0.1}}, r"span_weight = 0.1 and ModelConfig.span_heads = \(\)"),
     ({"model": dataclasses.replace(THREE, span_heads=("fine",))}, r"span_weight = 0.0 and .* \('fine',\)"),
     (
@@ -172,6 +196,18 @@ def test_parts_that_disagree_are_refused(parts, message):
     objective, train = ObjectiveConfig(**parts.get("objective", {})), TrainConfig(**parts.get("train", {}))
     with pytest.raises(ConfigError, match=message):
         Config(data=DataConfig(measures=3), model=parts.get("model", THREE), objective=objective, train=train)
+
+
+def test_what_just_fits_into_a_run_is_accepted():
+    rising = LevelObjective(schedule="linear", schedule_steps=1000)
+    off = LevelObjective(beta=0.0)
+    Config(
+        model=THREE,
+        objective=ObjectiveConfig(kl_per_phrase=9.0, global_level=off, local_level=off, fine_level=rising),
+        train=TrainConfig(num_steps=1000, warmup_steps=1000, eval_every=250),
+    )
+    early = ObjectiveConfig(beta_warmup_steps=800)
+    Config(objective=early, train=TrainConfig(on_collapse="stop", num_steps=1000, eval_every=100))
 
 
 def everything_on() -> Config:

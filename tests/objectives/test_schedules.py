@@ -103,6 +103,7 @@ def test_a_level_has_its_own_factor_of_the_weight_of_all():
         ({"schedule_steps": 9}, r"schedule_steps = 9: allowed is 0 with schedule = 'constant'"),
         ({"capacity_steps": 9, "free_bits": "total"}, r"capacity_steps = 9: allowed is 0 with free_bits = 'total'"),
         ({"schedule": "cyclical_cosine", "schedule_steps": 9, "cycles": 0}, r"cycles = 0: allowed is a number above 0"),
+        ({"schedule": "cyclical_linear", "schedule_steps": 3}, r"cycles = 4: allowed is at most schedule_steps = 3"),
         ({"ramp": 0.0}, r"ramp = 0\.0: allowed is 0 < value <= 1"),
         ({"beta": -1.0}, r"beta = -1\.0: allowed is 0 or more"),
         ({"nats": 1.0}, r"nats = 1\.0: allowed is 0 with free_bits = 'none'"),

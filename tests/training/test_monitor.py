@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from musicvae_jax.config import Config, LevelObjective, ObjectiveConfig
 from musicvae_jax.models.groups import group_layout
 from musicvae_jax.objectives.schedules import level_schedule
-from musicvae_jax.training.monitor import VALIDATION, CollapseError, CollapseMonitor, settled_step
+from musicvae_jax.training.monitor import VALIDATION, CollapseError, CollapseMonitor
 from tests.tiny import CONFIG, replace
 
 TWO = replace(CONFIG, model={"global_dim": 10, "local_dim": 4}, train={"collapse_nats": 1.0, "collapse_patience": 2})
@@ -97,11 +97,31 @@ def test_a_run_is_stopped_only_if_that_was_asked_for():
 )
 def test_nothing_counts_before_the_weights_have_risen(settings, settled):
     objective = ObjectiveConfig(**settings)
-    assert settled_step(objective) == settled
+    assert objective.settled_step == settled
     for level in ("global", "local", "fine"):  # by then every schedule has been at its top
         schedule = level_schedule(objective, level)
         assert max(float(schedule(step)) for step in range(settled + 1)) == pytest.approx(1.0)
-    config = replace(CONFIG, model={"global_dim": 4, "local_dim": 4, "fine_dim": 4}, train={"collapse_patience": 1})
+    config = replace(
+        CONFIG,
+        model={"global_dim": 4, "local_dim": 4, "fine_dim": 4},
+        train={"collapse_patience": 1, "num_steps": 800},
+    )
     monitor = CollapseMonitor(replace(config, objective=settings))
     dead = figures(config, kl_global=0.0)
     assert [bool(monitor.observe(step, dead)) for step in (settled - 1, settled)] == [False, True]
+
+
+@given(st.integers(0, 30), st.integers(1, 30), st.integers(1, 12), st.integers(1, 6))
+def test_it_says_at_the_start_that_it_will_say_nothing_and_only_then(warmup, num_steps, eval_every, patience):
+    """The monitor of a run in which a level is dead from the first step to the last names it, or has said it cannot."""
+    train = {"num_steps": num_steps, "eval_every": eval_every, "collapse_patience": patience}
+    config = replace(TWO, objective={"beta_warmup_steps": warmup}, train=train)
+    monitor = CollapseMonitor(config)
+    validations = [step for step in range(1, num_steps + 1) if step % eval_every == 0 or step == num_steps]
+    stopping = [step for step in validations if warmup <= step < num_steps]
+    assert config.settled_validations == len(stopping)
+    said = [line for step in validations for line in monitor.observe(step, figures(config, kl_local=0.0))]
+    assert bool(said) != bool(monitor.silence)
+    if monitor.silence:
+        counted = sum(step >= warmup for step in validations)
+        assert f"validations only {counted} come at step {warmup} or later" in monitor.silence
