@@ -71,8 +71,9 @@ class CollapseMonitor:
         if count >= self._train.collapse_patience:
             return ""
         return (
-            f"no dead level or group will be named: of this run's validations only {count} come at step {self._settled} or "
-            f"later, where the weights have risen; TrainConfig.collapse_patience = {self._train.collapse_patience}"
+            f"no dead level or group will be named: of this run's validations only {count} come at step "
+            f"{self._settled} or later, where the weights have risen; "
+            f"TrainConfig.collapse_patience = {self._train.collapse_patience}"
         )
 
     @property
