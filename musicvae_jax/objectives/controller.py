@@ -1,6 +1,7 @@
 """The adaptive weight: a controller that holds the KL at a set point, as ControlVAE does (Shao et al. 2020)."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from musicvae_jax.models import batch_norm, delta
 from musicvae_jax.types import MEASURES_PER_PHRASE, Array
 
 TOTAL = "total"
+_FLOOR = "which delta and batch_norm levels commit to or free bits leave free"
 _MAX_ERROR = 1.0  # of the logarithm: a KL that is e times too large is as urgent as any larger one
 
 
@@ -30,10 +32,12 @@ def set_points(config: ObjectiveConfig, levels: list[str]) -> dict[str, float]:
 
 
 def check_set_points(config: Config) -> None:
-    """Refuses a set point that no encoder can reach, because delta or batch normalisation commits to more.
+    """Refuses a set point that no weight leads to: delta or batch normalisation commits to more, or more is free.
+
+    What free bits leave free costs nothing, so that the KL stays there however large the weight.
 
     Raises:
-        ConfigError: in a full window the committed rate of what is steered is above its set point.
+        ConfigError: in a full window what is committed or free of what is steered is above its set point.
     """
     model, measures = config.model, config.data.measures
     phrases = -(-measures // MEASURES_PER_PHRASE)
@@ -44,10 +48,13 @@ def check_set_points(config: Config) -> None:
             floors[level] = float(delta.committed_rate(latents, width, model.delta_alpha)) / phrases
         if level in model.batch_norm_levels:
             floors[level] = float(batch_norm.committed_rate(width, model.batch_norm_gamma)) * latents / phrases
+        rule = config.objective.level(level)
+        units = {"total": 1, "per_dim": latents * width, "per_dim_per_example": latents}.get(rule.free_bits, 0)
+        floors[level] = max(floors[level], rule.nats * units / phrases)
     for name, point in set_points(config.objective, list(model.widths)).items():
         floor = sum(floors.values()) if name == TOTAL else floors[name]
         field = "ObjectiveConfig." + ("kl_per_phrase" if name == TOTAL else f"{name}_level.kl_per_phrase")
-        check(point >= floor, field, point, f"{floor:.4g} and more, which delta and batch_norm levels commit to")
+        check(point >= floor, field, point, f"{floor:.4g} and more, {_FLOOR}")
 
 
 def init_controller(config: ObjectiveConfig, levels: list[str]) -> ControllerState | tuple[()]:
@@ -73,7 +80,10 @@ def controller_factors(
 
 
 def update_controller(
-    config: ObjectiveConfig, state: ControllerState | tuple[()], kl_per_phrase: dict[str, Array]
+    config: ObjectiveConfig,
+    state: ControllerState | tuple[()],
+    kl_per_phrase: dict[str, Array],
+    kept: Mapping[str, Array] | None = None,
 ) -> ControllerState | tuple[()]:
     """The state after a step: proportional and integral control, as in Shao et al. (2020), but of the logarithms.
 
@@ -84,6 +94,8 @@ def update_controller(
         config: gains, bounds and set points.
         state: before.
         kl_per_phrase: level -> float[], the batch's KL over its phrases, in nats.
+        kept: with level dropout, level -> bool[], whether a window of the batch keeps the level. Where none does, its
+            KL is not known, and what it steers, itself or the total, stays as it is.
     """
     if not isinstance(state, ControllerState):
         return state
@@ -99,6 +111,12 @@ def update_controller(
     integral = {
         name: _bounded(config, state.integral[name] + config.controller_integral * error[name]) for name in points
     }
+    if kept:
+        known = {name: jnp.all(jnp.stack(list(kept.values()))) if name == TOTAL else kept[name] for name in points}
+        integral, error = (
+            {name: jnp.where(known[name], new[name], old[name]) for name in points}
+            for new, old in ((integral, state.integral), (error, state.error))
+        )
     return ControllerState(integral, error)
 
 

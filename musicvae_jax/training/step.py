@@ -76,25 +76,21 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         spread = jax.vmap(forward, in_axes=(None, None, 0, 0), out_axes=(0, None), axis_name=ROW)
         output, moments = spread(params, carried.moments, batch, keys)
         terms = elbo_terms(output, batch)
+        measures = batch.mask.any(-1)
+        there = {level: present_spans(measures, config.model.span(level, measures.shape[-1])) for level in levels}
+        there |= {level: there[level] & kept[:, None] for level, kept in output.kept.items()}
         factors = controller_factors(config.objective, carried.controller, levels)
         if config.objective.kl_balance_steps:
-            measures = batch.mask.shape[-2]
-            sizes = {level: config.model.num_latents(level, measures) * config.model.widths[level] for level in levels}
             kl = {level: mean(terms.kl[level].mean()) for level in levels}
-            for level, kept in output.kept.items():  # of the windows that keep it
-                kl[level] /= jnp.maximum(mean(kept.mean(dtype=kl[level].dtype)), 1e-9)
-            balanced = balance(kl, sizes)
+            latents = {level: mean(there[level].sum(-1).mean(dtype=kl[level].dtype)) for level in levels}
+            balanced = balance(kl, {level: latents[level] * width for level, width in config.model.widths.items()})
             warm = carried.step < config.objective.kl_balance_steps
             factors = {level: factors[level] * jnp.where(warm, balanced[level], 1.0) for level in levels}
         betas = {level: betas_at[level](carried.step) * factors[level] for level in levels}
         total = terms.nll
-        present = batch.mask.any(-1)
         for level in levels:
-            there = present_spans(present, config.model.span(level, present.shape[-1]))
-            if level in output.kept:
-                there &= output.kept[level][:, None]
             capacity = capacity_at[level](carried.step)
-            charge = rate(config.objective.level(level), output.kl[level], there, capacity, mean)
+            charge = rate(config.objective.level(level), output.kl[level], there[level], capacity, mean)
             total = total + betas[level] * charge
         metrics = {
             "nll": terms.nll,
@@ -190,7 +186,9 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(rate_at(state.step), jnp.float32),
         }
+        kept = {}
         if config.model.level_dropout:
+            kept = {level: metrics[f"phrases_{level}"] > 0 for level in levels}
             metrics = over_kept_windows(metrics, levels)
         kl_per_phrase = {level: metrics[f"kl_{level}"] / metrics["phrases"] for level in levels}
         return TrainState(
@@ -199,7 +197,7 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
             opt_state=opt_state,
             ema_params=ema_params,
             moments=average_moments(state.moments, moments, state.step),
-            controller=update_controller(config.objective, state.controller, kl_per_phrase),
+            controller=update_controller(config.objective, state.controller, kl_per_phrase, kept),
         ), metrics
 
     return step

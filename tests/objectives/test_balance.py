@@ -37,3 +37,15 @@ def test_factors_have_no_gradient():
     gradient, factors = jax.grad(charge, has_aux=True)(kl)
     assert gradient == factors
     assert factors["fine"] < 1 < factors["global"]
+
+
+@settings(max_examples=30)
+@given(st.tuples(NATS, NATS), st.tuples(*[st.integers(1, 64)] * 2))
+def test_a_level_that_is_not_there_is_left_out(kl, sizes):
+    """A batch of which no window keeps a level says nothing of it: the others are as if it was off."""
+    two = dict(zip(("global", "local"), map(jnp.float32, kl), strict=True))
+    of_two = dict(zip(two, sizes, strict=True))
+    factors = balance(two | {"fine": jnp.float32(0)}, of_two | {"fine": jnp.float32(0)})
+    assert factors.pop("fine") == 1
+    for level, factor in balance(two, of_two).items():
+        np.testing.assert_allclose(factors[level], factor, rtol=1e-6)

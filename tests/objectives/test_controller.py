@@ -197,3 +197,45 @@ def test_a_set_point_that_is_out_of_reach_is_refused():
             ConfigError, match=r"kl_per_phrase = .*: allowed is .* and more, which delta and batch_norm"
         ):
             check_set_points(miss)
+
+
+@pytest.mark.parametrize(
+    ("free", "floor"),
+    [
+        ({"free_bits": "total", "nats": 12.0}, 12 / 3),
+        ({"free_bits": "per_dim", "nats": 0.5}, 0.5 * 3 * 4 / 3),  # latents x dims over phrases
+        ({"free_bits": "per_dim_per_example", "nats": 6.0}, 6.0 * 3 / 3),
+    ],
+)
+def test_a_set_point_below_what_is_free_is_refused(free, floor):
+    """What costs nothing stays however large the weight: the controller would stand at its bound for ever."""
+    model = ModelConfig(global_dim=6, local_dim=4)
+
+    def config(share: float, total: bool) -> Config:
+        local, point = dict(free), share * floor
+        whole = {"kl_per_phrase": point} if total else {}
+        part = LevelObjective(**local, kl_per_phrase=0.0 if total else point)
+        return Config(data=DataConfig(measures=12), model=model, objective=ObjectiveConfig(local_level=part, **whole))
+
+    for total in (True, False):
+        check_set_points(config(1.0, total))
+        with pytest.raises(ConfigError, match=r"kl_per_phrase = .*: allowed is .* and more, .*or free bits leave free"):
+            check_set_points(config(0.99, total))
+
+
+@pytest.mark.parametrize("total", [True, False])
+def test_a_level_that_no_window_keeps_moves_nothing(total):
+    config = ObjectiveConfig(kl_per_phrase=5.0) if total else ObjectiveConfig(fine_level=POINT, global_level=POINT)
+    state = init_controller(config, LEVELS)
+    kl = {"global": jnp.float32(3), "local": jnp.float32(4), "fine": jnp.float32(0)}
+    everywhere = dict.fromkeys(LEVELS, jnp.asarray(True))
+    plain = update_controller(config, state, kl)
+    jax.tree.map(np.testing.assert_array_equal, update_controller(config, state, kl, everywhere), plain)
+    held = update_controller(config, state, kl, everywhere | {"fine": jnp.asarray(False)})
+    assert isinstance(state, ControllerState) and isinstance(held, ControllerState)
+    assert isinstance(plain, ControllerState)
+    name = "total" if total else "fine"
+    for part in ("integral", "error"):
+        assert getattr(held, part)[name] == getattr(state, part)[name] != getattr(plain, part)[name]
+        if not total:
+            assert getattr(held, part)["global"] == getattr(plain, part)["global"]

@@ -193,3 +193,18 @@ def test_controllers_and_metrics_see_a_level_in_the_windows_that_keep_it():
         np.testing.assert_allclose(result.metrics[0][f"kl_{level}"], per_phrase * metrics["phrases"].mean(), rtol=1e-9)
     error = np.clip(np.log(per_phrase / 3.0), -1, 1)  # of the fine level
     np.testing.assert_allclose(result.states[1].controller.error["fine"], error, rtol=1e-9)
+
+
+@pytest.mark.parametrize("point", ["fine", "total"])
+def test_a_controller_waits_where_no_window_of_the_batch_keeps_the_level(point):
+    """A KL that was not measured must not pass for one of 0, which would lower the weight."""
+    objective: dict = {"fine_level": LevelObjective(kl_per_phrase=3.0)} if point == "fine" else {"kl_per_phrase": 3.0}
+    model = {"global_dim": 4, "fine_dim": 2, "level_dropout": 0.999}
+    config = replace(CONFIG, model=model, objective={**objective, "kl_balance_steps": 9}, train=TRAIN)
+    result = run_steps(config, "jit-4", 2)
+    first, last = result.states[0].controller, result.last.controller
+    assert result.metrics[0]["kl_fine"] == 0 < result.metrics[0]["kl_global"]
+    for name in ("integral", "error"):
+        assert getattr(first, name)[point] == getattr(last, name)[point]
+    # Of the balance nothing is left: the one level that is there has all of it.
+    assert result.metrics[0]["beta_global"] == pytest.approx(1.0 if point == "fine" else 1e-3, rel=1e-6)

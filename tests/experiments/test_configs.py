@@ -1,0 +1,24 @@
+"""Every experiment that can be called by name."""
+
+import pytest
+from configs import CONFIGS
+from configs.ablations import ABLATIONS
+
+from musicvae_jax.config import Config, from_json, to_json
+from musicvae_jax.objectives.controller import check_set_points
+from musicvae_jax.training.monitor import CollapseMonitor
+
+NAMED: dict[str, Config] = {name: config for name, (_, config) in CONFIGS.items()}
+NAMED |= {
+    f"{name}/{variant}": config for name, ablation in ABLATIONS.items() for variant, config in ablation.variants.items()
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_it_can_be_trained_and_read_back(name):
+    check_set_points(NAMED[name])
+    assert from_json(to_json(NAMED[name])) == NAMED[name]
+
+
+def test_the_monitor_has_time_to_speak_in_all_that_are_published_but_the_shortest():
+    assert {name for name in CONFIGS if CollapseMonitor(NAMED[name]).silence} == {"demo"}
