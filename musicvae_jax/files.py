@@ -20,6 +20,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        with open(temporary, "rb") as file:  # the content before the name: else a crash may leave the name of nothing
+            os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp gives the file to its owner alone
         temporary.replace(path)
     except BaseException:

@@ -46,7 +46,10 @@ def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019) on matrices, or plain SGD."""
+    """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019), or plain SGD.
+
+    AdamW decays arrays of two axes and more: matrices, and the biases that `slotwise` gives each slot.
+    """
     schedule = learning_rate_schedule(config)
     if config.optimizer == "sgd":
         update = optax.sgd(schedule)

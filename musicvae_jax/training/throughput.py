@@ -24,15 +24,16 @@ def compiled_flops(compiled: Any, parallel: Parallel) -> float:
     return float(analysis.get("flops", 0.0)) * parallel.mesh.size
 
 
-def matmul_peak(parallel: Parallel, dtype: str = "float32", size: int = 1024, repeats: int = 5) -> float:
+def matmul_peak(parallel: Parallel, dtype: str = "float32", size: int = 0, repeats: int = 5) -> float:
     """FLOP/s of a square matrix product on every device at once, the best of a few runs: the peak to compare with.
 
     Args:
         parallel: the devices.
         dtype: what the model computes in.
-        size: rows of each device's matrix; 1024 shows a CPU core's peak, an accelerator wants 8192.
+        size: rows of each device's matrix; 0 takes `peak_size`.
         repeats: runs after a warm-up.
     """
+    size = size or peak_size()
     sharding = NamedSharding(parallel.mesh, PartitionSpec(AXIS))
     shape = (parallel.mesh.size, size, size)
     x = jax.jit(lambda: jnp.full(shape, 1 / size, dtype), out_shardings=sharding)()
@@ -44,6 +45,11 @@ def matmul_peak(parallel: Parallel, dtype: str = "float32", size: int = 1024, re
         product(x).block_until_ready()
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 * parallel.mesh.size / min(seconds)
+
+
+def peak_size() -> int:
+    """Rows of a matrix whose square shows this machine's peak: 1024 do a CPU core's, an accelerator's takes 8192."""
+    return 1024 if jax.default_backend() == "cpu" else 8192
 
 
 class Throughput:

@@ -1,0 +1,43 @@
+"""Files that appear whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from musicvae_jax.files import replacing
+
+
+def test_the_content_is_on_disk_before_the_name_is(tmp_path, monkeypatch):
+    """Else a crash of the machine may leave the new name on an empty file."""
+    happened, fsync, replace = [], os.fsync, Path.replace
+    path = tmp_path / "new" / "text"
+
+    def synced(handle: int) -> None:
+        happened.append(("synced", str(Path(f"/proc/self/fd/{handle}").readlink()), os.fstat(handle).st_size))
+        fsync(handle)
+
+    def renamed(temporary: Path, target: Path) -> Path:
+        happened.append(("renamed", str(temporary), temporary.stat().st_size))
+        return replace(temporary, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert happened == [("synced", str(temporary), 5), ("renamed", str(temporary), 5)]
+    assert path.read_text() == "whole"
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ha")
+            raise OSError("half")
+
+    with pytest.raises(OSError, match="half"):
+        fail()
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
