@@ -60,6 +60,11 @@ def sample(gaussian: Gaussian, key: Array, temperature: float = 1.0) -> Array:
     return gaussian.loc + temperature * jnp.exp(gaussian.log_scale) * noise
 
 
+def place(noise: Array, gaussian: Gaussian) -> Array:
+    """Standard normal noise in the units of a Gaussian, loc + scale * noise: a draw from it."""
+    return gaussian.loc + jnp.exp(gaussian.log_scale) * noise
+
+
 def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Array:
     """KL(posterior || prior) of each latent and dim, in nats: float[..., time, dim]."""
     return distribution(posterior).kl_divergence(distribution(prior))

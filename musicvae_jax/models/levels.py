@@ -86,9 +86,11 @@ class LatentLevels(nn.Module):
             noise = jnp.zeros(shape, _dtype(self.config))
             if draw:
                 noise = jax.random.normal(self.make_rng("latent"), shape, _dtype(self.config))
-            z, prior, posterior = self._posterior(
-                level, features[level], context, own, prior_of, noise, deterministic, batch_axes, found.moments
-            )
+            recognised = self._recognise(level, features[level], context)
+            if level in self.norms:
+                loc, found.moments[level] = self.norms[level](recognised.loc, own, deterministic, batch_axes)
+                recognised = recognised._replace(loc=loc)
+            z, prior, posterior = self._posterior(level, recognised, own, prior_of, noise)
             if number_kept is not None and number:
                 drawn = self._draw(level, prior_of, shape, self.make_rng("level_dropout"), 1.0)
                 z = jnp.where(own[..., None], z, drawn)
@@ -144,37 +146,25 @@ class LatentLevels(nn.Module):
         module, variables = self.priors[level].unbind()
         return present, context, lambda z: module.apply(variables, context, z, present)
 
+    def _recognise(self, level: str, features: Array, context: Array | None) -> Gaussian:
+        """What the music says of a level's latents: the likelihood of a ladder, else the posterior in prior units."""
+        if self.config.inference != "ladder" and context is not None:
+            features = jnp.concatenate([features, context], -1)
+        return self.heads[level](features)
+
     def _posterior(
-        self,
-        level: str,
-        features: Array,
-        context: Array | None,
-        present: Array,
-        prior_of: Callable[[Array], Gaussian],
-        noise: Array,
-        deterministic: bool,
-        batch_axes: Sequence[str],
-        moments: dict[str, Moments],
+        self, level: str, recognised: Gaussian, present: Array, prior_of: Callable[[Array], Gaussian], noise: Array
     ) -> tuple[Array, Gaussian, Gaussian]:
         """The level's latents, their prior and their posterior."""
-        if self.config.inference == "ladder":
-            likelihood = self.heads[level](features)
-            if self.config.is_causal(level):
-                return ancestral(prior_of, lambda prior: latent.merge(likelihood, prior), noise)
-            prior = prior_of(noise)
-            posterior = latent.merge(likelihood, prior)
-        else:
-            inputs = features if context is None else jnp.concatenate([features, context], -1)
-            own = self.heads[level](inputs)
-            if level in self.norms:
-                loc, moments[level] = self.norms[level](own.loc, present, deterministic, batch_axes)
-                own = own._replace(loc=loc)
-            if self.config.is_causal(level):  # factorised along time, so that it cannot be relative to such a prior
-                z = jnp.where(present[..., None], latent.from_relative(Gaussian(noise, 0.0), own).loc, 0)
-                return z, prior_of(z), own
-            prior = prior_of(noise)
-            posterior = latent.from_relative(own, prior)
-        return posterior.loc + jnp.exp(posterior.log_scale) * noise, prior, posterior
+        ladder, causal = self.config.inference == "ladder", self.config.is_causal(level)
+        if ladder and causal:
+            return ancestral(prior_of, lambda prior: latent.merge(recognised, prior), noise)
+        if causal:  # factorised along time, so that it cannot be relative to such a prior
+            z = jnp.where(present[..., None], latent.place(noise, recognised), 0)
+            return z, prior_of(z), recognised
+        prior = prior_of(noise)
+        posterior = latent.merge(recognised, prior) if ladder else latent.from_relative(recognised, prior)
+        return latent.place(noise, posterior), prior, posterior
 
     def _draw(
         self,
@@ -187,12 +177,11 @@ class LatentLevels(nn.Module):
         """Latents from a level's prior."""
         if level in self.config.delta_levels:
             process = ar1_sample(shape, self.config.delta_alpha, key)
-            return latent.from_relative(Gaussian(temperature * process, 0.0), prior_of(process)).loc
+            return latent.place(temperature * process, prior_of(process))
         noise = temperature * jax.random.normal(key, shape, _dtype(self.config))
         if self.config.is_causal(level):
             return ancestral(prior_of, lambda prior: prior, noise)[0]
-        prior = prior_of(noise)
-        return prior.loc + jnp.exp(prior.log_scale) * noise
+        return latent.place(noise, prior_of(noise))
 
     def _number_kept(self, leading: tuple[int, ...]) -> Array:
         """How many levels, from the top, keep their own latents in a window: int[...]."""

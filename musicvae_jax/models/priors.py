@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.embedding import MetreEmbedding
-from musicvae_jax.models.latents import GaussianHead
+from musicvae_jax.models.latents import GaussianHead, place
 from musicvae_jax.models.layers import dtypes, make_block
 from musicvae_jax.models.reading import make_reader, over_measures
 from musicvae_jax.models.spans import mean_over_spans
@@ -82,8 +82,7 @@ def ancestral(
     """
 
     def draw(z: Array, t: Array) -> tuple[Array, None]:
-        drawn_from = posterior(prior(z))
-        drawn = drawn_from.loc + jnp.exp(drawn_from.log_scale) * noise
+        drawn = place(noise, posterior(prior(z)))
         return jnp.where((jnp.arange(z.shape[-2]) == t)[:, None], drawn, z), None
 
     z, _ = jax.lax.scan(draw, jnp.zeros_like(noise), jnp.arange(noise.shape[-2]))
