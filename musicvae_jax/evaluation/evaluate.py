@@ -13,12 +13,11 @@ from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.evaluation.baselines import NGram
 from musicvae_jax.evaluation.iwae import make_iwae
-from musicvae_jax.evaluation.mutual_information import mutual_information
 from musicvae_jax.evaluation.reconstruction import make_measure, other_pieces, summarise
 from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
-from musicvae_jax.models.groups import group_layout
 from musicvae_jax.models.spans import present_spans
 from musicvae_jax.objectives.latent_usage import kl_per_dim, sum_usage, usage_figures
+from musicvae_jax.objectives.mutual_information import mutual_information_figures
 from musicvae_jax.types import Gaussian, existing_fields
 
 Evaluation = dict[str, float | int | str | dict[str, float]]
@@ -72,12 +71,7 @@ def evaluate(
         result[f"perplexity_iwae_{iwae_draws}"] = float(np.exp(totals["nll_iwae"] / totals["tokens"]))
     total = sum_usage(usages)
     result |= usage_figures(total, vae.config.model)
-    for level in vae.config.model.widths:
-        residual = Gaussian(*(np.concatenate(leaves) for leaves in zip(*residuals[level], strict=True)))
-        result[f"mutual_information_{level}"] = mutual_information(residual, seed)
-        for group, dims in group_layout(vae.config.model, level).items():
-            part = Gaussian(*(leaf[:, dims] for leaf in residual))
-            result[f"mutual_information_{level}_{group}"] = mutual_information(part, seed)
+    result |= mutual_information_figures(residuals, vae.config.model, seed)
     result |= kl_per_dim(total, vae.config.model)
     return result
 

@@ -1,14 +1,16 @@
 """What a run says while it trains, and the check that stops it."""
 
 import math
+from collections.abc import Mapping
 from typing import Self
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from musicvae_jax.config import Config, UserError
+from musicvae_jax.config import Config, ModelConfig, UserError
 from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.models.groups import group_layout
 from musicvae_jax.objectives.controller import TOTAL, set_points
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter
@@ -56,8 +58,7 @@ class Progress:
             if not math.isfinite(values[name]):
                 windows = "; ".join(sorted({self._source.describe(int(number)) for number in index}))
                 raise NonFiniteError(
-                    f"{name} = {values[name]} at step {step}. The last good checkpoint is of step "
-                    f"{self._checkpoints.latest_step()} in {self._checkpoints.folder}. The step's windows: {windows}"
+                    f"{name} = {values[name]} at step {step}. {self._last_good()} The step's windows: {windows}"
                 )
         self._bar.update()
         summary = self._throughput.record(step, values)
@@ -65,6 +66,19 @@ class Progress:
             return
         self._writer.write(step, summary)
         self._bar.set_postfix_str(self._terms(summary))
+
+    def check_validation(self, step: int, figures: Mapping[str, float]) -> None:
+        """Raises `NonFiniteError` where a validation's objective is no number: no later one could be compared to it."""
+        if not math.isfinite(figures["objective"]):
+            parts = ", ".join(f"{name} = {figures[name]}" for name in ("objective", "nll", "kl"))
+            raise NonFiniteError(f"{parts} on the validation split at step {step}. {self._last_good()}")
+
+    def _last_good(self) -> str:
+        """Where to go on from, as a sentence."""
+        step, folder = self._checkpoints.latest_step(), self._checkpoints.folder
+        if step is None:
+            return f"There is no checkpoint in {folder} yet."
+        return f"The last good checkpoint is of step {step} in {folder}."
 
     def _terms(self, summary: dict[str, float]) -> str:
         """The terms of the loss, the KL of every level coarse to fine, and the weights that a controller moves."""
@@ -78,3 +92,18 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         self._bar.close()
+
+
+def validation_line(model: ModelConfig, step: int, result: dict[str, float]) -> str:
+    """A validation in a line: nats per window, and per level the shares of active dims by rules a and b, I(x; z) in
+    nats, and the group with the least KL.
+    """
+    levels = []
+    for level in model.widths:
+        active = " / ".join(f"{result[f'active_units_{rule}_{level}']:.2f}" for rule in "ab")
+        groups = {group: result[f"kl_{level}_{group}"] for group in group_layout(model, level)}
+        weakest = min(groups, key=groups.__getitem__)
+        least = f", least {weakest} {groups[weakest]:.1f}" if len(groups) > 1 else ""
+        information = result[f"mutual_information_{level}"]
+        levels.append(f"kl_{level} {result[f'kl_{level}']:.1f} (active {active}, I {information:.1f}{least})")
+    return f"step {step}, held out: nll {result['nll']:.1f}, {', '.join(levels)}"

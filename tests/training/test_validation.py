@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -54,3 +55,29 @@ def test_the_best_checkpoint_is_the_best_by_the_objective_of_the_last_step(objec
     padded = make_batch(8)._replace(index=np.array([*range(5), -1, -1, -1], np.int32))
     result = make_validator(model, parallel, config)(placed, [padded])
     assert result["objective"] == pytest.approx(result["nll"] + weight * result["kl"] + free, rel=1e-5)
+
+
+def test_a_perplexity_too_large_for_a_float_is_infinite():
+    """A model that is sure of the wrong tokens is a bad one, and no reason to end a run."""
+    model, variables = make_vae(CONFIG.model)
+    sure = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.full_like(leaf, 1e4) if "field" in jax.tree_util.keystr(path) else leaf, variables
+    )
+    parallel = make_parallel(dataclasses.replace(CONFIG.train, num_devices=1))
+    result = make_validator(model, parallel, CONFIG)(jax.device_put(sure, parallel.replicated), [make_batch(8)])
+    assert result["perplexity"] == result["perplexity_elbo"] == np.inf
+    assert np.isfinite(result["objective"])
+
+
+def test_information_is_that_of_the_residuals_of_all_batches():
+    """Of one window there is none; of two copies of the windows as much as of one."""
+    model, variables = make_vae(CONFIG.model)
+    parallel = make_parallel(dataclasses.replace(CONFIG.train, num_devices=1))
+    validate, placed = make_validator(model, parallel, CONFIG), jax.device_put(variables, parallel.replicated)
+    batch = make_batch(8)
+    one = validate(placed, [batch._replace(index=np.array([0, *[-1] * 7], np.int32))])
+    assert one["mutual_information_global"] == pytest.approx(0, abs=1e-6)
+    few, many = validate(placed, [batch]), validate(placed, [batch] * 40)
+    assert 0 < many["mutual_information_global"] <= np.log(8) + 1e-6
+    assert few["mutual_information_global"] <= np.log(8) + 1e-6
+    assert many["mutual_information_global_rhythm"] == many["mutual_information_global"]  # all six dims are rhythm's

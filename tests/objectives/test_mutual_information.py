@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from musicvae_jax.evaluation.mutual_information import mutual_information
+from musicvae_jax.objectives.mutual_information import mutual_information
 from musicvae_jax.types import Gaussian
 
 

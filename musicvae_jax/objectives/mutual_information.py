@@ -1,9 +1,33 @@
 """How much a level's latents say about which music they are of."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.special import logsumexp
 
+from musicvae_jax.config import ModelConfig
+from musicvae_jax.models.groups import group_layout
 from musicvae_jax.types import Gaussian
+
+
+def mutual_information_figures(
+    residuals: Mapping[str, Gaussian], config: ModelConfig, seed: int = 0
+) -> dict[str, float]:
+    """``mutual_information_<level>`` and ``mutual_information_<level>_<group>``, estimates in nats.
+
+    Args:
+        residuals: level -> batches of float[latent, dim], every unmasked latent of a split, in the units of its prior.
+        config: the model's.
+        seed: of the draws.
+    """
+    figures = {}
+    for level in config.widths:
+        whole = Gaussian(*(np.concatenate(leaves) for leaves in zip(*residuals[level], strict=True)))
+        figures[f"mutual_information_{level}"] = mutual_information(whole, seed)
+        for group, dims in group_layout(config, level).items():
+            part = Gaussian(*(leaf[:, dims] for leaf in whole))
+            figures[f"mutual_information_{level}_{group}"] = mutual_information(part, seed)
+    return figures
 
 
 def mutual_information(posterior: Gaussian, seed: int = 0, *, num_draws: int = 4096, chunk: int = 128) -> float:
