@@ -1,5 +1,6 @@
 """A trained model in one call: encode music, decode latents, sample, reconstruct, interpolate."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -23,7 +24,7 @@ from musicvae_jax.models.spans import present_latents
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import stream
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.parallel import Parallel, everywhere, make_parallel
+from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_parallel
 from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
@@ -245,14 +246,16 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
 
     Raises:
         WorkdirError: no run, no checkpoint yet, or a checkpoint of another model.
+        ConfigError: the run is float64, and JAX would compute in float32.
     """
     config = read_config(workdir)
+    check_platform(config)
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
     shapes = jax.eval_shape(partial(init_state, config, model))
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere()), shapes)
-    checkpoints = Checkpoints(Path(workdir))
-    state, _, _ = checkpoints.restore(like, checkpoint)
+    with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
+        state, _, _ = checkpoints.restore(like, checkpoint)
     metres = json.loads((Path(workdir) / "metres.json").read_text())
     return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
 

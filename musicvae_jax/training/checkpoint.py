@@ -18,12 +18,19 @@ class Checkpoints:
     Orbax writes each checkpoint to a temporary folder and renames it, so that a killed run leaves whole ones only.
     """
 
-    def __init__(self, workdir: Path):
+    def __init__(self, workdir: Path, *, clean: bool = False):
+        """Opens the stores.
+
+        Args:
+            workdir: the run's folder.
+            clean: delete what a killed run left half written: for the process that trains there, and no other, which
+                would delete what that one is writing.
+        """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self._managers = {
             kind: ocp.CheckpointManager(
                 self.folder / kind,
-                options=ocp.CheckpointManagerOptions(max_to_keep=1),
+                options=ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=clean),
                 item_handlers={
                     "state": ocp.StandardCheckpointHandler(),
                     "data": ocp.JsonCheckpointHandler(),

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvae_jax.codec import make_codec
-from musicvae_jax.config import Config
+from musicvae_jax.config import Config, ModelConfig
 from musicvae_jax.data.load import count_metres, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.objectives.controller import check_set_points
@@ -23,13 +23,12 @@ from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
 from musicvae_jax.training.parallel import Parallel, check_platform, make_parallel
-from musicvae_jax.training.progress import Progress
+from musicvae_jax.training.progress import Progress, validation_line
 from musicvae_jax.training.state import TrainState, evaluation_variables, init_state, make_model
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import make_validator
 from musicvae_jax.training.workdir import check_workdir, hold_workdir, open_workdir, write_text
-from musicvae_jax.types import LEVELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +50,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
     Raises:
         ConfigError: the machine cannot run this config, or nothing can reach its set points.
         WorkdirError: the folder holds another run, another process trains there, or it cannot be written.
-        NonFiniteError: the loss or its gradient is no number.
+        NonFiniteError: the loss, its gradient or the objective of a validation is no number.
         CollapseError: a level or group has died, and ``on_collapse`` is "stop".
     """
     check_platform(config)
@@ -61,17 +60,17 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
     settings = config.train
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
-    # Data
-    source = load_windows(config, "train")
-    batches = load_batches(config, source, **processes)
-    held_out = make_eval_batches(
-        load_windows(config, "validation"), settings.batch_size, num_examples=settings.eval_examples, **processes
-    )
-
-    # Only now: what the data refuses leaves no folder behind.
-    folder = open_workdir(workdir, config)
-    main_process = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
+        # Data
+        source = load_windows(config, "train")
+        batches = stack.enter_context(contextlib.closing(load_batches(config, source, **processes)))
+        held_out = make_eval_batches(
+            load_windows(config, "validation"), settings.batch_size, num_examples=settings.eval_examples, **processes
+        )
+
+        # Only now: what the data refuses leaves no folder behind.
+        folder = open_workdir(workdir, config)
+        main_process = jax.process_index() == 0
         if main_process:
             stack.enter_context(hold_workdir(folder))
             write_text(folder / "metres.json", json.dumps(count_metres(source), indent=2))
@@ -79,7 +78,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         # Model
         model = make_model(config, make_codec(config.codec).fields)
         state = parallel.init(partial(init_state, config, model))
-        checkpoints = Checkpoints(folder)
+        checkpoints = stack.enter_context(contextlib.closing(Checkpoints(folder, clean=True)))
         start, best = 0, checkpoints.metrics("best")["objective"] if checkpoints.latest_step("best") else math.inf
         if checkpoints.latest_step() is not None:
             state, data_state, _ = checkpoints.restore(state)
@@ -92,16 +91,17 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         validate = make_validator(model, parallel, config)
         example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
         if main_process:
+            if monitor.silence:
+                print(monitor.silence)
             print(f"compiling the training step for {_devices(parallel)} ...", flush=True)
         step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
         throughput = Throughput(step, parallel, config)
 
         # Loop
-        stack.callback(batches.close)
-        stack.callback(checkpoints.close)
+        stopping = stack.enter_context(_stop_on_signal())
+        stack.callback(checkpoints.wait)  # a signal must not kill the run that writes its last state
         writer = stack.enter_context(MetricWriter(folder, start)) if main_process else None
         progress = stack.enter_context(Progress(start, config, writer, throughput, source, checkpoints))
-        stopping = stack.enter_context(_stop_on_signal())
         throughput.restart()
         number, stop, unread = start, False, None
         while number < settings.num_steps and not stop:
@@ -125,7 +125,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 unread = None
             if evaluating:
                 result = validate(evaluation_variables(state), held_out)
-                _record(writer, monitor, number, result)
+                _record(writer, monitor, config.model, number, result)
+                progress.check_validation(number, result)
                 if result["objective"] < best:
                     best = result["objective"]
                     checkpoints.save("best", number, state, data_state, result)
@@ -144,24 +145,15 @@ def _devices(parallel: Parallel) -> str:
     return f"{used} device{'s' * (used > 1)}" + (f" of {number}" if used < number else "")
 
 
-def _record(writer: MetricWriter | None, monitor: CollapseMonitor, step: int, result: dict[str, float]) -> None:
+def _record(
+    writer: MetricWriter | None, monitor: CollapseMonitor, model: ModelConfig, step: int, result: dict[str, float]
+) -> None:
     """Writes a validation down, and says what it found and what has died."""
     lines = monitor.observe(step, result)
     if writer:  # of the main process
         writer.write(step, {f"{VALIDATION}{name}": value for name, value in result.items()})
-        for line in [_summary(step, result), *lines]:
+        for line in [validation_line(model, step, result), *lines]:
             tqdm.write(line)
-
-
-def _summary(step: int, result: dict[str, float]) -> str:
-    """A validation in a line: nats per window, and per level the shares of active dims by rules a and b."""
-    levels = [
-        f"kl_{level} {result[f'kl_{level}']:.1f} (active {result[f'active_units_a_{level}']:.2f}"
-        f" / {result[f'active_units_b_{level}']:.2f})"
-        for level in LEVELS
-        if f"kl_{level}" in result
-    ]
-    return f"step {step}, held out: nll {result['nll']:.1f}, {', '.join(levels)}"
 
 
 def _rows_until(folder: Path, step: int) -> list[dict[str, Any]]:

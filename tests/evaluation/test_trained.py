@@ -7,10 +7,11 @@ import pytest
 
 from musicvae_jax import SamplingConfig, evaluate, evaluate_baselines, load_windows, load_workdir, slerp
 from musicvae_jax.codec import Metre, MusicError
-from musicvae_jax.config import UserError
-from musicvae_jax.training.workdir import WorkdirError
+from musicvae_jax.config import ConfigError, UserError
+from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.workdir import WorkdirError, open_workdir
 from tests.codec.music import score_of
-from tests.tiny import replace
+from tests.tiny import CONFIG, replace
 
 KEYS = {
     "split", "num_examples", "step", "perplexity", "onset_perplexity", "perplexity_elbo", "nll", "kl", "kl_per_phrase",
@@ -156,3 +157,18 @@ def test_sampling_settings_reach_the_sampler(vae):
 def test_an_unknown_checkpoint_kind_is_refused(trained_workdir):
     with pytest.raises(WorkdirError, match="'worst': allowed is latest or best"):
         load_workdir(trained_workdir, "worst")
+
+
+def test_a_float64_run_is_not_loaded_into_float32(tmp_path):
+    config = replace(CONFIG, model={"dtype": "float64"})
+    with pytest.raises(ConfigError, match=r"dtype = 'float64' needs JAX_ENABLE_X64=1"):
+        load_workdir(open_workdir(tmp_path, config))
+
+
+def test_loading_leaves_nothing_open(trained_workdir, monkeypatch):
+    closed, close = [], Checkpoints.close
+    monkeypatch.setattr(Checkpoints, "close", lambda self: (closed.append(self.folder), close(self)))
+    load_workdir(trained_workdir)
+    with pytest.raises(WorkdirError, match="no checkpoint 'worst'"):
+        load_workdir(trained_workdir, "worst")
+    assert len(closed) == 2

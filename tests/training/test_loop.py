@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config, UserError, to_json
 from musicvae_jax.data.load import load_windows
+from musicvae_jax.data.pipeline import TrainIterator
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.training import loop
 from musicvae_jax.training.checkpoint import Checkpoints
@@ -37,6 +39,7 @@ VALIDATION = {
     for name in (
         "nll", "kl", "objective", "kl_per_phrase", "perplexity", "perplexity_elbo", "kl_global",
         "kl_global_per_phrase", "kl_global_per_latent", "kl_global_rhythm", "active_units_a_global",
+        "mutual_information_global", "mutual_information_global_rhythm",
         "active_units_b_global", "active_units_a_raw_global", "active_units_b_raw_global",
         "active_units_a_global_rhythm", "active_units_b_global_rhythm", "active_units_a_raw_global_rhythm",
         "active_units_b_raw_global_rhythm", "kl_global_rhythm_per_phrase", "kl_global_rhythm_per_latent",
@@ -248,3 +251,54 @@ def test_metrics_after_the_resumed_step_are_dropped(tmp_path):
         writer.write(3, {"loss": 0.5})
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}, {"step": 3, "loss": 0.5}]
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """The names of what has been closed."""
+    names = []
+    for kind in (TrainIterator, Checkpoints):
+        close = kind.close
+
+        def noted(self, close=close, kind=kind):
+            names.append(kind.__name__)
+            close(self)
+
+        monkeypatch.setattr(kind, "close", noted)
+    return names
+
+
+def test_a_finished_run_leaves_nothing_open(straight, tmp_path, closed):
+    config, workdir = straight
+    run = shutil.copytree(workdir, tmp_path / "run")
+    result = train(config, run)
+    assert result.finished and result.step == config.train.num_steps
+    assert closed == ["Checkpoints", "TrainIterator"]
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_open(straight, tmp_path, closed, monkeypatch):
+    config, _ = straight
+
+    def dead(self, step):
+        raise CollapseError(f"dead at step {step}")
+
+    monkeypatch.setattr(loop.CollapseMonitor, "check", dead)
+    with pytest.raises(CollapseError, match="dead at step 0"):
+        train(config, tmp_path / "run")
+    assert closed == ["Checkpoints", "TrainIterator"]
+
+
+def test_only_the_run_that_trains_deletes_what_was_left_half_written(tmp_path):
+    """A reader must not: it would delete what the run is writing."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("latest", 1, make_state(), {}, {})
+    checkpoints.close()
+    half = tmp_path / "checkpoints" / "latest" / "2.orbax-checkpoint-tmp-0"
+    half.mkdir()
+    for clean in (False, True):
+        checkpoints = Checkpoints(tmp_path, clean=clean)
+        assert checkpoints.latest_step() == 1
+        checkpoints.save("latest", 3, make_state(), {}, {})
+        checkpoints.close()
+        assert half.exists() != clean
+        shutil.rmtree(tmp_path / "checkpoints" / "latest" / "3")

@@ -37,9 +37,17 @@ def test_stopped_then_resumed_equals_straight_with_all_that_a_state_carries(folk
         if step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    wait, default, heard = Checkpoints.wait, signal.getsignal(signal.SIGTERM), []
+
+    def watched(self):
+        heard.append(signal.getsignal(signal.SIGTERM) != default)
+        wait(self)
+
     monkeypatch.setattr(Progress, "report", interrupted)
+    monkeypatch.setattr(Checkpoints, "wait", watched)
     stopped = train(config, tmp_path / "run")
     assert not stopped.finished and stopped.step == 5
+    assert heard[0] and signal.getsignal(signal.SIGTERM) == default  # a second one finds the run saving, and waits
     monkeypatch.undo()
     assert train(config, tmp_path / "run").finished
     assert_same_end(config, tmp_path / "straight", tmp_path / "run")
