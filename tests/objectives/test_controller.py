@@ -227,7 +227,7 @@ def test_a_set_point_below_what_is_free_is_refused(free, floor):
 def test_a_level_that_no_window_keeps_moves_nothing(total):
     config = ObjectiveConfig(kl_per_phrase=5.0) if total else ObjectiveConfig(fine_level=POINT, global_level=POINT)
     state = init_controller(config, LEVELS)
-    kl = {"global": jnp.float32(3), "local": jnp.float32(4), "fine": jnp.float32(0)}
+    kl = {"global": jnp.float32(3), "local": jnp.float32(4), "fine": jnp.float32(50)}
     everywhere = dict.fromkeys(LEVELS, jnp.asarray(True))
     plain = update_controller(config, state, kl)
     jax.tree.map(np.testing.assert_array_equal, update_controller(config, state, kl, everywhere), plain)
