@@ -63,9 +63,10 @@ CHORALES = dataclasses.replace(
     CHORALES_BASIC,
     model=dataclasses.replace(FOLK.model, fine_dim=24, level_dropout=0.25),
     objective=ObjectiveConfig(
-        global_level=LevelObjective(kl_per_phrase=5.0),
-        local_level=LevelObjective(kl_per_phrase=16.0, free_bits="per_dim", nats=0.1),
-        fine_level=LevelObjective(kl_per_phrase=29.0, free_bits="per_dim", nats=0.1),
+        # Otherwise a dozen dims of the piece's code say all that it says.
+        global_level=LevelObjective(kl_per_phrase=5.0, free_bits="per_dim", nats=0.08),
+        local_level=LevelObjective(kl_per_phrase=18.0, free_bits="per_dim", nats=0.1),
+        fine_level=LevelObjective(kl_per_phrase=27.0, free_bits="per_dim", nats=0.1),
         span_weight=0.1,
     ),
     train=dataclasses.replace(FOLK.train, num_steps=1600, eval_every=400),
@@ -91,6 +92,12 @@ POP909 = dataclasses.replace(
     CHORALES,
     codec=PERFORMANCE,
     data=dataclasses.replace(POP909_BASIC.data, measures=8, min_measures=4),
+    objective=ObjectiveConfig(
+        global_level=LevelObjective(kl_per_phrase=5.0),
+        local_level=LevelObjective(kl_per_phrase=16.0, free_bits="per_dim", nats=0.1),
+        fine_level=LevelObjective(kl_per_phrase=29.0, free_bits="per_dim", nats=0.1),
+        span_weight=0.1,
+    ),
     train=dataclasses.replace(CHORALES.train, batch_size=16, num_steps=1600, eval_every=400),
 )
 

@@ -49,7 +49,8 @@ class Bootstrap:
         Args:
             x: float[window, cell, column].
             y: float[window, cell, column].
-            strata: int[window]; if given, both are taken as distances from their means within each.
+            strata: int[window]; if given, both are taken as distances from their means within each, cell by cell: how
+                long the last phrase of a window is, its metres tell.
 
         Returns:
             float64[resample], NaN if no column of x varies.
@@ -59,7 +60,10 @@ class Bootstrap:
             return np.full(len(self._weights), np.nan)
         x, y = x[..., varies].astype(np.float64), y[..., varies].astype(np.float64)
         both = np.isfinite(x) & np.isfinite(y)
-        groups = np.zeros(len(x), int) if strata is None else np.unique(strata, return_inverse=True)[1]
+        groups = np.zeros(x.shape[:2], int)
+        if strata is not None:
+            _, strata = np.unique(strata, return_inverse=True)
+            groups = strata[:, None] * x.shape[1] + np.arange(x.shape[1])
         x, y = (_centre(values, both, groups) for values in (x, y))
         products = [both.astype(np.float64), x, y, x * x, y * y, x * y]
         # Of every product, the sum over the cells of each window, and then over the windows of each sample.
@@ -90,7 +94,7 @@ def _centre(values: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> np.nd
     values = np.where(counts, values, 0.0)
     num = groups.max(initial=0) + 1
     totals, numbers = (np.zeros((num, values.shape[-1])) for _ in range(2))
-    np.add.at(totals, groups, values.sum(1))
-    np.add.at(numbers, groups, counts.sum(1))
-    centred = np.where(counts, values - (totals / np.maximum(numbers, 1))[groups][:, None], 0.0)
+    np.add.at(totals, groups, values)
+    np.add.at(numbers, groups, counts)
+    centred = np.where(counts, values - (totals / np.maximum(numbers, 1))[groups], 0.0)
     return centred / np.maximum(np.abs(centred).max((0, 1)), 1e-9)

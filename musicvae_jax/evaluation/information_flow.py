@@ -48,10 +48,11 @@ def information_flow(
 
     Top-k test, for k = 0 to the number of levels: the first k levels from the posterior, the others from their priors,
     decoded at temperature 1. ``top_<k>_r2_<span>``: squared correlation of the original's attributes with the mean over
-    draws of the decoded ones', the mean over attributes; ``..._within_metre``: of their distances from the means of
-    windows of the same metres, which the model is told whatever the code says; ``top_<k>_chroma``, ``top_<k>_rhythm``:
-    cosines per measure, see `likeness.compare`; ``top_<k>_onset_f1``; ``top_<k>_minus_top_<k-1>_...``: what the k-th
-    level adds; ``shuffled_...``: all levels from another piece, under the window's own metre.
+    draws of the decoded ones', the mean over attributes; ``..._within_metre``: of their distances from the means, at
+    the same place, of windows of the same metres, which the model is told whatever the code says; ``top_<k>_chroma``,
+    ``top_<k>_rhythm``: cosines per measure, see `likeness.compare`; ``top_<k>_onset_f1``;
+    ``top_<k>_minus_top_<k-1>_...``: what the k-th level adds; ``shuffled_...``: all levels from another piece, under
+    the window's own metre.
 
     Costs, in nats per window: ``replace_<level>_<by>``, what teacher-forced nll grows by if the level's latents are
     the mean of their prior (``prior_mean``), a draw from it (``noise``), or those of another piece (``other_piece``),

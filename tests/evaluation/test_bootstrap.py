@@ -48,16 +48,17 @@ def test_what_is_the_same_up_to_a_line_correlates_wholly_and_what_is_constant_no
 
 
 def test_strata_take_out_what_they_explain():
-    """Two kinds of window that differ in both: correlated over all, independent within each kind."""
+    """Two kinds of window of two cells, of which three differ in both: independent within each kind and cell."""
     rng = np.random.default_rng(0)
     kind = np.arange(400) % 2
-    x, y = (5.0 * kind[:, None, None] + rng.normal(size=(400, 1, 1)) for _ in range(2))
+    differs = 5.0 * (kind[:, None] | np.arange(2))[..., None]
+    x, y = (differs + rng.normal(size=(400, 2, 1)) for _ in range(2))
     bootstrap = Bootstrap(np.arange(400))
     assert bootstrap.squared_correlation(x, y)[0] > 0.5
     within = bootstrap.squared_correlation(x, y, kind)[0]
-    centred = [v[:, 0, 0] - np.where(kind, v[kind == 1].mean(), v[kind == 0].mean()) for v in (x, y)]
-    assert within == pytest.approx(np.corrcoef(*centred)[0, 1] ** 2, rel=1e-9)
-    assert within < 10 / 400  # the square of a correlation of independent numbers is about 1 / n
+    centred = [v - np.stack([v[kind == 0].mean(0), v[kind == 1].mean(0)])[kind] for v in (x, y)]
+    assert within == pytest.approx(np.corrcoef(*(v.ravel() for v in centred))[0, 1] ** 2, rel=1e-9)
+    assert within < 10 / 800  # the square of a correlation of independent numbers is about 1 / n
 
 
 def test_the_error_of_a_mean_is_the_spread_over_the_root_of_the_number():

@@ -18,7 +18,7 @@ def everything_met() -> dict[str, float]:
         for kind in (f"r2_{span}_within_metre", "chroma", "rhythm"):
             name = f"top_{k}_minus_top_{k - 1}_{kind}"
             result |= {name: 0.011, f"{name}_se": 0.01}
-            result |= {f"top_{k}_{kind}": 0.0625, f"top_{k}_{kind}_se": 0.006, f"shuffled_{kind}_se": 0.005}
+            result |= {f"top_3_{kind}": 0.0625, f"top_3_{kind}_se": 0.006, f"shuffled_{kind}_se": 0.005}
         result |= {f"shuffled_{kind}": 0.049 for kind in ("chroma", "rhythm")}
         result[f"shuffled_r2_{span}_within_metre"] = 0.049
         result[f"probe_r2_{level}_{span}_shuffled"] = -0.049
@@ -34,8 +34,11 @@ JUST_OUTSIDE = (
     | {f"kl_{level}": 0.99 for level in LEVELS}
     | {f"active_units_{rule}_{level}": 0.9 for rule in "ab" for level in LEVELS}
     | {f"active_units_{rule}_{level}_pitch": 0.9 for rule in "ab" for level in LEVELS}
-    | {f"top_{k}_{kind}": 0.0599 for k in (1, 2, 3) for kind in ("chroma", "rhythm")}
-    | {"top_3_r2_measure_within_metre": 0.0599, "swap_global_kl_local": 1.0, "swap_local_kl_fine": 1.0}
+    | {
+        f"top_3_{kind}": 0.0599
+        for kind in (*(f"r2_{span}_within_metre" for span in LEVELS.values()), "chroma", "rhythm")
+    }
+    | {"swap_global_kl_local": 1.0, "swap_local_kl_fine": 1.0}
     | {name: 0.01 for name in everything_met() if "minus" in name and not name.endswith("_se")}
     | {f"shuffled_r2_{span}_within_metre": 0.05 for span in LEVELS.values()}
     | {f"probe_r2_{level}_{span}_shuffled": -0.05 for level, span in LEVELS.items()}
