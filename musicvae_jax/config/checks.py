@@ -77,7 +77,7 @@ def _conform(hint: Any, value: Any, place: str) -> Any:
         return tuple(_conform(options[0], item, place) for item in value)
     if hint is float and isinstance(value, float | int) and not isinstance(value, bool):
         return float(value)
-    known = isinstance(value, hint) if dataclasses.is_dataclass(hint) else type(value) is hint
+    known = isinstance(value, typing.cast(type, hint)) if dataclasses.is_dataclass(hint) else type(value) is hint
     check(known, place, value, f"a value of type {hint.__name__}")
     return value
 

@@ -29,6 +29,9 @@ class Config:
                     f"ObjectiveConfig.{level}_level = {objective.level(level)!r}: the level is off "
                     f"(ModelConfig.{level}_dim = 0)"
                 )
+            steps, most = objective.level(level).schedule_steps, self.train.num_steps
+            allowed = f"at most TrainConfig.num_steps = {most}"
+            check(steps <= most, f"ObjectiveConfig.{level}_level.schedule_steps", steps, allowed)
         for level in model.delta_levels:
             span = f"{level}_span = {model.span(level, measures)} with DataConfig.measures = {measures}"
             several = model.num_latents(level, measures) > 1
@@ -42,7 +45,6 @@ class Config:
             allowed += f"{objective.settled_step} on, where the weights have risen, to before the run is over"
             patience = self.train.collapse_patience
             check(patience <= self.settled_validations, "TrainConfig.collapse_patience", patience, allowed)
-        self._check_steps()
         if objective.kl_per_phrase and not any(objective.level(level).beta for level in model.widths):
             raise ConfigError(
                 f"ObjectiveConfig.kl_per_phrase = {objective.kl_per_phrase}: beta is 0 at every level that is on "
@@ -59,12 +61,3 @@ class Config:
         """How many validations before the last step come when the weights have settled: those that may stop the run."""
         train, settled = self.train, max(self.objective.settled_step, 1)
         return max((train.num_steps - 1) // train.eval_every - (settled - 1) // train.eval_every, 0)
-
-    def _check_steps(self) -> None:
-        """What rises must have risen when the run is over."""
-        num_steps = self.train.num_steps
-        allowed = f"at most TrainConfig.num_steps = {num_steps}"
-        check(self.train.warmup_steps <= num_steps, "TrainConfig.warmup_steps", self.train.warmup_steps, allowed)
-        for level in LEVELS:
-            steps = self.objective.level(level).schedule_steps
-            check(steps <= num_steps, f"ObjectiveConfig.{level}_level.schedule_steps", steps, allowed)

@@ -1,6 +1,6 @@
 """How much a level's latents say about which music they are of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.special import logsumexp
@@ -11,7 +11,7 @@ from musicvae_jax.types import Gaussian
 
 
 def mutual_information_figures(
-    residuals: Mapping[str, Gaussian], config: ModelConfig, seed: int = 0
+    residuals: Mapping[str, Sequence[Gaussian]], config: ModelConfig, seed: int = 0
 ) -> dict[str, float]:
     """``mutual_information_<level>`` and ``mutual_information_<level>_<group>``, estimates in nats.
 

@@ -169,7 +169,6 @@ EXPERIMENTS = [
         {"objective": {"kl_balance_steps": 5000}, "train": {"on_collapse": "stop", "collapse_patience": 1}},
         r"collapse_patience = 1: allowed is at most 0 .* from step 5000 on",
     ),
-    ({"train": {"num_steps": 99}}, r"TrainConfig\.warmup_steps = 100: allowed is at most TrainConfig\.num_steps = 99"),
     (
         {"objective": {"fine_level": LevelObjective(schedule="cyclical_linear", schedule_steps=2001)}},
         r"fine_level\.schedule_steps = 2001: allowed is at most TrainConfig\.num_steps = 2000",
@@ -204,7 +203,7 @@ def test_what_just_fits_into_a_run_is_accepted():
     Config(
         model=THREE,
         objective=ObjectiveConfig(kl_per_phrase=9.0, global_level=off, local_level=off, fine_level=rising),
-        train=TrainConfig(num_steps=1000, warmup_steps=1000, eval_every=250),
+        train=TrainConfig(num_steps=1000, eval_every=250),
     )
     early = ObjectiveConfig(beta_warmup_steps=800)
     Config(objective=early, train=TrainConfig(on_collapse="stop", num_steps=1000, eval_every=100))

@@ -167,7 +167,12 @@ def test_a_float64_run_is_not_loaded_into_float32(tmp_path):
 
 def test_loading_leaves_nothing_open(trained_workdir, monkeypatch):
     closed, close = [], Checkpoints.close
-    monkeypatch.setattr(Checkpoints, "close", lambda self: (closed.append(self.folder), close(self)))
+
+    def noted(self):
+        closed.append(self.folder)
+        close(self)
+
+    monkeypatch.setattr(Checkpoints, "close", noted)
     load_workdir(trained_workdir)
     with pytest.raises(WorkdirError, match="no checkpoint 'worst'"):
         load_workdir(trained_workdir, "worst")

@@ -23,7 +23,7 @@ from musicvae_jax.training import loop
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
-from musicvae_jax.training.monitor import CollapseError
+from musicvae_jax.training.monitor import CollapseError, CollapseMonitor
 from musicvae_jax.training.progress import NonFiniteError
 from musicvae_jax.training.workdir import WorkdirError, hold_workdir, open_workdir, read_config
 from tests.tiny import CONFIG, replace
@@ -282,7 +282,7 @@ def test_a_run_that_cannot_begin_leaves_nothing_open(straight, tmp_path, closed,
     def dead(self, step):
         raise CollapseError(f"dead at step {step}")
 
-    monkeypatch.setattr(loop.CollapseMonitor, "check", dead)
+    monkeypatch.setattr(CollapseMonitor, "check", dead)
     with pytest.raises(CollapseError, match="dead at step 0"):
         train(config, tmp_path / "run")
     assert closed == ["Checkpoints", "TrainIterator"]
