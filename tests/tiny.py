@@ -1,6 +1,7 @@
 """A VAE and music small enough for every law: two fields, two metres, a padding measure."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,7 @@ def make_ending_batch(size: int = 8, seed: int = 0) -> Batch:
     return batch._replace(tokens=np.where(existing_fields(tokens, mask, ENDING), tokens, 0), mask=mask)
 
 
+@functools.cache  # nothing writes to what it returns
 def make_vae(
     model: ModelConfig = MODEL, fields: tuple[Field, ...] = FIELDS, seed: int = 0, scale: float = 0.3
 ) -> tuple[MusicVAE, dict]:

@@ -7,8 +7,8 @@ import pytest
 from musicvae_jax.evaluation.iwae import log_densities, make_iwae
 from musicvae_jax.objectives.elbo import elbo_terms
 from musicvae_jax.types import VAEOutput
-from tests.models.variants import OF_LATENTS, apply, cached_vae, infer, make_features
-from tests.tiny import make_batch
+from tests.models.variants import OF_LATENTS, apply, infer, make_features
+from tests.tiny import make_batch, make_vae
 
 NUM = 2000
 
@@ -17,7 +17,7 @@ NUM = 2000
 def test_the_kl_is_the_mean_of_log_q_over_p(name):
     """Within five standard errors. The last measure is not there, nor are its latents."""
     config = OF_LATENTS[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     metre = np.array([[[4, 4], [3, 4], [0, 0]]] * NUM)
     features = jax.tree.map(lambda leaf: np.repeat(leaf, NUM, 0), make_features(config, 1, scale=0.5))
     found = infer(vae, variables, features, metre)
@@ -31,7 +31,7 @@ def test_the_kl_is_the_mean_of_log_q_over_p(name):
 
 def test_draws_tighten_the_bound_of_a_model():
     """One draw is the ELBO but for its noise; 16 of them are above it by more than that noise, window by window."""
-    vae, variables = cached_vae(OF_LATENTS["global+local+fine"])
+    vae, variables = make_vae(OF_LATENTS["global+local+fine"])
     batch = make_batch(64)
     bound = make_iwae(vae, 0)
     one, many = (np.asarray(bound(variables, batch, num_draws), np.float64) for num_draws in (1, 16))

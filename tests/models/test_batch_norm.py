@@ -13,7 +13,7 @@ from jax.sharding import AxisType, PartitionSpec
 from musicvae_jax.models.batch_norm import MeanNorm, average_moments, committed_rate, statistics
 from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.types import Moments
-from tests.models.variants import OF_LATENTS, cached_vae, infer, make_features, presence
+from tests.models.variants import OF_LATENTS, infer, make_features, presence
 from tests.tiny import CONFIG as TINY
 from tests.tiny import FIELDS, make_batch, make_vae, replace
 
@@ -73,7 +73,7 @@ def _stored():
 
 def test_statistics_are_those_of_the_whole_batch_wherever_its_rows_are():
     """One row after the other under vmap, and on four devices, as one batch: posterior, KL and moments."""
-    vae, variables = cached_vae(CONFIG)
+    vae, variables = make_vae(CONFIG)
     features = make_features(CONFIG)
     settings = {"deterministic": False, "draw": False}
     whole = infer(vae, variables, features, METRE, **settings)
@@ -98,7 +98,7 @@ def test_statistics_are_those_of_the_whole_batch_wherever_its_rows_are():
 
 def test_evaluation_uses_what_is_stored():
     """A row does not depend on its neighbours; and with the batch's own moments stored, evaluation is training."""
-    vae, variables = cached_vae(CONFIG)
+    vae, variables = make_vae(CONFIG)
     features = make_features(CONFIG)
     evaluate = partial(infer, vae, draw=False)
     other = {level: np.concatenate([value[:4], 9 - value[4:]]) for level, value in features.items()}
@@ -128,7 +128,7 @@ def test_the_average_of_moments_owes_nothing_to_where_it_began():
 
 def test_the_floor_holds_in_evaluation():
     """Under the average of a few batches' moments, over all their latents; what is averaged is off by a few percent."""
-    vae, variables = cached_vae(CONFIG)
+    vae, variables = make_vae(CONFIG)
     batches = [make_features(CONFIG, scale=3.0, seed=seed) for seed in range(8)]
     stored = train(vae, variables, batches[0], METRE).moments
     for step, features in enumerate(batches):

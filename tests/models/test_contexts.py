@@ -13,8 +13,8 @@ import pytest
 from musicvae_jax.models.embedding import PADDING, START
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.types import existing_fields, until_end
-from tests.models.variants import DEEP, cached_vae
-from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_ending_batch
+from tests.models.variants import DEEP, make_latents
+from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_ending_batch, make_vae
 
 CONTEXTS = ("none", "previous", "flat")
 MEASURES = 6
@@ -22,13 +22,7 @@ SHALLOW: dict[str, Any] = {"encoder_slot_layers": 0, "encoder_measure_layers": 0
 
 
 def make_model(context, fields=FIELDS, **options):
-    return cached_vae(dataclasses.replace(DEEP, context=context, **SHALLOW, **options), fields)
-
-
-def make_latents(config, size=8, measures=3, seed=0):
-    rng = np.random.default_rng(seed)
-    shapes = {level: (size, config.num_latents(level, measures), width) for level, width in config.widths.items()}
-    return {level: rng.normal(0, 2, shape).astype(np.float32) for level, shape in shapes.items()}
+    return make_vae(dataclasses.replace(DEEP, context=context, **SHALLOW, **options), fields)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from musicvae_jax.models.delta import ar1_kl, ar1_sample, committed_rate
 from musicvae_jax.types import Gaussian
-from tests.models.variants import OF_LATENTS, WIDTHS, cached_vae, infer, make_features, presence
+from tests.models.variants import OF_LATENTS, WIDTHS, infer, make_features, presence
 from tests.tiny import make_vae
 
 ALPHAS = (0.05, 0.6, 0.99)
@@ -97,7 +97,7 @@ def test_the_process_has_its_covariance():
 def test_a_level_is_drawn_from_the_process():
     """Given the levels above, what `sample_prior` draws has the prior's mean, scale and memory."""
     config, num = OF_LATENTS["delta"], 20_000
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     metre = np.full((num, 3, 2), 4, np.int32)
     given = {"global": np.ones((num, 1, 6), np.float32), "local": np.ones((num, 2, 4), np.float32)}
     sample = jax.jit(partial(vae.apply, method="sample_prior"))

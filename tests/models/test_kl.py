@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 
 from tests.models.test_delta import covariance
-from tests.models.variants import OF_LATENTS, cached_vae, infer, make_features, presence
+from tests.models.variants import OF_LATENTS, infer, make_features, presence
+from tests.tiny import make_vae
 
 NUM = 2000
 
@@ -27,7 +28,7 @@ def test_kl_is_the_mean_of_log_q_over_p(name):
     The difference of the two has mean 0 whatever the KL does, so that its own spread is the error.
     """
     config = OF_LATENTS[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     metre = np.array([[[4, 4], [3, 4], [0, 0]]] * NUM)  # the last measure is not there, nor are its latents
     features = jax.tree.map(lambda leaf: np.repeat(leaf, NUM, 0), make_features(config, 1, scale=0.5))
     found = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), infer(vae, variables, features, metre))

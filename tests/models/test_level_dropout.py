@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from tests.models.variants import THREE, cached_vae, infer, make_features
+from tests.models.variants import THREE, infer, make_features
+from tests.tiny import make_vae
 
 NUM = 2000
 METRE = np.full((NUM, 3, 2), 4, np.int32)
@@ -15,7 +16,7 @@ FEATURES = make_features(THREE, NUM)
 def test_from_a_random_level_down_latents_are_the_priors():
     """Shares within five standard errors of the config's, and draws whose residuals are standard normal."""
     share = 0.4
-    vae, variables = cached_vae(dataclasses.replace(THREE, level_dropout=share))
+    vae, variables = make_vae(dataclasses.replace(THREE, level_dropout=share))
     find = partial(infer, variables=variables, features=FEATURES, metre=METRE, deterministic=False)
     kept, found = find(dataclasses.replace(vae, config=THREE)), find(vae)
     np.testing.assert_array_equal(kept.latents["global"], found.latents["global"])
@@ -43,7 +44,7 @@ def test_from_a_random_level_down_latents_are_the_priors():
 
 
 def test_it_is_for_training_alone():
-    vae, variables = cached_vae(dataclasses.replace(THREE, level_dropout=0.4))
+    vae, variables = make_vae(dataclasses.replace(THREE, level_dropout=0.4))
     one, two = (infer(model, variables, FEATURES, METRE) for model in (vae, dataclasses.replace(vae, config=THREE)))
     for level in THREE.widths:
         np.testing.assert_array_equal(one.latents[level], two.latents[level])

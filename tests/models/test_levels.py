@@ -10,18 +10,8 @@ import pytest
 from musicvae_jax.models.latents import merge
 from musicvae_jax.models.priors import LevelPrior, ancestral
 from musicvae_jax.types import Gaussian
-from tests.models.variants import (
-    OF_LATENTS,
-    OF_MUSIC,
-    THREE,
-    WIDTHS,
-    apply,
-    cached_vae,
-    infer,
-    make_features,
-    presence,
-)
-from tests.tiny import FIELDS, SLOTS, make_batch
+from tests.models.variants import OF_LATENTS, OF_MUSIC, THREE, WIDTHS, apply, infer, make_features, presence
+from tests.tiny import FIELDS, SLOTS, make_batch, make_vae
 
 METRE = make_batch().metre
 
@@ -30,7 +20,7 @@ METRE = make_batch().metre
 def test_every_choice_of_latents_is_a_model(name):
     """Shapes, KL >= 0, and nothing of latents that are not there."""
     config = OF_LATENTS[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     found = infer(vae, variables, make_features(config), METRE)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     for part in (found.posterior, found.prior, found.latents, found.kl):
@@ -49,7 +39,7 @@ def test_every_choice_of_latents_is_a_model(name):
 @pytest.mark.parametrize("name", OF_MUSIC)
 def test_masked_slots_have_no_say(name):
     config = OF_MUSIC[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     batch = make_batch()
     output = apply(vae, variables, batch)
     garbage = apply(vae, variables, batch._replace(tokens=np.where(batch.mask[..., None], batch.tokens, 2)))
@@ -64,7 +54,7 @@ def test_masked_slots_have_no_say(name):
 def test_a_window_stands_alone_and_padding_measures_have_no_say(name):
     """Encoded one by one, in windows that are padded to two more measures, windows have the same posteriors."""
     config = OF_LATENTS[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     batch = make_batch()
     padding = [(0, 0), (0, 2), (0, 0), (0, 0)]
     longer = batch._replace(
@@ -85,7 +75,7 @@ def test_a_window_stands_alone_and_padding_measures_have_no_say(name):
 def test_a_measure_alone_is_pooled_as_a_window_of_one(name):
     """With its padding cut off the window has the same parameters and the same global posterior."""
     config = OF_LATENTS[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     batch = make_batch()
     only_first = np.arange(batch.mask.shape[1])[:, None] < 1
     padded = batch._replace(mask=batch.mask & only_first, metre=np.where(only_first, batch.metre, 0))
@@ -103,7 +93,7 @@ def test_a_measure_alone_is_pooled_as_a_window_of_one(name):
 def test_levels_hear_of_those_above_and_of_no_other(name):
     """A level's prior and posterior move with the latents that are given above it; never with its own or lower ones."""
     config = OF_LATENTS[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     find = partial(infer, vae, variables, make_features(config), METRE)
     drawn = find()
     unmoved = find(given=drawn.latents)  # what is given replaces the draws and nothing else
@@ -143,7 +133,7 @@ def sample(vae, variables, given, temperature):
 @pytest.mark.parametrize("name", ["global+local+fine", "causal", "delta"])
 def test_levels_below_have_the_same_noise_whatever_is_known(name):
     """So that what a level adds is compared draw by draw."""
-    vae, variables = cached_vae(OF_LATENTS[name])
+    vae, variables = make_vae(OF_LATENTS[name])
     drawn = sample(vae, variables, {}, {})
     for known in ({"global"}, {"global", "local"}, {"local"}):
         again = sample(vae, variables, {level: drawn[level] for level in known}, {})
@@ -155,7 +145,7 @@ def test_levels_below_have_the_same_noise_whatever_is_known(name):
 def test_levels_that_are_known_stay_and_the_others_are_drawn(name):
     """The first k levels fixed; a scale in proportion to the temperature, which at 0 leaves the prior's means."""
     config = OF_LATENTS[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     features = make_features(config)
     known = infer(vae, variables, features, METRE).latents
     levels = list(config.widths)
@@ -211,7 +201,7 @@ def test_a_causal_prior_sees_the_past_alone():
 def test_a_ladder_merges_the_likelihood_with_the_prior(name):
     """Level by level, latent by latent: the posterior is the product of what the features say and the prior."""
     config = OF_LATENTS[name]
-    vae, variables = cached_vae(config)
+    vae, variables = make_vae(config)
     features = make_features(config)
     found = infer(vae, variables, features, METRE)
     for level, present in presence(config, METRE).items():

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.objectives.elbo import token_nll
-from tests.models.variants import SUBSETS, cached_vae
-from tests.tiny import make_batch
+from tests.models.variants import SUBSETS
+from tests.tiny import make_batch, make_vae
 
 CONFIG = dataclasses.replace(SUBSETS["global"], skip=True)
 BATCH = make_batch(32)
@@ -23,7 +23,7 @@ def logits(vae, variables, seed=0, **settings):
 
 
 def test_off_it_is_the_model_without():
-    vae, variables = cached_vae(CONFIG)
+    vae, variables = make_vae(CONFIG)
     without = logits(dataclasses.replace(vae, config=SUBSETS["global"]), variables)
     np.testing.assert_array_equal(logits(vae, variables), without)  # as in evaluation and generation
     on = logits(vae, variables, skip=True)
@@ -36,7 +36,7 @@ def test_off_it_is_the_model_without():
 
 
 def test_the_gate_is_learned():
-    vae, variables = cached_vae(CONFIG)
+    vae, variables = make_vae(CONFIG)
 
     def nll(variables, skip):
         first = BATCH._replace(tokens=BATCH.tokens[..., :1])
@@ -51,7 +51,7 @@ def test_the_gate_is_learned():
 
 def test_training_windows_have_it_whole_or_not_at_all():
     """In training each window is that of the open or of the missing connection, the share being the dropout's."""
-    vae, variables = cached_vae(CONFIG)
+    vae, variables = make_vae(CONFIG)
     on, off = logits(vae, variables, skip=True), logits(vae, variables)
     dropped = []
     for seed in range(8):

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from musicvae_jax.types import LEVELS, Batch, existing_fields, until_end
-from tests.models.variants import THREE, cached_vae
-from tests.tiny import ENDING, FIELDS, SLOTS, make_batch
+from tests.models.variants import THREE, make_latents
+from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_vae
 
 CONFIG = dataclasses.replace(THREE, span_heads=("global", "local", "fine"))
 SLOT = list(itertools.product(range(5), range(3)))
@@ -19,14 +19,6 @@ SLOT = list(itertools.product(range(5), range(3)))
 def span_nll(vae, variables, latents, batch):
     heads = lambda module: {level: head(latents, batch) for level, head in module.span_heads.items()}  # noqa: E731
     return vae.apply(variables, method=heads)
-
-
-def make_latents(measures, size=1):
-    rng = np.random.default_rng(0)
-    return {
-        level: np.repeat(rng.normal(size=(1, CONFIG.num_latents(level, measures), width)), size, 0).astype(np.float32)
-        for level, width in CONFIG.widths.items()
-    }
 
 
 def total_probability(windows, fields):
@@ -40,7 +32,8 @@ def total_probability(windows, fields):
     mask = until_end(tokens, allowed, fields)
     assert existing_fields(tokens, mask, fields)[allowed].any()
     batch = Batch(tokens, mask, np.full((len(tokens), 2, 2), 4), np.arange(len(tokens)))
-    found = span_nll(*cached_vae(CONFIG, fields), make_latents(2, len(tokens)), batch)
+    latents = {level: np.repeat(z, len(tokens), 0) for level, z in make_latents(CONFIG, 1, 2).items()}
+    found = span_nll(*make_vae(CONFIG, fields), latents, batch)
     return {level: np.exp(-np.asarray(nll, np.float64)).sum() for level, nll in found.items()}
 
 
@@ -60,11 +53,11 @@ def test_probabilities_of_all_lists_of_notes_add_up_to_one():
 def test_order_inside_a_span_counts_only_for_where_zeros_are():
     """Exchanging what begins at two slots of a span changes nothing; exchanging it with a zero does; so does leaving
     the span."""
-    vae, variables = cached_vae(CONFIG)
+    vae, variables = make_vae(CONFIG)
     batch = make_batch(2)
     batch = jax.tree.map(lambda leaf: leaf[1:], batch)  # three measures of three slots: phrases of two and of one
     batch.tokens[:, :, :3, 0] = [[1, 0, 2], [3, 4, 0], [1, 2, 4]]
-    nll = partial(span_nll, vae, variables, make_latents(3))
+    nll = partial(span_nll, vae, variables, make_latents(CONFIG, 1))
     before = nll(batch)
 
     def exchanged(first, second):
@@ -80,8 +73,8 @@ def test_order_inside_a_span_counts_only_for_where_zeros_are():
 
 
 def test_a_head_reads_its_level_and_those_above():
-    vae, variables = cached_vae(CONFIG)
-    batch, latents = make_batch(), make_latents(3, 8)
+    vae, variables = make_vae(CONFIG)
+    batch, latents = make_batch(), make_latents(CONFIG)
     before = span_nll(vae, variables, latents, batch)
     for number, level in enumerate(LEVELS):
         after = span_nll(vae, variables, latents | {level: latents[level] + 1}, batch)

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.types import LEVELS
-from tests.tiny import MODEL, make_vae
+from tests.tiny import MODEL
 
 WIDTHS = {"global": 6, "local": 4, "fine": 3}
 DEEP = dataclasses.replace(MODEL, global_dim=6, local_dim=4, fine_dim=3, local_span=2)
@@ -57,8 +57,6 @@ OF_MUSIC = _options(
     }
 )
 
-cached_vae = cache(make_vae)
-
 
 @partial(jax.jit, static_argnums=0)
 def apply(vae, variables, batch, seed=1):
@@ -81,8 +79,17 @@ def infer(vae, variables, features, metre, seed=1, given=None, **settings):
 
 def make_features(config: ModelConfig, size: int = 8, measures: int = 3, scale: float = 1.0, seed: int = 1):
     """Random features, as an encoder would hand them to the levels."""
+    return _draw(config, dict.fromkeys(config.widths, config.dim), size, measures, scale, seed)
+
+
+def make_latents(config: ModelConfig, size: int = 8, measures: int = 3, scale: float = 2.0, seed: int = 0):
+    """Random latents, as the levels would hand them to the decoder."""
+    return _draw(config, config.widths, size, measures, scale, seed)
+
+
+def _draw(config: ModelConfig, widths: dict[str, int], size: int, measures: int, scale: float, seed: int):
     rng = np.random.default_rng(seed)
-    shapes = {level: (size, config.num_latents(level, measures), config.dim) for level in config.widths}
+    shapes = {level: (size, config.num_latents(level, measures), width) for level, width in widths.items()}
     return {level: rng.normal(0, scale, shape).astype(np.float32) for level, shape in shapes.items()}
 
 
