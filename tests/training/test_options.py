@@ -99,6 +99,8 @@ def test_everything_moves(variant):
     gradients = jax.tree.leaves_with_path(first_gradients(result))
     silent = [jax.tree_util.keystr(path) for path, leaf in gradients if not np.abs(leaf).max() > 1e-7]
     assert silent == ["['encoder']['embed']['specials']['embedding']"]  # no pool lets a padded slot through
+    norm = np.sqrt(sum(np.square(leaf).sum() for _, leaf in gradients))
+    np.testing.assert_allclose(result.metrics[0]["grad_norm"], norm, rtol=1e-9)
     for name in ("moments", "controller"):
         first, last = (jax.tree.leaves(getattr(state, name)) for state in (result.states[0], result.last))
         assert all((one != other).all() for one, other in zip(first, last, strict=True))
