@@ -27,13 +27,13 @@ CONFIG = Config(
 )
 
 
-def make_batch(size: int = 8, seed: int = 0, fields: tuple[Field, ...] = FIELDS) -> Batch:
-    """Random windows of three measures; rows differ in metre, every third has a padding measure at its end."""
+def make_batch(size: int = 8, seed: int = 0, fields: tuple[Field, ...] = FIELDS, measures: int = 3) -> Batch:
+    """Random windows; rows differ in metre, every third has two measures, padded. Of six the others are two phrases."""
     rng = np.random.default_rng(seed)
-    metre = np.zeros((size, 3, 2), np.int32)
+    metre = np.zeros((size, measures, 2), np.int32)
     metre[:] = (4, 16)
     metre[1::2] = (3, 16)
-    metre[::3, 2] = 0
+    metre[::3, 2:] = 0
     mask = np.arange(SLOTS) < metre[..., :1]
     tokens = np.stack([rng.integers(0, field.size, mask.shape) for field in fields], -1).astype(np.int32)
     return Batch(np.where(mask[..., None], tokens, 0), mask, metre, np.arange(size, dtype=np.int32))

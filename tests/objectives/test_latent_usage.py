@@ -14,9 +14,9 @@ from musicvae_jax.objectives.latent_usage import Usage, kl_per_dim, measure_usag
 from musicvae_jax.types import Batch, Gaussian, VAEOutput
 from tests.tiny import MODEL, make_batch
 
-# Three measures: one window, two phrases of which the last is short, three measures.
-LEVELS = dataclasses.replace(MODEL, global_dim=9, local_dim=4, fine_dim=3, local_span=2, local_groups=(1, 0, 2, 0, 1))
-TIMES = {"global": 1, "local": 2, "fine": 3}
+# Six measures or two: one window, two phrases of which the last is short or missing, measures.
+LEVELS = dataclasses.replace(MODEL, global_dim=9, local_dim=4, fine_dim=3, local_groups=(1, 0, 2, 0, 1))
+SPANS = {"global": 6, "local": 4, "fine": 1}
 
 
 def make_output(size: int, offset: float = 0.0) -> VAEOutput:
@@ -24,7 +24,7 @@ def make_output(size: int, offset: float = 0.0) -> VAEOutput:
     rng = np.random.default_rng(0)
 
     def gaussian(level: str) -> Gaussian:
-        shape = (size, TIMES[level], LEVELS.widths[level])
+        shape = (size, -(-6 // SPANS[level]), LEVELS.widths[level])
         loc = offset + rng.normal(0, 0.1, shape) * np.arange(1, shape[-1] + 1)
         return Gaussian(jnp.asarray(loc, jnp.float32), jnp.asarray(rng.normal(0, 0.1, shape), jnp.float32))
 
@@ -35,15 +35,14 @@ def make_output(size: int, offset: float = 0.0) -> VAEOutput:
 
 
 def present(batch: Batch, level: str) -> np.ndarray:
-    """bool[batch, time], written out for three measures."""
+    """bool[batch, time], written out for six measures."""
     here = (batch.metre[..., 0] > 0) & (batch.index >= 0)[:, None]
-    parts = {"global": [here], "local": [here[:, :2], here[:, 2:]], "fine": [here[:, n : n + 1] for n in range(3)]}
-    return np.stack([part.any(1) for part in parts[level]], 1)
+    return np.stack([here[:, first : first + SPANS[level]].any(1) for first in range(0, 6, SPANS[level])], 1)
 
 
 def reference(output: VAEOutput, batch: Batch) -> dict[str, float]:
     """The figures in float64 from all latents at once."""
-    windows = (batch.index >= 0).sum()
+    windows, phrases = (batch.index >= 0).sum(), present(batch, "local").sum()
     figures = {}
     for level, width in LEVELS.widths.items():
         there = present(batch, level)
@@ -53,7 +52,7 @@ def reference(output: VAEOutput, batch: Batch) -> dict[str, float]:
         kl = np.asarray(output.kl[level], np.float64)[there]
         residual = ((q[0] - p[0]) / np.exp(p[1]), q[1] - p[1])
         figures[f"kl_{level}"] = kl.sum() / windows
-        figures[f"kl_{level}_per_phrase"] = kl.sum() / windows  # three measures are one phrase of four
+        figures[f"kl_{level}_per_phrase"] = kl.sum() / phrases
         figures[f"kl_{level}_per_latent"] = kl.sum() / there.sum()
         for kind, (loc, log_scale) in (("_raw", q), ("", residual)):
             figures[f"active_units_a{kind}_{level}"] = (np.exp(log_scale).mean(0) < 0.98).mean()
@@ -62,7 +61,7 @@ def reference(output: VAEOutput, batch: Batch) -> dict[str, float]:
         given_sizes = {"rhythm": slice(0, 1), "harmony": slice(1, 3), "style": slice(3, 4)}
         for group, dims in (given_sizes if level == "local" else default).items():
             figures[f"kl_{level}_{group}"] = kl[:, dims].sum() / windows
-            figures[f"kl_{level}_{group}_per_phrase"] = kl[:, dims].sum() / windows
+            figures[f"kl_{level}_{group}_per_phrase"] = kl[:, dims].sum() / phrases
             figures[f"kl_{level}_{group}_per_latent"] = kl[:, dims].sum() / len(kl)
             for kind, (loc, log_scale) in {"": residual, "_raw": q}.items():
                 figures[f"active_units_a{kind}_{level}_{group}"] = (np.exp(log_scale).mean(0)[dims] < 0.98).mean()
@@ -82,7 +81,7 @@ def in_parts(output: VAEOutput, batch: Batch, number: np.ndarray) -> Usage:
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=12, max_size=12), st.sets(st.integers(0, 11), max_size=11))
 def test_any_split_into_batches_gives_the_sums_of_the_whole(numbers, padding):
-    batch, output = make_batch(12), make_output(12)
+    batch, output = make_batch(12, measures=6), make_output(12)
     batch.index[list(padding)] = -1
     usage = in_parts(output, batch, np.array(numbers))
     figures = usage_figures(usage, LEVELS)
@@ -97,7 +96,7 @@ def test_any_split_into_batches_gives_the_sums_of_the_whole(numbers, padding):
 
 def test_variances_survive_large_means():
     """Squares in float32 of numbers around 100 would be off by a tenth of the smallest variance; a mean by 4e-6."""
-    batch, output = make_batch(12), make_output(12, offset=100.0)
+    batch, output = make_batch(12, measures=6), make_output(12, offset=100.0)
     usage = in_parts(output, batch, np.arange(12) // 5)
     for level in LEVELS.widths:
         there, part = present(batch, level), usage.levels[level]

@@ -16,8 +16,8 @@ STEPS = CONFIG.train.num_steps
 
 def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count():
     model, variables = make_vae()
-    batch = make_batch(8)
-    padding = make_batch(8, seed=1)._replace(index=np.full(8, -1, np.int32))
+    batch = make_batch(8, measures=6)
+    padding = make_batch(8, seed=1, measures=6)._replace(index=np.full(8, -1, np.int32))
     one = dataclasses.replace(CONFIG.train, num_devices=1)
     four = dataclasses.replace(CONFIG.train, num_devices=4)
     results = []
@@ -31,6 +31,7 @@ def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count()
         results.append(make_validator(model, parallel, CONFIG)(placed, batches))
     for result in results[1:]:
         assert result == pytest.approx(results[0], rel=1e-5)
+    assert results[0]["kl_per_phrase"] == pytest.approx(results[0]["kl"] * 8 / 13, rel=1e-6)  # three windows have one
     assert results[0]["perplexity_elbo"] > results[0]["perplexity"] > 1
 
 
@@ -51,7 +52,7 @@ def test_the_best_checkpoint_is_the_best_by_the_objective_of_the_last_step(objec
     config = replace(CONFIG, objective=objective, train={"num_devices": 1})
     parallel = make_parallel(config.train)
     placed = jax.device_put(variables, parallel.replicated)
-    padded = make_batch(8)._replace(index=np.array([*range(5), -1, -1, -1], np.int32))
+    padded = make_batch(8, measures=6)._replace(index=np.array([*range(5), -1, -1, -1], np.int32))
     result = make_validator(model, parallel, config)(placed, [padded])
     assert result["objective"] == pytest.approx(result["nll"] + weight * result["kl"] + free, rel=1e-5)
 

@@ -65,7 +65,7 @@ def run_steps(config: Config, way: str, steps: int = 5) -> Run:
     step, state = parallel.spread(counted), start(first, parallel)
     states, metrics = [first_state(first)], []
     for number in range(steps):
-        state, read = step(state, parallel.shard(make_batch(seed=number)))
+        state, read = step(state, parallel.shard(make_batch(seed=number, measures=config.data.measures)))
         states.append(jax.device_get(state))
         metrics.append(jax.device_get(read))
     return Run(states, metrics, len(traces))
