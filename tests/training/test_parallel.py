@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from musicvae_jax.config import ConfigError
-from musicvae_jax.training.parallel import make_parallel
+from musicvae_jax.training.parallel import check_platform, make_parallel
 from musicvae_jax.training.state import init_state, learning_rate_schedule
 from musicvae_jax.training.step import make_device_gradients, make_device_step
 from tests.tiny import CONFIG, make_batch, replace
-from tests.training.ways import NOISY, SGD, assert_near, carried, run_steps, spread, start
+from tests.training.ways import NOISY, SGD, assert_near, carried, first_state, run_steps, spread, start
 
 
 @pytest.mark.parametrize("way", ["jit-4", "pmap-4"])
@@ -54,16 +54,24 @@ def test_a_step_reports_its_rate():
     assert len(set(rates)) == 5
 
 
-def test_noise_differs_between_rows_and_steps():
-    config, parallel, model = spread(NOISY, "jit-4")
-    gradients = make_device_gradients(config, model)
-    row = jax.tree.map(lambda leaf: np.repeat(leaf[:1], 8, 0), make_batch())
-    run = parallel.spread(lambda state, batch: gradients(state.params, carried(state), batch)[1])
+def test_noise_differs_between_steps_and_seeds():
     results = []
-    for number in (0, 0, 1):
-        state = start(NOISY, parallel)
-        results.append(float(run(state._replace(step=jnp.asarray(number)), parallel.shard(row))["nll"]))
-    assert results[0] == results[1] != results[2]
+    for seed, steps in ((0, (0, 0, 1)), (1, (0,))):
+        config, parallel, model = spread(replace(NOISY, train={"seed": seed}), "jit-4")
+        gradients = make_device_gradients(config, model)
+        run = parallel.spread(lambda state, batch, found=gradients: found(state.params, carried(state), batch)[1])
+        for number in steps:
+            state = start(NOISY, parallel)  # whatever the seed, the same parameters
+            results.append(float(run(state._replace(step=jnp.asarray(number)), parallel.shard(make_batch()))["nll"]))
+    assert results[0] == results[1] and len(set(results)) == 3
+
+
+def test_first_parameters_differ_between_seeds():
+    matrices = [
+        [leaf for leaf in jax.tree.leaves(first_state(config).params) if leaf.ndim > 1]
+        for config in (SGD, replace(SGD, train={"seed": 1}))
+    ]
+    assert any((one != other).all() for one, other in zip(*matrices, strict=True))
 
 
 def test_state_is_donated():
@@ -85,6 +93,12 @@ def test_state_is_donated():
 def test_what_the_devices_cannot_do_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         make_parallel(replace(CONFIG, train=changes).train)
+
+
+def test_float64_is_refused_where_it_would_be_float32():
+    check_platform(CONFIG)
+    with pytest.raises(ConfigError, match="dtype = 'float64' needs JAX_ENABLE_X64=1"):
+        check_platform(replace(CONFIG, model={"dtype": "float64"}))
 
 
 @pytest.mark.parametrize(("batch_size", "accumulate", "used"), [(8, 1, 4), (6, 1, 3), (7, 1, 1), (8, 4, 2), (12, 2, 3)])
