@@ -124,6 +124,9 @@ def test_the_average_of_moments_owes_nothing_to_where_it_began():
     for number, average in enumerate(stored["fine"]):
         np.testing.assert_allclose(average, np.mean([moments["fine"][number] for moments in found], 0), rtol=1e-5)
     jax.tree.map(NEAR, average_moments(stored, stored, jnp.asarray(100)), stored)
+    later = average_moments(stored, found[0], jnp.asarray(10**4))  # and then of the last twenty or so
+    for average, old, new in zip(later["fine"], stored["fine"], found[0]["fine"], strict=True):
+        np.testing.assert_allclose(average, 0.95 * old + 0.05 * new, rtol=1e-5)
 
 
 def test_the_floor_holds_in_evaluation():

@@ -18,7 +18,7 @@ METRE = make_batch().metre
 
 @pytest.mark.parametrize("name", OF_LATENTS)
 def test_every_choice_of_latents_is_a_model(name):
-    """Shapes, KL >= 0, and nothing of latents that are not there."""
+    """Shapes, KL >= 0, a top level under N(0, 1) unless it has a past, and nothing of latents that are not there."""
     config = OF_LATENTS[name]
     vae, variables = make_vae(config)
     found = infer(vae, variables, make_features(config), METRE)
@@ -26,6 +26,8 @@ def test_every_choice_of_latents_is_a_model(name):
     for part in (found.posterior, found.prior, found.latents, found.kl):
         assert set(part) == set(config.widths)
     assert set(found.moments) == set(config.batch_norm_levels)
+    top = next(iter(config.widths))
+    assert found.prior[top].loc.any() == config.is_causal(top)  # else there is nothing that moves it from N(0, 1)
     for level, present in presence(config, METRE).items():
         shape = (8, config.num_latents(level, 3), WIDTHS[level])
         leaves = (*found.posterior[level], *found.prior[level], found.latents[level], found.kl[level])
@@ -185,16 +187,26 @@ def test_a_causal_prior_sees_the_past_alone():
     noise = jnp.asarray(rng.normal(size=z.shape), jnp.float32)
     likelihood = Gaussian(noise + 1, 0.3 * noise)
     for posterior in (lambda prior: prior, lambda prior: merge(likelihood, prior)):
-        drawn, final, drawn_from = jax.jit(partial(ancestral, prior, posterior))(noise)
-        by_hand = jnp.zeros_like(noise)
-        for time in range(5):
-            now = posterior(prior(by_hand))
-            value = now.loc[:, time] + jnp.exp(now.log_scale[:, time]) * noise[:, time]
-            by_hand = by_hand.at[:, time].set(value)
+
+        def step_by_hand(noise, posterior=posterior):
+            z = jnp.zeros_like(noise)
+            for time in range(5):
+                now = posterior(prior(z))
+                z = z.at[:, time].set(now.loc[:, time] + jnp.exp(now.log_scale[:, time]) * noise[:, time])
+            return z
+
+        draw = partial(ancestral, prior, posterior)
+        drawn, final, drawn_from = jax.jit(draw)(noise)
+        by_hand = step_by_hand(noise)
         np.testing.assert_allclose(drawn, by_hand, rtol=1e-5, atol=1e-5)
         expected = prior(by_hand)
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), final, expected)
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), drawn_from, posterior(expected))
+    # Its gradients pass through the past.
+    slopes, expected = (
+        jax.jit(jax.grad(lambda noise, z=z: z(noise).sum()))(noise) for z in (lambda x: draw(x)[0], step_by_hand)
+    )
+    np.testing.assert_allclose(slopes, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ladder", "ladder, causal"])

@@ -10,7 +10,7 @@ import pytest
 
 from musicvae_jax.objectives.elbo import token_nll
 from musicvae_jax.types import Batch, Field, existing_fields, until_end
-from tests.tiny import ENDING, FIELDS, MODEL, SLOTS, make_batch, make_vae
+from tests.tiny import ENDING, FIELDS, MODEL, SHALLOW, SLOTS, make_batch, make_vae
 
 
 @partial(jax.jit, static_argnums=0)
@@ -49,16 +49,6 @@ def test_the_future_does_not_move_the_past():
             assert not (first[:, rows + 1] == second[:, rows + 1]).all()
 
 
-def test_masked_slots_have_no_say():
-    vae, variables = make_vae()
-    batch = make_batch()
-    garbage = batch._replace(tokens=np.where(batch.mask[..., None], batch.tokens, 2))
-    first, second = apply(vae, variables, batch), apply(vae, variables, garbage)
-    np.testing.assert_array_equal(first.posterior["global"].loc, second.posterior["global"].loc)
-    for one, other in zip(first.logits, second.logits, strict=True):
-        np.testing.assert_array_equal(one[batch.mask], other[batch.mask])
-
-
 def test_padding_measures_have_no_say():
     """A window that is padded to more measures has the same posterior and the same logits."""
     vae, variables = make_vae()
@@ -80,22 +70,22 @@ def test_metre_and_length_are_inputs():
     assert not np.allclose(logits_of(vae, variables, batch)[0], logits_of(vae, variables, other)[0])
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_batch_equals_vmap(remat):
-    vae, variables = make_vae(dataclasses.replace(MODEL, remat=remat))
+def test_batch_equals_vmap():
+    vae, variables = make_vae()
     batch = make_batch()
     encode = jax.jit(lambda batch: vae.apply(variables, batch, method="encode")["global"])
     whole, single = encode(batch), jax.vmap(encode)(batch)
     np.testing.assert_allclose(whole.loc, single.loc, rtol=1e-5, atol=1e-5)
 
 
-def test_remat_changes_nothing():
+def test_remat_changes_no_gradient():
     batch = make_batch()
     results = []
     for remat in (False, True):
         vae, variables = make_vae(dataclasses.replace(MODEL, remat=remat))
         loss = lambda variables, vae=vae: apply(vae, variables, batch).logits[0].sum()  # noqa: E731
         results.append(jax.jit(jax.grad(loss))(variables))
+        assert ("remat" in str(jax.make_jaxpr(loss)(variables))) == remat
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *results)
 
 
@@ -162,6 +152,27 @@ def test_token_dropout_hides_the_past_in_training_only():
 
     np.testing.assert_array_equal(forced(batch.tokens, False), forced(tokens, False))
     assert not np.allclose(forced(batch.tokens, True), forced(tokens, True))
+
+
+def test_dropout_takes_what_layers_add():
+    """All of it at a rate of one: the decoder is then the one whose layers add nothing."""
+    vae, variables = make_vae(dataclasses.replace(SHALLOW, dropout=1 - 1e-9))
+    block = variables["params"]["decoder"]["block_0"]
+    silent = {"attention": block["attention"] | {"output": jax.tree.map(jnp.zeros_like, block["attention"]["output"])}}
+    silent["narrow"] = jax.tree.map(jnp.zeros_like, block["narrow"])
+    without = variables["params"] | {"decoder": variables["params"]["decoder"] | {"block_0": block | silent}}
+    latents = {"global": jnp.ones((8, 1, SHALLOW.global_dim))}
+
+    @partial(jax.jit, static_argnums=1)
+    def forced(params, deterministic):
+        decode = lambda module, *args: module.decoder(*args)  # noqa: E731
+        rngs = {"dropout": jax.random.key(0)}
+        return vae.apply({"params": params}, latents, make_batch(), deterministic, method=decode, rngs=rngs)
+
+    dropped, expected = forced(variables["params"], False), forced(without, True)
+    for one, other, third in zip(dropped, expected, forced(variables["params"], True), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+        assert not np.allclose(one, third, atol=1e-2)
 
 
 def test_bfloat16_computes_near_float32():

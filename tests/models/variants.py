@@ -40,14 +40,18 @@ def _options(table: dict[str, dict]) -> dict[str, ModelConfig]:
 OF_LATENTS = SUBSETS | _options(
     {
         "causal": {"prior_context": "causal"},
+        "causal, no global": {"prior_context": "causal", "global_dim": 0},
         "ladder": {"inference": "ladder"},
         "ladder, causal": {"inference": "ladder", "prior_context": "causal"},
-        "delta": {"delta_levels": ("local", "fine")},
-        "batch norm": {"batch_norm_levels": ("global", "local", "fine")},
-        "delta, batch norm": {"delta_levels": ("fine",), "batch_norm_levels": ("global", "local")},
+        "delta": {"delta_levels": ("local", "fine"), "delta_alpha": 0.7},
+        "batch norm": {"batch_norm_levels": ("global", "local", "fine"), "batch_norm_gamma": 0.8},
+        "delta, batch norm": {
+            "delta_levels": ("fine",), "delta_alpha": 0.7, "batch_norm_levels": ("global", "local"),
+            "batch_norm_gamma": 0.8,
+        },
         "spans, slotwise": {"local_span": 3, "fine_span": 2, "prior_layers": 0, "slotwise": True},
     }
-)
+)  # fmt: skip
 OF_MUSIC = _options(
     {
         "flat, span heads": {"span_heads": ("global", "local", "fine"), "level_dropout": 0.5},

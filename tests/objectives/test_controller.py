@@ -83,6 +83,18 @@ def test_levels_come_to_their_set_points_though_each_pulls_at_the_others():
         assert 2e-3 < factors[level][-1] < 9  # not for the bounds
 
 
+def test_an_update_is_the_sum_of_both_gains():
+    """log(factor) after a KL of e^.3 set points: the start + .3 x (integral + proportional gain), within the bounds."""
+    for integral, proportional, bound in ((0.2, 0.7, 4.0), (0.4, 0.1, 4.0), (0.2, 3.0, 0.15)):
+        config = ObjectiveConfig(
+            kl_per_phrase=5.0, controller_integral=integral, controller_proportional=proportional,
+            controller_min_beta=0.1, controller_max_beta=bound,
+        )  # fmt: skip
+        state = update_controller(config, init_controller(config, ["fine"]), {"fine": 5 * jnp.exp(0.3)})
+        expected = min(0.1 * np.exp(0.3 * (integral + proportional)), bound)
+        np.testing.assert_allclose(controller_factors(config, state, ["fine"])["fine"], expected, rtol=1e-5)
+
+
 def test_a_set_point_of_one_level_leaves_the_others_at_1():
     config = ObjectiveConfig(local_level=LevelObjective(kl_per_phrase=10.0))
     factors, *_ = simulate(config, lambda factors: {level: 30 / factors[level] for level in LEVELS}, make_noise(0, 200))
