@@ -13,13 +13,13 @@ from musicvae_jax.training.state import TrainState, init_state, make_model
 from musicvae_jax.types import Field
 
 
-def load(workdir: Path, config: Config):
-    """(state, data iterator state) of the latest checkpoint."""
+def load(workdir: Path, config: Config, kind: str = "latest"):
+    """(state, data iterator state) of a checkpoint."""
     model = make_model(config, (Field("melody", 130),))
     like = jax.eval_shape(partial(init_state, config, model))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
-    state, data_state, _ = Checkpoints(workdir).restore(like)
+    state, data_state, _ = Checkpoints(workdir).restore(like, kind)
     return jax.device_get(state), data_state
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.config import LevelObjective
+from musicvae_jax.config import Config, LevelObjective
+from musicvae_jax.training import loop
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.progress import Progress
@@ -19,16 +20,30 @@ from musicvae_jax.types import Moments
 from tests.tiny import replace
 from tests.trained import small_config
 from tests.training.runs import assert_same_end, load, make_state
+from tests.training.test_monitor import figures
+
+
+def scripted_validator(objectives: list[float]):
+    """In place of `make_validator`: everything lives, and the objectives come from a list."""
+    coming = iter(objectives)
+
+    def make(_model, _parallel, config: Config):
+        result = {"nll": 1.0} | figures(config)
+        result |= {f"active_units_{rule}_{level}": 1.0 for rule in "ab" for level in config.model.widths}
+        return lambda _variables, _batches: result | {"objective": next(coming)}
+
+    return make
 
 
 def test_stopped_then_resumed_equals_straight_with_all_that_a_state_carries(folk_data_dir, tmp_path, monkeypatch):
-    """Batch moments and a controller are as much of the state as parameters are."""
+    """Batch moments and a controller are as much of the state as parameters are; the best so far stays the best."""
     config = replace(
         small_config(folk_data_dir),
         model={"fine_dim": 3, "batch_norm_levels": ("fine",)},
         objective={"global_level": LevelObjective(kl_per_phrase=2.0), "beta_warmup_steps": 3},
-        train={"num_steps": 9, "eval_every": 9, "checkpoint_every": 9, "num_devices": 1},
+        train={"num_steps": 9, "eval_every": 3, "checkpoint_every": 9, "num_devices": 1},
     )
+    monkeypatch.setattr(loop, "make_validator", scripted_validator([9.0, 9.0, 9.0, 1.0, 2.0, 1.5]))
     assert train(config, tmp_path / "straight").finished
     report = Progress.report
 
@@ -43,14 +58,16 @@ def test_stopped_then_resumed_equals_straight_with_all_that_a_state_carries(folk
         heard.append(signal.getsignal(signal.SIGTERM) != default)
         wait(self)
 
-    monkeypatch.setattr(Progress, "report", interrupted)
-    monkeypatch.setattr(Checkpoints, "wait", watched)
-    stopped = train(config, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "report", interrupted)
+        patch.setattr(Checkpoints, "wait", watched)
+        stopped = train(config, tmp_path / "run")
     assert not stopped.finished and stopped.step == 5
     assert heard[0] and signal.getsignal(signal.SIGTERM) == default  # a second one finds the run saving, and waits
-    monkeypatch.undo()
     assert train(config, tmp_path / "run").finished
     assert_same_end(config, tmp_path / "straight", tmp_path / "run")
+    for run in ("straight", "run"):  # after a resume, too, and where an equal one comes later
+        assert Checkpoints(tmp_path / run).latest_step("best") == int(load(tmp_path / run, config, "best")[0].step) == 3
     state, _ = load(tmp_path / "run", config)
     assert state.moments["fine"].mean.all() and state.controller.error["global"] != 0
 
