@@ -22,3 +22,19 @@ def test_a_codec_that_does_not_exist():
     tree = {"codec": {"name": "remi"}}
     with pytest.raises(ConfigError, match="'remi': allowed is 'melody' or 'voices' or 'performance'"):
         from_json(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("num_steps", '"9"', "'9': allowed is a value of type int"),
+        ("num_steps", "9.0", "9.0: allowed is a value of type int"),
+        ("num_steps", "true", "True: allowed is a value of type int"),
+        ("learning_rate", "true", "True: allowed is a value of type float"),
+        ("learning_rate", "NaN", "nan: allowed is a finite number"),
+        ("clip_norm", "Infinity", "inf: allowed is a finite number"),
+    ],
+)
+def test_a_value_of_another_type_or_none_at_all(field, value, allowed):
+    with pytest.raises(ConfigError, match=f"config.train.{field} = {allowed}"):
+        from_json(f'{{"train": {{"{field}": {value}}}}}')

@@ -33,8 +33,8 @@ def runs(config):
 
     def both(key):
         rngs = dict(zip(STREAMS, jax.random.split(key, len(STREAMS)), strict=True))
-        variables = vae.init(rngs, batch)
-        return [vae.apply(variables, batch, mode, rngs=rngs) for mode in (True, False)]
+        output, variables = vae.init_with_output(rngs, batch)
+        return [output, vae.apply(variables, batch, False, rngs=rngs)]
 
     return jax.eval_shape(both, jax.random.key(0))
 
@@ -183,6 +183,13 @@ EXPERIMENTS = [
     ),
     ({"model": THREE, "objective": {"span_weight": 0.1}}, r"span_weight = 0.1 and ModelConfig.span_heads = \(\)"),
     ({"model": dataclasses.replace(THREE, span_heads=("fine",))}, r"span_weight = 0.0 and .* \('fine',\)"),
+    (
+        {
+            "model": dataclasses.replace(THREE, batch_norm_levels=("fine",)),
+            "train": {"batch_size": 4, "accumulate": 4},
+        },
+        r"batch_norm_levels = \('fine',\): allowed is none with one window a batch: .*batch_size / accumulate = 1",
+    ),
     (
         {"model": dataclasses.replace(THREE, delta_levels=("local",), local_span=3)},
         r"delta_levels = \('local',\): .*local_span = 3 with DataConfig.measures = 3",

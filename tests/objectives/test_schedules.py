@@ -39,6 +39,16 @@ def test_corners_of_a_cyclical_schedule(rise):
         np.testing.assert_allclose(jitted(jnp.asarray(step)), 3 * share, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("rise", RISES)
+def test_a_level_rises_as_its_config_says(rise):
+    """Two cycles of 20 steps, of which 8 rise."""
+    own = LevelObjective(beta=3.0, schedule=f"cyclical_{rise}", schedule_steps=40, cycles=2, ramp=0.4)
+    schedule = level_schedule(ObjectiveConfig(local_level=own), "local")
+    quarter, half = CURVES[rise]
+    for step, share in {0: 0, 2: quarter, 4: half, 8: 1, 19: 1, 20: 0, 22: quarter, 28: 1, 39: 1, 40: 1}.items():
+        np.testing.assert_allclose(schedule(step), 3 * share, rtol=1e-6, atol=1e-7)
+
+
 @given(st.sampled_from(RISES), st.integers(1, 400), st.integers(1, 7), st.floats(0.1, 1), st.floats(0.01, 10))
 def test_a_cycle_starts_at_0_never_falls_and_the_last_one_stays(rise, num_steps, num_cycles, ramp, value):
     values = np.asarray(cyclical_schedule(value, num_steps, num_cycles, ramp, rise)(STEPS), np.float64)
