@@ -11,7 +11,8 @@ import pytest
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.evaluation.level_codes import from_prior, infer, level_costs
 from musicvae_jax.types import Array, Batch, Gaussian
-from tests.tiny import MODEL, make_batch, make_vae
+from tests.models.variants import THREE, cached_vae
+from tests.tiny import make_batch
 
 TWO = ModelConfig(global_dim=1, local_dim=1, skip=True)
 SCALE = 0.5  # of both posteriors
@@ -112,12 +113,9 @@ def test_two_gaussian_levels():
         np.testing.assert_allclose(costs[f"replace_{level}_noise"], noisy - nll(g, z), rtol=1e-4, atol=1e-4)
 
 
-THREE = dataclasses.replace(MODEL, local_dim=3, fine_dim=2, local_span=2)
-
-
 @pytest.fixture(scope="module")
 def three() -> Any:
-    return World(*make_vae(THREE))
+    return World(*cached_vae(THREE))
 
 
 def test_a_windows_own_code_in_place_of_its_own_costs_nothing(three):
