@@ -1,10 +1,13 @@
 """Everything at once, on a model of three levels that nothing has trained."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from musicvae_jax.codec.attributes import SPANS
-from musicvae_jax.evaluation.information_flow import information_flow
+from musicvae_jax.evaluation import information_flow as flow
 from musicvae_jax.evaluation.likeness import NAMES
 from musicvae_jax.evaluation.trained import load_workdir
 from tests.tiny import replace
@@ -20,9 +23,28 @@ def vae(tmp_path_factory, folk_data_dir):
 
 
 @pytest.fixture(scope="module")
-def figures(vae):
-    # 20 windows are no multiple of the batch: padding must not count.
-    return information_flow(vae, "test", num_windows=20, num_probed=40, num_draws=1)
+def measured(vae):
+    """The figures, the windows that they are of, and the strata of the top-k test."""
+    seen: dict[str, Any] = {}
+
+    def noting(name: str, function: Callable) -> Callable:
+        def noting_(*args: Any) -> Any:
+            seen[name] = function(*args), args
+            return seen[name][0]
+
+        return noting_
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_measure", "top_k_figures"):
+            patch.setattr(flow, name, noting(name, getattr(flow, name)))
+        # 20 windows are no multiple of the batch: padding must not count.
+        figures = flow.information_flow(vae, "test", num_windows=20, num_probed=40, num_draws=1)
+    return figures, seen["_measure"][0], seen["top_k_figures"][1][-1]
+
+
+@pytest.fixture(scope="module")
+def figures(measured):
+    return measured[0]
 
 
 def test_the_figures_have_their_names(figures):
@@ -53,9 +75,26 @@ def test_differences_are_differences_and_figures_keep_their_bounds(figures):
             assert 0 <= value <= 1 + 1e-9
 
 
+def test_windows_of_the_same_metres_are_one_stratum(measured):
+    _, windows, strata = measured
+    same = (windows.metre[:, None] == windows.metre[None]).all((2, 3))
+    np.testing.assert_array_equal(strata[:, None] == strata[None], same)
+    assert not same.all()
+
+
+def test_the_skip_connections_share_is_of_the_nll(measured):
+    figures, windows, _ = measured
+    nll, with_skip = (windows.costs[name].astype(np.float64) for name in ("nll", "nll_skip"))
+    assert len(nll) == 20
+    assert figures["skip_share"] == pytest.approx((nll.mean() - with_skip.mean()) / nll.mean(), rel=1e-6)
+    assert abs(figures["skip_share"]) > 1e-3
+
+
 def test_the_seed_decides(vae, figures):
     """The same figures again; another seed draws others."""
-    again, other = (information_flow(vae, "test", num_windows=20, num_probed=40, num_draws=1, seed=s) for s in (0, 1))
+    again, other = (
+        flow.information_flow(vae, "test", num_windows=20, num_probed=40, num_draws=1, seed=s) for s in (0, 1)
+    )
     assert again == figures
     assert other["replace_global_noise"] != figures["replace_global_noise"]
     assert set(other) == set(figures)

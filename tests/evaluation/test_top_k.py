@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from musicvae_jax.codec import MelodyCodec
+from musicvae_jax.codec.attributes import SPANS
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.evaluation import top_k
 from musicvae_jax.evaluation.bootstrap import Bootstrap
@@ -41,9 +42,8 @@ class Tape:
     config: ModelConfig = TWO
 
 
-@pytest.fixture(scope="module")
-def found():
-    batch = make_melodies()
+def decode(batch, num_draws, allowed):
+    """What the tape gives back; ``allowed`` takes the slots that each decoding was told of."""
 
     def infer(model, variables, placed, key, given):
         del model, variables, key, given
@@ -54,8 +54,9 @@ def found():
         other = make_melodies(1 + int(jax.random.key_data(key)[-1])).tokens
         return {"global": other[:, :4], "local": other[:, 4:]} | given
 
-    def sample_tokens(model, variables, latents, *rest):
-        del model, variables, rest
+    def sample_tokens(model, variables, latents, metre, mask, *rest):
+        del model, variables, metre, rest
+        allowed.append(mask)
         return jnp.concatenate([latents["global"], latents["local"]], 1)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -63,13 +64,40 @@ def found():
             patch.setattr(top_k, name, function)
         vae: Any = SimpleNamespace(model=Tape(), config=SimpleNamespace(model=Tape().config), codec=CODEC, variables={})
         other = np.roll(np.arange(WINDOWS), WINDOWS // 2)
-        return decode_top_k(vae, batch, batch, other, jax.random.key(0), 2)
+        return decode_top_k(vae, batch, batch, other, jax.random.key(0), num_draws)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return decode(make_melodies(), 2, [])
+
+
+STRATA = np.arange(WINDOWS) % 2
 
 
 @pytest.fixture(scope="module")
 def figures(found):
-    strata = np.zeros(WINDOWS, int)
-    return top_k_figures(Bootstrap(np.arange(WINDOWS)), true_attributes(make_melodies(), CODEC), found, strata)
+    return top_k_figures(Bootstrap(np.arange(WINDOWS)), true_attributes(make_melodies(), CODEC), found, STRATA)
+
+
+def test_how_many_notes_there_are_is_not_given_away():
+    """A decoding is told of every slot that the metre has, and not where the window's music ends."""
+    batch = make_melodies()
+    shorter = np.arange(8) < 6
+    batch = batch._replace(tokens=np.where(shorter[:, None], batch.tokens, 0), mask=batch.mask & shorter)
+    decode(batch, 1, allowed := [])
+    assert len(allowed) == 4  # k = 0, 1, 2, and another piece's
+    for mask in allowed:
+        np.testing.assert_array_equal(mask, CODEC.slot_mask(batch.metre))
+
+
+def test_within_metre_is_within_the_strata(figures, found):
+    bootstrap, true = Bootstrap(np.arange(WINDOWS)), true_attributes(make_melodies(), CODEC)
+    for span in SPANS:
+        pair = true[span], found["top_1"].attributes[span]
+        within, anywhere = (bootstrap.squared_correlation(*pair, strata)[0] for strata in (STRATA, None))
+        assert figures[f"top_1_r2_{span}_within_metre"] == pytest.approx(within, rel=1e-9) != anywhere
+        assert figures[f"top_1_r2_{span}"] == pytest.approx(anywhere, rel=1e-9)
 
 
 def test_the_whole_code_gives_everything_back(figures):
