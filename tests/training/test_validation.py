@@ -1,17 +1,45 @@
 """The bound on held-out windows."""
 
 import dataclasses
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.config import LevelObjective
+from musicvae_jax.config import LevelObjective, ModelConfig
 from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.training.validation import make_validator
-from tests.tiny import CONFIG, make_batch, make_vae, replace
+from musicvae_jax.types import Batch, Field, Gaussian, VAEOutput, existing_fields
+from tests.tiny import CONFIG, ENDING, make_batch, make_ending_batch, make_vae, replace
 
 STEPS = CONFIG.train.num_steps
+KL = 0.25  # of every dim
+
+
+@dataclasses.dataclass(frozen=True)
+class Ignorant:
+    """A model to which all tokens are alike, with one latent that costs the same for every window."""
+
+    fields: tuple[Field, ...] = ENDING
+    config: ModelConfig = CONFIG.model
+
+    def apply(self, variables: dict, example: Batch, **_: Any) -> VAEOutput:
+        del variables
+        latent = jnp.zeros((1, self.config.global_dim))
+        exists = existing_fields(example.tokens, example.mask, self.fields)
+        logits = tuple(  # what does not exist is class 0, as the decoder says
+            jnp.where(exists[..., number, None] | (jnp.arange(field.size) == 0), 0.0, -1e9)
+            for number, field in enumerate(self.fields)
+        )
+        normal = {"global": Gaussian(latent, latent)}
+        return VAEOutput(logits, normal, {}, {"global": latent + KL}, normal, {}, {}, {})
+
+
+def validate(config, batches):
+    model: Any = Ignorant()
+    return make_validator(model, make_parallel(config.train), config)({}, batches)
 
 
 def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count():
@@ -35,6 +63,25 @@ def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count()
     assert results[0]["perplexity_elbo"] > results[0]["perplexity"] > 1
 
 
+def test_every_figure_is_known_where_nothing_is():
+    """A uniform guess costs the log of the number of classes, and is as perplexed; an END has one field and no more."""
+    batches = [make_ending_batch(8, seed)._replace(index=np.array([*range(5), -1, -1, -1])) for seed in range(2)]
+    counts = sum(existing_fields(batch.tokens, batch.mask, ENDING)[:5].sum((0, 1, 2)) for batch in batches)
+    assert counts[0] > counts[1]
+    nll, kl = counts @ np.log([field.size for field in ENDING]), 10 * KL * CONFIG.model.global_dim
+    expected = {
+        "nll": nll / 10,
+        "kl": kl / 10,
+        "kl_per_phrase": kl / 10,  # three measures are one phrase
+        "objective": (nll + kl) / 10,
+        "perplexity": np.exp(nll / counts.sum()),
+        "perplexity_elbo": np.exp((nll + kl) / counts.sum()),
+        "kl_global": kl / 10,
+    }
+    result = validate(CONFIG, batches)
+    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("objective", "weight", "free"),
     [
@@ -48,12 +95,8 @@ def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count()
     ],
 )
 def test_the_best_checkpoint_is_the_best_by_the_objective_of_the_last_step(objective, weight, free):
-    model, variables = make_vae(CONFIG.model)
-    config = replace(CONFIG, objective=objective, train={"num_devices": 1})
-    parallel = make_parallel(config.train)
-    placed = jax.device_put(variables, parallel.replicated)
-    padded = make_batch(8, measures=6)._replace(index=np.array([*range(5), -1, -1, -1], np.int32))
-    result = make_validator(model, parallel, config)(placed, [padded])
+    padded = make_ending_batch()._replace(index=np.array([*range(5), -1, -1, -1], np.int32))
+    result = validate(replace(CONFIG, objective=objective, train={"num_devices": 1}), [padded])
     assert result["objective"] == pytest.approx(result["nll"] + weight * result["kl"] + free, rel=1e-5)
 
 
