@@ -37,7 +37,12 @@ def tunes(vae):
 
 
 def test_evaluation_has_its_figures(vae):
-    result = evaluate(vae, "test", num_examples=20)  # 20 is no multiple of the batch: padding must not count
+    # 20 is no multiple of the batch: padding must not count.
+    result = evaluate(vae, "test", num_examples=20, iwae_draws=2)
+    bound, perplexity = result.pop("nll_iwae_2"), result.pop("perplexity_iwae_2")
+    # Two draws are a little better than one, and every figure is of the same windows and tokens.
+    assert bound == pytest.approx(result["nll"] + result["kl"], rel=0.05)
+    assert np.log(perplexity) / bound == pytest.approx(np.log(result["perplexity"]) / result["nll"])
     assert set(result) == KEYS
     assert result["num_examples"] == 20
     assert result == evaluate(vae, "test", num_examples=20)
@@ -78,6 +83,17 @@ def test_samples_have_the_metre_and_length_asked_for(vae):
         assert score.num_measures == 1 and score.metre(0) == Metre(6, 8)
     metres = {str(score.metre(0)) for score in vae.sample(20)}
     assert len(metres) > 1 and metres <= set(vae.metres)
+
+
+def test_metres_are_drawn_by_their_training_frequencies(vae, monkeypatch):
+    """Within five standard errors."""
+    rare = dataclasses.replace(vae, metres={"4/4": 9, "3/4": 1})
+    monkeypatch.setattr(
+        type(vae), "decode", lambda self, _, metre, **__: np.zeros((*self.mask(metre).shape, 1), np.int32)
+    )
+    num = 2000
+    share = np.mean([score.metre(0) == Metre(3, 4) for score in rare.sample(num, measures=1)])
+    assert abs(share - 0.1) < 5 * np.sqrt(0.1 * 0.9 / num)
 
 
 def test_samples_depend_on_the_seed_alone(vae):
@@ -139,7 +155,9 @@ def test_slerp_keeps_the_norm_and_hits_the_ends():
     np.testing.assert_allclose(slerp(a, b, 0.0), a, atol=1e-6)
     np.testing.assert_allclose(slerp(a, b, 1.0), b, atol=1e-6)
     for share in (0.2, 0.5, 0.9):
-        np.testing.assert_allclose(np.linalg.norm(slerp(a, b, share)), 1, rtol=1e-5)
+        between = slerp(a, b, share)
+        np.testing.assert_allclose(np.linalg.norm(between), 1, rtol=1e-5)
+        np.testing.assert_allclose(np.arccos(a @ between), share * np.arccos(a @ b), rtol=1e-4)  # at an even pace
     np.testing.assert_allclose(slerp(a, 2 * a, 0.5), 1.5 * a, rtol=1e-4)
 
 
