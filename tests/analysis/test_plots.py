@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from musicvae_jax.analysis.curves import plot_training_curves, smooth
+from musicvae_jax.analysis.figures import OKABE_ITO
 from musicvae_jax.analysis.plots import match_notes, plot_interpolation, plot_reconstruction, plot_samples
 from musicvae_jax.analysis.rolls import EXTRA, MATCHED, MISSED, piano_roll, pitch_range
 from musicvae_jax.analysis.scaling import plot_scaling
@@ -138,15 +139,19 @@ def write_metrics(path, rows):
 
 
 def test_training_curves_draw_what_there_is(tmp_path):
-    names = ["loss", "nll", "kl", "kl_global", "kl_local", "beta", "learning_rate", "grad_norm", "tokens_per_second"]
+    names = ["loss", "nll", "kl", "kl_global", "kl_local", "learning_rate", "grad_norm", "tokens_per_second"]
     rows = [{"step": step, **dict.fromkeys(names, step**0.5)} for step in range(1, 50)]
     rows += [{"step": 25, "validation_nll": float("nan")}, {"step": 49, "validation_nll": 2.0, "validation_kl": 3.0}]
-    sizes = []
+    images = []
     for kept in (rows[:1], rows):
         write_metrics(tmp_path / "metrics.jsonl", kept)
         plot_training_curves(tmp_path / "metrics.jsonl", tmp_path / "a.png")
-        sizes.append(imread(tmp_path / "a.png").shape)
-    assert sizes[0] == sizes[1]  # the same panels, whether there is one row or many
+        images.append(imread(tmp_path / "a.png"))
+    assert images[0].shape == images[1].shape  # the same panels, whether there is one row or many
+    first = next(iter(OKABE_ITO.values())).lower()
+    for half in np.array_split(images[1], 2):
+        for panel in np.array_split(half, 3, axis=1):  # loss, nll, KL; learning rate, gradient norm, speed
+            assert first in {to_hex(pixel) for pixel in np.unique(panel.reshape(-1, 4), axis=0)}
 
 
 def test_training_curves_of_nothing_are_refused(tmp_path):
@@ -167,6 +172,9 @@ def test_smoothing_keeps_constants_and_bounds(values, width):
     assert smoothed.max() <= array.max() + 1e-6
     np.testing.assert_allclose(smooth(np.full(9, 3.0), width), 3.0, rtol=1e-12)
     np.testing.assert_array_equal(smooth(array, 1), array)
+    if width % 2 and width <= len(array):
+        near = [array[max(0, place - width // 2) : place + width // 2 + 1].mean() for place in range(len(array))]
+        np.testing.assert_allclose(smoothed, near, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("measures", [(4, 8), (4, 16, 64)])
