@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from configs import CONFIGS
 from configs.ablations import ABLATIONS, BUDGET, COLLAPSE, FLAT_POINT, LEVELS_OR_FLAT, PLAIN
 
 from musicvae_jax.codec import make_codec
@@ -17,6 +18,7 @@ from musicvae_jax.evaluation.ablations.places import Places
 from musicvae_jax.evaluation.ablations.queue import RunError, run_all, run_in_process
 from musicvae_jax.evaluation.ablations.rows import read_rows
 from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.state import init_state, make_model
 from musicvae_jax.training.workdir import open_workdir
 from tests.tiny import replace
@@ -98,6 +100,13 @@ def test_every_model_of_an_ablation_can_be_made(name) -> None:
     assert all(num_parameters(model) > 0 for model in models)
 
 
+def test_every_config_can_be_made() -> None:
+    """No set point is below what its levels commit to, and every model has parameters."""
+    for _, config in CONFIGS.values():
+        check_set_points(config)
+    assert all(num_parameters(model) > 0 for model in {model_of(config) for _, config in CONFIGS.values()})
+
+
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_the_plan_is_listed(name, tmp_path, call) -> None:
     status, out, _ = call("ablate.py", name, "--list", "--root", tmp_path / "runs", "--results", tmp_path / "results")
@@ -127,7 +136,7 @@ def test_the_table_alone_and_what_is_refused(tmp_path, call) -> None:
 def test_a_run_is_trained_and_evaluated(folk_data_dir, tmp_path) -> None:
     tiny = replace(small_config(""), train={"eval_every": 100, "checkpoint_every": 100})
     ablation = Ablation(
-        text="", variants={"tiny": tiny}, seeds=(0,), columns=(Column("nll", "nll"),), num_examples=20, flow_windows=0
+        text="", variants={"tiny": tiny}, seeds=(0,), columns=(Column("nll", "nll"),), num_examples=20, flow_windows=8
     )
     places = Places("tiny", tmp_path / "runs", tmp_path / "results", folk_data_dir)
     said: list[str] = []
@@ -140,6 +149,7 @@ def test_a_run_is_trained_and_evaluated(folk_data_dir, tmp_path) -> None:
     assert row["parameters"] == num_parameters(tiny)
     again = evaluation.evaluate(vae, "test", num_examples=20)
     assert row["num_examples"] == 20 and set(again) - {"kl_per_dim_global"} < set(row)
+    assert row["flow_windows"] == 8 and math.isfinite(row["top_1_r2_window"])
     assert again["nll"] == pytest.approx(row["nll"], rel=1e-5)
     assert f"nll {row['nll']:.3f}" in said[0] and "| tiny | 1/1 | 40 |" in places.table.read_text()
 
