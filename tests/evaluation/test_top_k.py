@@ -85,7 +85,8 @@ def test_how_many_notes_there_are_is_not_given_away():
     batch = make_melodies()
     shorter = np.arange(8) < 6
     batch = batch._replace(tokens=np.where(shorter[:, None], batch.tokens, 0), mask=batch.mask & shorter)
-    decode(batch, 1, allowed := [])
+    allowed: list[np.ndarray] = []
+    decode(batch, 1, allowed)
     assert len(allowed) == 4  # k = 0, 1, 2, and another piece's
     for mask in allowed:
         np.testing.assert_array_equal(mask, CODEC.slot_mask(batch.metre))
