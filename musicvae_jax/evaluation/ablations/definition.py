@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from musicvae_jax.config import Config, ConfigError, to_json
+from musicvae_jax.config.checks import check
 
 # Where a run finds its data and how often it reports: not what comes out.
 _SURROUNDINGS = frozenset({
@@ -31,7 +32,8 @@ class Ablation:
     """Variants of a config, each trained from several seeds.
 
     Raises:
-        ConfigError: without variants or seeds, with a seed named twice, or a variant's name that is no file name.
+        ConfigError: without variants or seeds, with a seed named twice, a variant's name that is no file name, or
+            windows that cannot be counted.
     """
 
     text: str
@@ -52,6 +54,9 @@ class Ablation:
         for name in self.variants:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
                 raise ConfigError(f"variant {name!r}: allowed are letters, digits, '_', '.' and '-'")
+        windows = self.num_examples
+        check(windows is None or windows > 0, "Ablation.num_examples", windows, "1 or more, or None for all")
+        check(self.flow_windows >= 0, "Ablation.flow_windows", self.flow_windows, "0 (off) or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,15 +4,15 @@ import contextlib
 import dataclasses
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from musicvae_jax.config import UserError
-from musicvae_jax.evaluation.ablations.definition import Ablation, Run, plan
-from musicvae_jax.evaluation.ablations.rows import Found, find_rows, read_rows
+from musicvae_jax.config import UserError, to_json
+from musicvae_jax.evaluation.ablations.definition import Ablation, Run, changes, plan, what_matters
+from musicvae_jax.evaluation.ablations.rows import Found, find_rows, locked, read_rows
 from musicvae_jax.evaluation.ablations.table import describe_change, make_table
 from musicvae_jax.training.metrics import read_metrics
-from musicvae_jax.training.workdir import check_workdir, open_workdir, write_text
+from musicvae_jax.training.workdir import read_config, write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +51,24 @@ class Places:
         """A run's folder."""
         return self.root / self.name / run.name
 
-    def open(self, run: Run) -> Path:
-        """Makes a run's folder, or takes the one that is there; one that was begun with another config is renamed."""
+    def open(self, run: Run, say: Callable[[str], None] = print) -> Path:
+        """Makes a run's folder, or takes the one that is there; one that is of another run is put aside.
+
+        Where data lie, how often a run reports and the like make no other run: they are as of now, see `what_matters`.
+
+        Args:
+            run: what is to be made.
+            say: takes a line if a folder is put aside.
+        """
         workdir = self.workdir(run)
-        try:
-            check_workdir(workdir, run.config)
-        except UserError:  # of another config, or of none that this version knows
+        if strange := _strangeness(workdir, run):
             names = (workdir.with_name(f"{workdir.name}.old{number}") for number in range(1, 1000))
-            workdir.rename(next(name for name in names if not name.exists()))
-        return open_workdir(workdir, run.config)
+            aside = next(name for name in names if not name.exists())
+            workdir.rename(aside)
+            say(f"{workdir} is of another run, and now {aside.name}: {strange}")
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_text(workdir / "config.json", to_json(run.config))
+        return workdir
 
     @contextlib.contextmanager
     def lock(self, run: Run) -> Iterator[int | None]:
@@ -70,11 +79,13 @@ class Places:
         workdir = self.workdir(run)
         workdir.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(workdir.with_name(f".{workdir.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+        held: int | None = descriptor
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield descriptor
-        except BlockingIOError:
-            yield None
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                held = None
+            yield held  # outside: a fork that fails in the block is a BlockingIOError, too
         finally:
             os.close(descriptor)
 
@@ -85,9 +96,9 @@ class Places:
         return f"step {rows[-1]['step'] if rows else 0} of {run.config.train.num_steps}"
 
     def write_table(self, ablation: Ablation) -> Path:
-        """Writes the table of what is there."""
-        self.results.mkdir(parents=True, exist_ok=True)
-        write_text(self.table, make_table(self.name, ablation, read_rows(self.rows)))
+        """Writes the table of what is there; no other process writes an older one over it."""
+        with locked(self.rows):
+            write_text(self.table, make_table(self.name, ablation, read_rows(self.rows)))
         return self.table
 
     def describe(self, ablation: Ablation) -> str:
@@ -103,3 +114,17 @@ class Places:
                 said += f"; a row of another config does not count: {describe_change(found.others[run.name])}"
             lines.append(f"{index:4}  {run.name:<32} {run.config.train.num_steps:6} steps  {said}")
         return "\n".join([*lines, f"{len(found.done)} of {len(runs)} runs done"])
+
+
+def _strangeness(workdir: Path, run: Run) -> str:
+    """Why a folder cannot serve a run, empty if it can."""
+    if not workdir.exists() or (workdir.is_dir() and not (workdir / "config.json").exists()):
+        return ""
+    try:
+        there = read_config(workdir)
+    except UserError as error:  # a file, or a config that this version does not know
+        return str(error)
+    changed = changes(what_matters(there), what_matters(run.config))
+    if there.train.seed != run.seed:
+        changed["train.seed"] = (there.train.seed, run.seed)
+    return describe_change(changed)

@@ -67,7 +67,8 @@ def run_all(
         check_set_points(run.config)
     start = time.monotonic()
     outcome, took = Outcome([], [], []), []
-    chosen = [run for run in (runs if index is None else [runs[index]]) if run.name not in places.find(runs).done]
+    there = places.find(runs).done
+    chosen = [run for run in (runs if index is None else [runs[index]]) if run.name not in there]
     for number, run in enumerate(chosen):
         label = f"{runs.index(run)} {run.name}"
         begun = time.monotonic()
@@ -86,7 +87,7 @@ def run_all(
             if run.name in found.others:
                 say(f"{label}: a row of another config does not count: {describe_change(found.others[run.name])}")
             try:
-                row = _make(run, places, lock, seconds, execute or run_in_process)
+                row = _make(run, places, lock, seconds, execute or run_in_process, say)
             except RunError as error:
                 say(f"{label}: failed with {error}")
                 outcome.failed.append(run.name)
@@ -161,9 +162,11 @@ def _signals_as_exceptions() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _make(run: Run, places: Places, lock: int, seconds: float | None, execute: Execute) -> Row | None:
+def _make(
+    run: Run, places: Places, lock: int, seconds: float | None, execute: Execute, say: Callable[[str], None]
+) -> Row | None:
     """Makes a run in its folder and appends its row; None if it was stopped."""
-    workdir = places.open(run)
+    workdir = places.open(run, say)
     if not execute(run, workdir, lock, seconds):
         return None
     row = make_row(run, json.loads((workdir / "evaluation.json").read_text()))

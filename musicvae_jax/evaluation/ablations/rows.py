@@ -1,11 +1,12 @@
 """The results of an ablation on disk: one JSON object per line and finished run, only ever appended."""
 
+import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from musicvae_jax.evaluation.ablations.definition import Run, changes
 
@@ -36,9 +37,7 @@ def append_row(path: Path, row: Row) -> None:
 
     Half a line that a killed process left behind stays a line of its own, which `read_rows` skips.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+    with locked(path) as file:
         line = json.dumps(row).encode() + b"\n"
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
@@ -46,6 +45,15 @@ def append_row(path: Path, row: Row) -> None:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[IO[bytes]]:
+    """A results file, open at its end, whose lock no other process has; it is made if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        yield file
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -11,13 +11,13 @@ from pathlib import Path
 import jax
 import tyro
 
-from musicvae_jax.config import UserError
+from musicvae_jax.config import TrainConfig, UserError
 from musicvae_jax.evaluation.evaluate import evaluate
 from musicvae_jax.evaluation.information_flow import information_flow
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
-from musicvae_jax.training.parallel import set_up_devices
+from musicvae_jax.training.parallel import make_parallel, set_up_devices
 from musicvae_jax.training.workdir import read_config, write_text
 
 SPLIT = "test"
@@ -41,7 +41,7 @@ def run(workdir: tyro.conf.Positional[Path], /, *, num_examples: int | None = No
     figures |= {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),
         "train_seconds": train_seconds(workdir / "metrics.jsonl"),
-        "devices": describe_devices(config.train.num_devices or jax.local_device_count()),
+        "devices": describe_devices(config.train),
     }
     write_text(workdir / "evaluation.json", json.dumps(figures, indent=2) + "\n")
     return True
@@ -54,8 +54,9 @@ def train_seconds(metrics: Path) -> float:
     return sum(row["step_seconds"] * (row["step"] - before) for row, before in zip(rows, steps, strict=False))
 
 
-def describe_devices(number: int) -> str:
-    """The devices of a run in words, such as ``2 cpu devices``."""
+def describe_devices(config: TrainConfig) -> str:
+    """The devices that a training uses, in words, such as ``2 cpu devices``: as many as divide its batch."""
+    number = make_parallel(config).mesh.size
     kind = jax.local_devices()[0].device_kind
     return f"{number} {kind} {'device' if number == 1 else 'devices'}"
 

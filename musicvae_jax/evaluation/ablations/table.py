@@ -74,6 +74,10 @@ def _budget(ablation: Ablation, done: Sequence[Row]) -> str:
     windows = sorted({row["num_examples"] for row in done})
     splits = sorted({row["split"] for row in done})
     where = f" on {_span(windows)} windows of {' and '.join(map(repr, splits))}" if done else ""
+    decoded = [row for row in done if "flow_windows" in row]
+    if decoded and any("_r2_" in column.key for column in ablation.columns):
+        few, draws = (sorted({row[f"flow_{name}"] for row in decoded}) for name in ("windows", "draws"))
+        where += f", R2 on {_span(few)} windows, decoded {_span(draws)} times"
     return (
         f"{said}. Figures of the last step's checkpoint{where}: mean ± standard error over "
         f"seeds ({', '.join(map(str, ablation.seeds))}); `runs` is done/planned."
