@@ -45,22 +45,17 @@ start = time.perf_counter()
 import jax, sys
 jax.config.update("jax_compilation_cache_dir", sys.argv[2])
 from pathlib import Path
-from functools import partial
 from musicvae_jax.config import from_json
 from musicvae_jax.training.parallel import make_parallel, set_up_devices
 set_up_devices()
-from musicvae_jax.codec import make_codec
 from musicvae_jax.data.load import load_batches, load_windows
-from musicvae_jax.training.state import init_state, make_model
-from musicvae_jax.training.step import make_device_step
+from musicvae_jax.training.throughput import compile_step
 config = from_json(Path(sys.argv[1]).read_text())
 parallel = make_parallel(config.train)
 batches = load_batches(config, load_windows(config, "train"))
-model = make_model(config, make_codec(config.codec).fields)
-state = parallel.init(partial(init_state, config, model))
-batch = parallel.shard(next(batches))
-step = parallel.spread(make_device_step(config, model)).lower(state, batch).compile()
-jax.block_until_ready(step(state, batch))
+batch = next(batches)
+state, step = compile_step(config, parallel, batch)
+jax.block_until_ready(step(state, parallel.shard(batch)))
 print(time.perf_counter() - start)
 batches.close()
 """
@@ -101,23 +96,17 @@ def _time_first_step(config: Config) -> None:
 def _time_training(bench: Benchmark) -> None:
     import jax
 
-    from musicvae_jax.codec import make_codec
     from musicvae_jax.data.load import load_batches, load_windows
     from musicvae_jax.data.pipeline import PREFETCH_BATCHES
     from musicvae_jax.training.parallel import make_parallel
-    from musicvae_jax.training.state import init_state, make_model
-    from musicvae_jax.training.step import make_device_step
-    from musicvae_jax.training.throughput import compiled_flops, matmul_peak
+    from musicvae_jax.training.throughput import compile_step, compiled_flops, matmul_peak
 
     config = bench.config
     parallel = make_parallel(config.train)
-    source = load_windows(config, "train")
-    batches = load_batches(config, source)
-    model = make_model(config, make_codec(config.codec).fields)
-    state = parallel.init(partial(init_state, config, model))
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    batches = load_batches(config, load_windows(config, "train"))
     batch = next(batches)
-    step = parallel.spread(make_device_step(config, model)).lower(state, parallel.shard(batch)).compile()
+    state, step = compile_step(config, parallel, batch)
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     flops = compiled_flops(step, parallel) * config.train.accumulate
 
     step_seconds, wait_seconds, tokens = [], [], []

@@ -8,40 +8,48 @@ Example:
 from pathlib import Path
 
 import tyro
+from ablate import RESULTS
 from commandline import run
+from configs.ablations import ABLATIONS
 
-from musicvae_jax.config import UserError
-
-ROWS = Path(__file__).resolve().parent / "results" / "ablations" / "levels.jsonl"
+from musicvae_jax.config import UserError, nearest
 
 
-def draw(*, curves: tuple[str, ...], out: str, figure: str = "onset_f1", rows: Path = ROWS) -> int:
-    """Draws what a figure of an ablation comes to at each rate, a curve per model.
+def draw(
+    *, curves: tuple[str, ...], out: str, figure: str = "onset_f1", ablation: str = "levels", results: Path = RESULTS
+) -> int:
+    """Draws what a figure of an ablation comes to at each rate, a curve per model, from the runs that its table counts.
 
     Args:
         curves: "LABEL=VARIANT VARIANT ..." of each.
         out: the PNG to write.
         figure: its name in the rows.
-        rows: the ablation's jsonl.
+        ablation: its name.
+        results: where NAME.jsonl lies.
     """
     import numpy as np
 
     from musicvae_jax.analysis.rate_curve import plot_rate_curve
-    from musicvae_jax.evaluation.ablations.rows import read_rows
+    from musicvae_jax.evaluation.ablations.definition import plan
+    from musicvae_jax.evaluation.ablations.rows import find_rows, read_rows
 
-    points: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    if ablation not in ABLATIONS:
+        raise UserError(f"no ablation {ablation!r}: {nearest(ablation, ABLATIONS)}")
+    done = find_rows(plan(ablation, ABLATIONS[ablation]), read_rows(results / f"{ablation}.jsonl")).done
+    points: dict[str, list[np.ndarray]] = {}
     for text in curves:
         label, equals, variants = text.partition("=")
         if not (label and equals and variants.split()):
             raise UserError(f"curves has {text!r}: allowed is 'LABEL=VARIANT VARIANT ...'")
-        points[label] = {variant: [] for variant in variants.split()}
-    for row in read_rows(rows):
-        for own in points.values():
-            if row["variant"] in own:
-                if figure not in row:
-                    raise UserError(f"figure = {figure!r}: {row['variant']} has none of that name in {rows}")
-                own[row["variant"]].append((row["kl_per_phrase"], row[figure]))
-    plot_rate_curve({label: [np.array(p) for p in own.values()] for label, own in points.items()}, figure, out)
+        if label in points:
+            raise UserError(f"curves has {label!r} twice: allowed is a label of its own for each")
+        points[label] = []
+        for variant in variants.split():
+            rows = [row for row in done.values() if row["variant"] == variant]
+            if any(row.get(figure) is None for row in rows):
+                raise UserError(f"figure = {figure!r}: {variant} has none of that name in {results}")
+            points[label].append(np.array([(row["kl_per_phrase"], row[figure]) for row in rows]))
+    plot_rate_curve(points, figure, out)
     print(out)
     return 0
 

@@ -106,10 +106,10 @@ def reconstruct(
     for score, stem in zip(scores, _stems(scores), strict=True):
         try:
             copy = vae.reconstruct(score, seed=seed, sampling=sampling)
+            write_reconstruction(score, copy, Path(out) / stem)
         except MusicError as error:
             refusals.append(error)
             continue
-        write_reconstruction(score, copy, Path(out) / stem)
         written += 1
     print(f"{written} of {written + len(refusals)} reconstructed: {out}")
     if refusals:
@@ -226,7 +226,7 @@ def gallery(
     vae = _load(workdir, checkpoint)
     if num < 1:
         raise UserError(f"num = {num}: allowed is 1 or more")
-    source = load_windows(vae.config, split)
+    source = load_windows(vae.config, split, attributes=False)
     batch = make_eval_batches(source, min(num, max(len(source), 1)), num_examples=num)[0]
     copies = vae.scores(vae.reconstruct_tokens(batch, seed=seed), batch.metre)
     originals = vae.scores(batch.tokens, batch.metre)

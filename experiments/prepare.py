@@ -16,6 +16,8 @@ import tyro
 from commandline import check_first_word, run
 from tyro.conf import UseAppendAction
 
+from musicvae_jax.config.checks import check
+
 if TYPE_CHECKING:
     from tensorflow_datasets.core import GeneratorBasedBuilder
 
@@ -55,6 +57,7 @@ def prepare_named(
     """
     from musicvae_jax.data.datasets import prepare
 
+    check(sample > 0, "sample", sample, "1 or more")
     start = time.time()
     builder = prepare(name, data_dir, manual_dir, refresh=refresh)
     return _report(builder, start, sample)
@@ -83,6 +86,7 @@ def prepare_folder(
     """
     from musicvae_jax.data.datasets import prepare
 
+    check(sample > 0, "sample", sample, "1 or more")
     start = time.time()
     options = list(beam_options) if beam or beam_options else None
     builder = prepare("midi_folder", data_dir, path=path, refresh=refresh, num_processes=num_processes, beam=options)
@@ -91,12 +95,9 @@ def prepare_folder(
 
 def _report(builder: "GeneratorBasedBuilder", start: float, sample: int) -> int:
     """Prints what is known of a prepared data set."""
-    from musicvae_jax.config import UserError
     from musicvae_jax.data.datasets.folder_report import refusal_table
     from musicvae_jax.data.datasets.overview import format_overview, overview
 
-    if sample < 1:
-        raise UserError(f"sample = {sample}: allowed is 1 or more")
     seconds, folder = time.time() - start, Path(builder.data_path)
     is_new = (folder / "dataset_info.json").stat().st_mtime > start
     if table := refusal_table(folder, builder.info.metadata):

@@ -1,6 +1,6 @@
 """What a measure costs: the training step from 4 to 64 measures, and sampling with and without the past.
 
-Example: python experiments/scaling.py folk --out docs/scaling
+Example: python experiments/scaling.py folk --json experiments/results/scaling.json --png docs/scaling.png
 
 Absolute times drift on a busy machine: everything is timed in turns, round after round, and compared by ratios.
 """
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -24,13 +24,17 @@ from configs import CONFIGS
 from musicvae_jax.config import Config
 from musicvae_jax.config.checks import check, check_positive
 
+CONTEXTS: tuple[Literal["none", "previous", "flat"], ...] = ("none", "previous", "flat")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scaling:
     """What to time."""
 
-    out: str = ""
-    """Writes OUT.json and OUT.png; empty for none."""
+    json: str = ""
+    """The file to write the figures to; empty for none."""
+    png: str = ""
+    """The picture of the training step's to write; empty for none."""
     measures: tuple[int, ...] = (4, 8, 16, 32, 64)
     """Windows whose training step is timed."""
     batch_size: int = 8
@@ -52,14 +56,13 @@ def main() -> int:
         sys.argv.append("folk")
     text = "times training and sampling over the length of the music"
     scaling = choose({name: (text, Scaling(config=config)) for name, (_, config) in CONFIGS.items()})
+    from musicvae_jax.analysis.scaling import plot_scaling
     from musicvae_jax.training.parallel import set_up_devices
+    from musicvae_jax.training.workdir import write_text
 
     set_up_devices()
     training = _medians({m: _training_step(scaling, m) for m in scaling.measures}, scaling.rounds)
-    samplers = {
-        (context, num): _sampler(scaling, context, num) for num in (1, 64) for context in ("none", "previous", "flat")
-    }
-    sampling = _medians(samplers, scaling.rounds)
+    sampling = _medians(_samplers(scaling), scaling.rounds)
 
     per_measure = {m: seconds / m / scaling.batch_size for m, seconds in training.items()}
     base = per_measure.get(16, next(iter(per_measure.values())))
@@ -69,11 +72,21 @@ def main() -> int:
         print(f"  {m:3} measures {seconds * 1000:9.1f} ms {cost * 1e3:8.3f} ms a measure {cost / base:6.2f} x")
     print(f"sampling {scaling.sampled} measures")
     for num in (1, 64):
-        for context in ("none", "previous", "flat"):
+        for context in CONTEXTS:
             seconds, flat = sampling[context, num], sampling["flat", num]
             print(f"  {num:3} pieces, {context:9} {seconds * 1000:9.1f} ms, flat takes {flat / seconds:6.2f} x")
-    if scaling.out:
-        _write(scaling, per_measure, {f"{context}-{num}": value for (context, num), value in sampling.items()})
+    if scaling.json:
+        figures = {
+            "batch_size": scaling.batch_size,
+            "training_seconds_per_measure": per_measure,
+            "sampled_measures": scaling.sampled,
+            "sampling_seconds": {f"{context}-{num}": value for (context, num), value in sampling.items()},
+        }
+        write_text(Path(scaling.json), json.dumps(figures, indent=2) + "\n")
+        print(f"written: {scaling.json}")
+    if scaling.png:
+        plot_scaling(per_measure, scaling.png)
+        print(f"written: {scaling.png}")
     return 0
 
 
@@ -93,12 +106,10 @@ def _medians(calls: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, f
 def _training_step(scaling: Scaling, measures: int) -> Callable[[], object]:
     """A step on a batch of 4/4 without notes: no part of its cost depends on the notes."""
     import jax
-    import numpy as np
 
     from musicvae_jax.codec import make_codec
     from musicvae_jax.training.parallel import make_parallel
-    from musicvae_jax.training.state import init_state, make_model
-    from musicvae_jax.training.step import make_device_step
+    from musicvae_jax.training.throughput import compile_step
     from musicvae_jax.types import Batch
 
     config = dataclasses.replace(
@@ -107,24 +118,22 @@ def _training_step(scaling: Scaling, measures: int) -> Callable[[], object]:
         train=dataclasses.replace(scaling.config.train, batch_size=scaling.batch_size),
     )
     codec, parallel = make_codec(config.codec), make_parallel(config.train)
-    model = make_model(config, codec.fields)
-    state = parallel.init(partial(init_state, config, model))
     metre = np.full((scaling.batch_size, measures, 2), 4, np.int32)
     mask = codec.slot_mask(metre)
     tokens = np.zeros((*mask.shape, len(codec.fields)), np.int32)
-    batch = parallel.shard(Batch(tokens, mask, metre, np.arange(len(metre), dtype=np.int32)))
-    step = parallel.spread(make_device_step(config, model)).lower(state, batch).compile()
-    held = [state]
+    batch = Batch(tokens, mask, metre, np.arange(len(metre), dtype=np.int32))
+    state, step = compile_step(config, parallel, batch)
+    held, placed = [state], parallel.shard(batch)
 
     def call() -> None:
-        held[0], _ = step(held[0], batch)
+        held[0], _ = step(held[0], placed)
         jax.block_until_ready(held[0])
 
     return call
 
 
-def _sampler(scaling: Scaling, context: Any, num: int) -> Callable[[], object]:
-    """Drawing so many pieces from the prior's latents on."""
+def _samplers(scaling: Scaling) -> dict[tuple[str, int], Callable[[], object]]:
+    """(context, pieces) -> drawing so many from the prior's latents on."""
     import jax
 
     from musicvae_jax.codec import make_codec
@@ -132,20 +141,28 @@ def _sampler(scaling: Scaling, context: Any, num: int) -> Callable[[], object]:
     from musicvae_jax.training.parallel import everywhere
     from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 
-    config = dataclasses.replace(
-        scaling.config,
-        model=dataclasses.replace(scaling.config.model, context=context),
-        data=dataclasses.replace(scaling.config.data, measures=scaling.sampled),
-    )
-    codec = make_codec(config.codec)
-    model = make_model(config, codec.fields)
-    variables = jax.device_put(evaluation_variables(jax.jit(partial(init_state, config, model))()), everywhere())
-    metre = np.tile(_longest_metre(codec), (num, scaling.sampled, 1)).astype(np.int32)
-    key = jax.random.key(0)
-    latents = model.apply(variables, metre, method="sample_prior", rngs={"latent": key})
-    mask = codec.slot_mask(metre)
-    draw = partial(sample_tokens, model, variables, latents, metre, mask, key, SamplingConfig())
-    return lambda: draw().block_until_ready()
+    codec = make_codec(scaling.config.codec)
+    samplers: dict[tuple[str, int], Callable[[], object]] = {}
+    for context in CONTEXTS:
+        config = dataclasses.replace(
+            scaling.config,
+            model=dataclasses.replace(scaling.config.model, context=context),
+            data=dataclasses.replace(scaling.config.data, measures=scaling.sampled),
+        )
+        model = make_model(config, codec.fields)
+        variables = jax.device_put(evaluation_variables(jax.jit(partial(init_state, config, model))()), everywhere())
+        for num in (1, 64):
+            metre = np.tile(_longest_metre(codec), (num, scaling.sampled, 1)).astype(np.int32)
+            key = jax.random.key(0)
+            latents = model.apply(variables, metre, method="sample_prior", rngs={"latent": key})
+            mask = codec.slot_mask(metre)
+            draw = partial(sample_tokens, model, variables, latents, metre, mask, key, SamplingConfig())
+            samplers[context, num] = partial(_ready, draw)
+    return samplers
+
+
+def _ready(call: Callable[[], Any]) -> None:
+    call().block_until_ready()
 
 
 def _longest_metre(codec: Any) -> tuple[int, int]:
@@ -157,20 +174,6 @@ def _longest_metre(codec: Any) -> tuple[int, int]:
             codec.slot_mask(np.array([metre]))
             return metre
     return 2, 4
-
-
-def _write(scaling: Scaling, per_measure: dict[int, float], sampling: dict[str, float]) -> None:
-    from musicvae_jax.analysis.scaling import plot_scaling
-
-    figures = {
-        "batch_size": scaling.batch_size,
-        "training_seconds_per_measure": per_measure,
-        "sampled_measures": scaling.sampled,
-        "sampling_seconds": sampling,
-    }
-    Path(f"{scaling.out}.json").write_text(json.dumps(figures, indent=2) + "\n")
-    plot_scaling(per_measure, f"{scaling.out}.png")
-    print(f"written: {scaling.out}.json, {scaling.out}.png")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from musicvae_jax.codec.abc_keys import Key
 from musicvae_jax.codec.abc_measures import check_extent, join_bars
 from musicvae_jax.codec.abc_text import read_tune, split_tunes
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.score import ONSET, PITCH, TRACK, Score
+from musicvae_jax.codec.score import ONSET, PITCH, TEMPOS, TRACK, Score
 from musicvae_jax.codec.source import read_bytes
 
 MAX_BYTES = 2**25  # of a book
@@ -99,7 +99,7 @@ def parse_abc(text: str, source: str = "abc") -> Tune:
 
 
 def _tempo(text: str) -> float:
-    """Quarters per minute; ``Q:80`` counts quarters; 120 where nothing is said."""
+    """Quarters per minute; ``Q:80`` counts quarters; 120 where nothing is said, or what MIDI could not hold."""
     text = re.sub(r'"[^"]*"', "", text.partition("\n")[0][:100])
     match = re.search(r"((?:\d{1,3}/\d{1,3}\s+)*\d{1,3}/\d{1,3})\s*=\s*(\d{1,4}(?:\.\d+)?)", text)
     if match:
@@ -109,4 +109,4 @@ def _tempo(text: str) -> float:
     else:
         plain = re.fullmatch(r"\s*(?:C\s*=)?\s*(\d{1,4}(?:\.\d+)?)\s*", text)
         tempo = float(plain[1]) if plain else 0.0
-    return tempo if tempo > 0 else 120.0
+    return tempo if TEMPOS[0] <= tempo <= TEMPOS[1] else 120.0

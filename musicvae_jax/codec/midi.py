@@ -9,7 +9,18 @@ import symusic
 from musicvae_jax.codec.check import MAX_DENOMINATOR, MAX_MEASURES, check_score
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.midi_check import check_midi
-from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, VELOCITY, Metre, Part, Score
+from musicvae_jax.codec.score import (
+    DURATION,
+    ONSET,
+    PITCH,
+    TEMPOS,
+    TICKS_PER_QUARTER,
+    TRACK,
+    VELOCITY,
+    Metre,
+    Part,
+    Score,
+)
 from musicvae_jax.codec.source import read_bytes
 from musicvae_jax.codec.tracks import known_parts, part_of
 from musicvae_jax.files import replacing
@@ -18,7 +29,6 @@ MAX_BYTES = 2**22  # half a million notes: more is no piece of music
 _SUSTAIN = 64  # the controller's number
 _MAX_NUMERATOR = 255
 _MAX_TICK = int(np.iinfo(np.int32).max)
-_TEMPOS = (4.0, 60_000.0)  # quarters per minute whose microseconds fit the file's three bytes
 
 
 def read_midi(path: str | os.PathLike[str], *, drums: bool = False, sustain: bool = False) -> Score:
@@ -72,7 +82,7 @@ def read_midi(path: str | os.PathLike[str], *, drums: bool = False, sustain: boo
     ]
     measures = _measures(changes, int((notes[:, ONSET] + notes[:, DURATION]).max()), source)
     key = next(((event.key, event.tonality) for event in midi.key_signatures if -7 <= event.key <= 7), None)
-    tempo = next((event.qpm for event in midi.tempos if _TEMPOS[0] <= event.qpm <= _TEMPOS[1]), 120.0)
+    tempo = next((event.qpm for event in midi.tempos if TEMPOS[0] <= event.qpm <= TEMPOS[1]), 120.0)
     return Score(
         notes.astype(np.int32),
         np.array(measures, np.int32),
@@ -107,8 +117,8 @@ def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
 def to_symusic(score: Score) -> symusic.Score:
     """The score as symusic has it, to write or to render: a track for each part that plays."""
     check_score(score)
-    if not _TEMPOS[0] <= score.tempo <= _TEMPOS[1]:
-        raise MusicError(score.source, "tempo", "invalid", f"{score.tempo}; MIDI allows {_TEMPOS[0]} to {_TEMPOS[1]}")
+    if not TEMPOS[0] <= score.tempo <= TEMPOS[1]:
+        raise MusicError(score.source, "tempo", "invalid", f"{score.tempo}; MIDI allows {TEMPOS[0]} to {TEMPOS[1]}")
     if (largest := int(score.measures[:, 1].max())) > _MAX_NUMERATOR:
         raise MusicError(score.source, "metre", "metre", f"numerator {largest}; MIDI allows up to {_MAX_NUMERATOR}")
     midi = symusic.Score(TICKS_PER_QUARTER)

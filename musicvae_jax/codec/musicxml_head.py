@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.musicxml_part import number_in, text_of
+from musicvae_jax.codec.score import TEMPOS
 from musicvae_jax.codec.xml_safe import parse_xml
 
 _MAX_PARTS = 200
 _MAX_NOTES = 60_000  # and rests; a string quartet of 45 minutes has 20,000
-_TEMPOS = (4.0, 60_000.0)  # quarters per minute; what lies outside is no tempo, and MIDI could not hold it
 _BEAT_UNITS = {"long": 16.0, "breve": 8.0, "whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25}
 # The elements that are read; all others are left out with what is in them.
 _READ = """
@@ -87,13 +87,13 @@ def _tempo(root: ET.Element) -> float:
     """Quarters per minute: the first that is played, else the first that is printed, else 120."""
     for sound in root.iter("sound"):
         tempo = number_in(sound.get("tempo", ""))
-        if _TEMPOS[0] <= tempo <= _TEMPOS[1]:
+        if TEMPOS[0] <= tempo <= TEMPOS[1]:
             return tempo
     for mark in root.iter("metronome"):
         beat = _BEAT_UNITS.get(text_of(mark.find("beat-unit")), math.nan)
         tempo = (
             beat * (2 - 0.5 ** min(len(mark.findall("beat-unit-dot")), 4)) * number_in(text_of(mark.find("per-minute")))
         )
-        if _TEMPOS[0] <= tempo <= _TEMPOS[1]:
+        if TEMPOS[0] <= tempo <= TEMPOS[1]:
             return tempo
     return 120.0

@@ -12,6 +12,7 @@ from musicvae_jax.codec.errors import MusicError
 TICKS_PER_QUARTER = 480  # divisible by 2^5, 3 and 5: every usual note value is a whole number of ticks
 ONSET, DURATION, PITCH, VELOCITY, TRACK = range(5)  # columns of Score.notes
 DEFAULT_VELOCITY = 80  # of notes whose source says nothing about loudness
+TEMPOS = (4.0, 60_000.0)  # quarters per minute whose microseconds fit MIDI's three bytes; what lies outside is no tempo
 
 
 class Metre(NamedTuple):

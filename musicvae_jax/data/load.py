@@ -1,7 +1,9 @@
 """From a config to windows of a split, and to batches of them."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +17,18 @@ from musicvae_jax.data.windows import WindowSource
 TRAIN = "train"
 
 
-def load_windows(config: Config, split: str) -> WindowSource:
+def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
     """The windows of a split; prepares the data set first where that has not been done.
 
     Training windows overlap (``hop``) and have ``min_measures`` real measures; those of other splits cover every
     measure exactly once, pieces of any length included.
+
+    Args:
+        config: the experiment.
+        split: e.g. ``"test"``.
+        changes: fields of the config's data that the reader wants otherwise, such as ``attributes=False``.
     """
-    data, codec = config.data, make_codec(config.codec)
+    data, codec = dataclasses.replace(config.data, **changes), make_codec(config.codec)
     place = (data.dataset, data.data_dir, data.manual_dir, data.path)
     builder = prepare(*place)
     records = split_records(builder, split)

@@ -1,6 +1,5 @@
 """Everything that evaluation.json says, from one pass over a split."""
 
-import dataclasses
 from collections import defaultdict
 
 import jax
@@ -41,7 +40,7 @@ def evaluate(
         window unless named otherwise.
     """
     check_seed(seed)
-    source = load_windows(vae.config, split)
+    source = load_windows(vae.config, split, attributes=False)
     batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_examples)
     families = Families(source)
     vae, parallel = on_all_devices(vae)
@@ -84,12 +83,8 @@ def evaluate_baselines(vae: TrainedVAE, split: str, *, num_examples: int | None 
     live in few keys). Their likelihood is exact: the VAE's rival figure is ``perplexity_elbo``, not ``perplexity``,
     which sees the music through z.
     """
-    data = vae.config.data
-    config = dataclasses.replace(
-        vae.config, data=dataclasses.replace(data, attributes=False, hop=data.measures, min_measures=1)
-    )
-    train = load_windows(config, TRAIN)
-    held_out = make_eval_batches(load_windows(config, split), 256, num_examples=num_examples)
+    train = load_windows(vae.config, TRAIN, attributes=False, hop=vae.config.data.measures, min_measures=1)
+    held_out = make_eval_batches(load_windows(vae.config, split, attributes=False), 256, num_examples=num_examples)
     fields = vae.codec.fields
     tokens = sum(int(existing_fields(batch.tokens, batch.mask, fields).sum()) for batch in held_out)
     result = {}

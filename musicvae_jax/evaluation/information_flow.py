@@ -4,7 +4,6 @@ A level that is active by every rule may still say nothing that comes out as mus
 and the music, or the bill in nats, is looked at.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -74,13 +73,10 @@ def information_flow(
     """
     check_seed(seed)
     vae, parallel = on_all_devices(vae)
-    # Pieces of any length, as in the other splits: a line should be asked about what it was fitted to.
-    config = dataclasses.replace(
-        vae.config, data=dataclasses.replace(vae.config.data, attributes=False, min_measures=1)
-    )
-    source = load_windows(config, split)
-    windows = _measure(vae, parallel, source, num_windows, num_draws, seed)
-    bootstrap = Bootstrap(Families(source)(windows.index), seed)
+    source = load_windows(vae.config, split, attributes=False)
+    families = Families(source)
+    windows = _measure(vae, parallel, source, families, num_windows, num_draws, seed)
+    bootstrap = Bootstrap(families(windows.index), seed)
     metres = windows.metre.reshape(len(windows.index), -1)
     strata = np.unique(metres, axis=0, return_inverse=True)[1].reshape(-1)
     figures: dict[str, float] = {"flow_windows": len(windows.index), "flow_draws": num_draws}
@@ -91,17 +87,27 @@ def information_flow(
         figures |= estimate(name, bootstrap.mean(values))
     if with_skip is not None:
         figures |= estimate("skip_share", bootstrap.ratio(nll - with_skip, nll))
-    training = load_windows(config, "validation" if split == "train" else "train")
-    fitted, held_out = (_encode(vae, parallel, of_split, num_probed) for of_split in (training, source))
+    # Pieces of any length, as in the other splits: a line should be asked about what it was fitted to.
+    other = "validation" if split == "train" else "train"
+    training = load_windows(vae.config, other, attributes=False, min_measures=1)
+    fitted = _encode(vae, parallel, training, Families(training), num_probed)
+    held_out = _encode(vae, parallel, source, families, num_probed)
+    figures["probe_windows"] = len(held_out.families)
     return figures | probe_figures(fitted, held_out, vae.config.model, seed)
 
 
 def _measure(
-    vae: TrainedVAE, parallel: Parallel, source: WindowSource, num_windows: int, num_draws: int, seed: int
+    vae: TrainedVAE,
+    parallel: Parallel,
+    source: WindowSource,
+    families: Families,
+    num_windows: int,
+    num_draws: int,
+    seed: int,
 ) -> Windows:
     """Decodes and bills windows, batch by batch."""
     batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_windows)
-    parts, families = [], Families(source)
+    parts = []
     for number, batch in enumerate(tqdm(batches, desc="information flow", unit="batch", dynamic_ncols=True)):
         key = stream(jax.random.key(seed), "information flow", number)
         placed, other = parallel.shard_rows(batch), other_pieces(batch.index, batch.metre, families(batch.index))
@@ -112,7 +118,7 @@ def _measure(
     return _joined(parts)
 
 
-def _encode(vae: TrainedVAE, parallel: Parallel, source: WindowSource, num_windows: int) -> Codes:
+def _encode(vae: TrainedVAE, parallel: Parallel, source: WindowSource, families: Families, num_windows: int) -> Codes:
     """Posterior means of windows, batch by batch."""
     parts = []
     for batch in make_eval_batches(source, vae.config.train.batch_size, num_examples=num_windows):
@@ -121,7 +127,7 @@ def _encode(vae: TrainedVAE, parallel: Parallel, source: WindowSource, num_windo
         row = (batch.index, means, true_attributes(batch, vae.codec), batch.metre)
         parts.append(_real(row, batch.index))
     index, means, attributes, metre = _joined(parts)
-    return Codes(means, attributes, metre, Families(source)(index))
+    return Codes(means, attributes, metre, families(index))
 
 
 def _real(rows: Any, index: Array) -> Any:

@@ -175,12 +175,16 @@ def of_rows(latents: Latents, rows: np.ndarray) -> Latents:
 
 
 def summarise(totals: dict[str, float]) -> dict[str, float]:
-    """Totals over a split to the figures of evaluation.json; see the README for their definitions."""
+    """Totals over a split to the figures of evaluation.json; see the README for their definitions.
+
+    Those over onsets are NaN where there is none.
+    """
     tokens, onsets, windows = totals["tokens"], totals["onsets"], totals["windows"]
+    per_onset = 1 / onsets if onsets else float("nan")
     fields = [name.removeprefix("field_nll_") for name in totals if name.startswith("field_nll_")]
     return {
         "perplexity": float(np.exp(totals["nll"] / tokens)),
-        "onset_perplexity": float(np.exp(totals["onset_nll"] / onsets)),
+        "onset_perplexity": float(np.exp(totals["onset_nll"] * per_onset)),
         "perplexity_elbo": float(np.exp((totals["nll"] + totals["kl"]) / tokens)),
         **{
             f"perplexity_{name}": float(np.exp(totals[f"field_nll_{name}"] / max(totals[f"field_tokens_{name}"], 1)))
@@ -190,9 +194,9 @@ def summarise(totals: dict[str, float]) -> dict[str, float]:
         "kl": totals["kl"] / windows,
         "kl_per_phrase": totals["kl"] / totals["phrases"],
         "accuracy_teacher_forced": totals["correct"] / tokens,
-        "accuracy_teacher_forced_onsets": totals["onset_correct"] / onsets,
+        "accuracy_teacher_forced_onsets": totals["onset_correct"] * per_onset,
         "accuracy_free_running": totals["free_correct"] / tokens,
-        "accuracy_free_running_onsets": totals["free_onset_hits"] / onsets,
+        "accuracy_free_running_onsets": totals["free_onset_hits"] * per_onset,
         "onset_f1": _f1(totals["free_onset_hits"], totals["free_onset_found"], onsets),
         "onset_f1_swapped": _f1(totals["swapped_onset_hits"], totals["swapped_onset_found"], onsets),
     }

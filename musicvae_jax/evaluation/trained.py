@@ -18,6 +18,7 @@ from musicvae_jax.codec.score import Metre, Score, join
 from musicvae_jax.config import Config, ModelConfig, TrainConfig, UserError, check_seed
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.evaluation.row_padding import in_powers_of_two
 from musicvae_jax.evaluation.slerp import slerp
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.spans import present_latents
@@ -60,7 +61,7 @@ class TrainedVAE:
 
     def encode(self, batch: Batch) -> dict[str, Gaussian]:
         """The posterior of windows: level -> Gaussian over float[batch, time, dim]; N(0, 1) where no latent is."""
-        return _encode(self.model, self.variables, batch)
+        return in_powers_of_two(partial(_encode, self.model, self.variables), batch)
 
     def decode(
         self, latents: Latents, metre: np.ndarray, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig()
@@ -74,12 +75,16 @@ class TrainedVAE:
             sampling: how tokens are chosen.
 
         Raises:
-            UserError: a level is missing, or has another shape than the metres ask for.
+            UserError: a level is missing, or has another shape than the metres ask for; or the seed is negative.
         """
+        check_seed(seed)
         _check_latents(latents, metre, self.config.model)
         key = stream(jax.random.key(seed), "sampling")
-        mask = self.mask(metre)
-        return np.asarray(sample_tokens(self.model, self.variables, latents, metre, mask, key, sampling))
+
+        def draw(latents: Latents, metre: np.ndarray, mask: np.ndarray) -> Array:
+            return sample_tokens(self.model, self.variables, latents, metre, mask, key, sampling)
+
+        return np.asarray(in_powers_of_two(draw, latents, metre, self.mask(metre)))
 
     def mask(self, metre: np.ndarray) -> np.ndarray:
         """The slots that metres allow: int[..., measure, 2] to bool[..., measure, slot]."""

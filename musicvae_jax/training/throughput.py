@@ -3,15 +3,27 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.training.parallel import Parallel
-from musicvae_jax.training.step import AXIS
+from musicvae_jax.training.state import TrainState, init_state, make_model
+from musicvae_jax.training.step import AXIS, make_device_step
+from musicvae_jax.types import Batch
+
+
+def compile_step(config: Config, parallel: Parallel, batch: Batch) -> tuple[TrainState, Any]:
+    """A fresh state, and the training step, compiled for batches such as this one of the host."""
+    model = make_model(config, make_codec(config.codec).fields)
+    state = parallel.init(partial(init_state, config, model))
+    step = parallel.spread(make_device_step(config, model))
+    return state, step.lower(state, parallel.shard(batch)).compile()
 
 
 def compiled_flops(compiled: Any, parallel: Parallel) -> float:

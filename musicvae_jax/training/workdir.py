@@ -1,4 +1,4 @@
-"""A run's folder: config.json, metrics.jsonl, checkpoints/, evaluation.json."""
+"""A run's folder: config.json, metrics.jsonl, checkpoints/, evaluation.json or evaluation.<split>.json."""
 
 import contextlib
 import fcntl

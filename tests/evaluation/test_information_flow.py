@@ -53,7 +53,7 @@ def test_the_figures_have_their_names(figures):
     names = {f"{row}_{kind}" for row in decoded for kind in (*kinds, "chroma", "rhythm", "onset_f1")}
     names |= {f"replace_{level}_{by}" for level in LEVELS for by in ("prior_mean", "noise", "other_piece")}
     names |= {"swap_global_kl_local", "swap_global_kl_fine", "swap_local_kl_fine", "skip_share"}
-    with_errors = {*names, *(f"{name}_se" for name in names), "flow_windows", "flow_draws"}
+    with_errors = {*names, *(f"{name}_se" for name in names), "flow_windows", "flow_draws", "probe_windows"}
     probes = {name for name in figures if name.startswith("probe_r2_")}
     assert set(figures) - probes == with_errors
     lowest = ("global_window", "local_phrase", "fine_measure")
@@ -61,7 +61,7 @@ def test_the_figures_have_their_names(figures):
     every |= {f"probe_r2_{name}_{kind}" for name in lowest for kind in ("within_metre", "shuffled")}
     assert every <= probes
     assert probes - every <= {f"probe_r2_{name}_{attribute}" for name in lowest for attribute in NAMES}
-    assert figures["flow_windows"] == 20
+    assert figures["flow_windows"] == 20 and figures["probe_windows"] == 40
     assert np.isfinite(list(figures.values())).all()
 
 

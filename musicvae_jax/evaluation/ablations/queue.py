@@ -176,5 +176,5 @@ def _make(
 
 def _figures(ablation: Ablation, row: Row) -> str:
     """The first figures of the table, in a line."""
-    columns = [column for column in ablation.columns if column.key in row]
+    columns = [column for column in ablation.columns if row.get(column.key) is not None]
     return ", ".join(f"{column.heading} {row[column.key]:{column.format}}" for column in columns[:4])

@@ -4,7 +4,6 @@
 and writes the figures of the last step's checkpoint to WORKDIR/evaluation.json.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -14,11 +13,12 @@ import tyro
 from musicvae_jax.config import TrainConfig, UserError
 from musicvae_jax.evaluation.evaluate import evaluate
 from musicvae_jax.evaluation.information_flow import information_flow
+from musicvae_jax.evaluation.results import write_evaluation
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
 from musicvae_jax.training.parallel import make_parallel, set_up_devices
-from musicvae_jax.training.workdir import read_config, write_text
+from musicvae_jax.training.workdir import read_config
 
 SPLIT = "test"
 
@@ -43,7 +43,7 @@ def run(workdir: tyro.conf.Positional[Path], /, *, num_examples: int | None = No
         "train_seconds": train_seconds(workdir / "metrics.jsonl"),
         "devices": describe_devices(config.train),
     }
-    write_text(workdir / "evaluation.json", json.dumps(figures, indent=2) + "\n")
+    write_evaluation(workdir, figures)
     return True
 
 

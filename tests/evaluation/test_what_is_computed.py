@@ -1,0 +1,55 @@
+"""Evaluation computes nothing that nobody reads."""
+
+import pytest
+
+from musicvae_jax.data import windows
+from musicvae_jax.data.families import Families
+from musicvae_jax.data.load import load_windows
+from musicvae_jax.evaluation import evaluate as evaluation
+from musicvae_jax.evaluation import information_flow as flow
+from musicvae_jax.evaluation.trained import load_workdir
+from tests.tiny import replace
+from tests.untrained import LEVELS_CONFIG, write_workdir
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, folk_data_dir):
+    data = {"data_dir": folk_data_dir, "attributes": True}
+    config = replace(LEVELS_CONFIG, data=data, train={"batch_size": 8})
+    workdir = write_workdir(tmp_path_factory.mktemp("computed") / "run", config)
+    (workdir / "metrics.jsonl").write_text('{"step": 1, "nll": 2.0}\n{"step": 2, "nll": 1.0}\n')
+    return workdir
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The batches of windows whose attributes a source computed."""
+    batches = []
+    compute = windows.window_attributes
+    monkeypatch.setattr(
+        windows,
+        "window_attributes",
+        lambda batch, *args, **more: batches.append(batch) or compute(batch, *args, **more),
+    )
+    return batches
+
+
+def test_attributes_are_computed_where_they_are_asked_for(workdir, computed) -> None:
+    config = load_workdir(workdir).config
+    assert load_windows(config, "test").gather([0]).attributes and len(computed) == 1
+    assert load_windows(config, "test", attributes=False).gather([0]).attributes == () and len(computed) == 1
+
+
+def test_no_evaluation_computes_the_attributes_of_batches(workdir, computed, tmp_path, call) -> None:
+    vae = load_workdir(workdir)
+    evaluation.evaluate(vae, "test", num_examples=8)
+    flow.information_flow(vae, "test", num_windows=8, num_probed=8, num_draws=1)
+    assert call("generate.py", "gallery", "--workdir", workdir, "--out", tmp_path, "--num", 1).status == 0
+    assert not computed
+
+
+def test_a_split_is_signed_once(workdir, monkeypatch) -> None:
+    made = []
+    monkeypatch.setattr(flow, "Families", lambda source: made.append(source) or Families(source))
+    flow.information_flow(load_workdir(workdir), "test", num_windows=8, num_probed=8, num_draws=1)
+    assert len(made) == 2  # the split, and the training music that the probes are fitted to

@@ -1,0 +1,93 @@
+"""What evaluate.py refuses before it measures, what it prints, and which files it writes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from musicvae_jax.evaluation import evaluate as evaluation
+from musicvae_jax.evaluation.targets import check_targets
+from tests.scripts import ROOT
+from tests.tiny import replace
+from tests.untrained import LEVELS_CONFIG, write_workdir
+
+RESULTS = ROOT / "experiments" / "results"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--flow-windows", -1], "flow_windows = -1: allowed is 0 (off) or more"),
+        (["--iwae-draws", -1], "iwae_draws = -1: allowed is 0 (off) or more"),
+        (["--num-examples", 0], "num_examples = 0: allowed is 1 or more"),
+        (["--seed", -1], "seed = -1: allowed is 0 or more"),
+        (["--result", "a.json"], "allowed is one of the two: --workdir, a run to measure, or --result"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_the_run_is_looked_at(arguments, said, tmp_path, call) -> None:
+    status, _, error = call("evaluate.py", "--workdir", tmp_path / "none", *arguments)
+    assert status == 2 and said in error and error.count("\n") == 1
+
+
+def test_a_result_is_printed_with_its_aims(call) -> None:
+    path = RESULTS / "folk.test.json"
+    status, out, _ = call("evaluate.py", "--result", path)
+    figures = json.loads(path.read_text())
+    aims = check_targets(figures)
+    assert status == 0 and "892 windows of 'test', checkpoint of step 2800" in out
+    for target in aims:
+        (line,) = [line for line in out.splitlines() if line.split()[:1] == [target.name] and target.goal in line]
+        assert line.endswith("met" if target.met else "MISSED") and f"{target.value:.3f}" in line
+    assert f"{figures['perplexity_elbo']:.3f}" in out and len(aims) > 20
+
+
+@pytest.mark.parametrize("text", ["no json", '{"sampled_measures": 16}', "[1]"])
+def test_a_file_that_is_no_evaluation_is_refused(text, tmp_path, call) -> None:
+    (tmp_path / "a.json").write_text(text)
+    status, out, error = call("evaluate.py", "--result", tmp_path / "a.json")
+    assert status == 2 and not out and "a.json is no evaluation: allowed is what" in error
+
+
+@pytest.fixture
+def measure(folk_data_dir, tmp_path, monkeypatch, call):
+    """The script on three levels that nothing has trained, without the Markov chains: (arguments) -> what it said."""
+    config = replace(LEVELS_CONFIG, data={"data_dir": folk_data_dir}, train={"batch_size": 8}, model={"skip": True})
+    write_workdir(tmp_path / "run", config)
+    monkeypatch.setattr(evaluation, "evaluate_baselines", lambda *_, **__: {})
+
+    def measure_(*arguments: object) -> str:
+        status, out, error = call("evaluate.py", "--workdir", tmp_path / "run", *arguments)
+        assert status == 0, error
+        return out
+
+    return measure_
+
+
+def test_each_split_has_a_file_that_says_how_it_was_measured(measure, tmp_path) -> None:
+    out = measure("--num-examples", 8, "--flow-windows", 8, "--iwae-draws", 2, "--seed", 3)
+    first = (tmp_path / "run" / "evaluation.json").read_text()
+    figures = json.loads(first)
+    settings = {"split": "test", "checkpoint": "best", "seed": 3, "num_examples": 8, "flow_windows": 8}
+    assert settings | {"probe_windows": 32} == {name: figures[name] for name in (*settings, "probe_windows")}
+    printed = {line.split()[-1]: line for line in out.splitlines() if line.strip()}
+    for name, text in (("nll_iwae_2", "bound of 2 draws"), ("skip_share", "skip connection")):
+        assert text in printed[f"{figures[name]:.3f}"]
+    assert f"{figures['perplexity_iwae_2']:.3f}" in printed
+
+    out = measure("--split", "validation", "--checkpoint", "latest", "--num-examples", 8, "--flow-windows", 0)
+    other = json.loads((tmp_path / "run" / "evaluation.validation.json").read_text())
+    assert other["split"] == "validation" and other["checkpoint"] == "latest" and "skip" not in out
+    assert str(tmp_path / "run" / "evaluation.validation.json") in out
+    assert (tmp_path / "run" / "evaluation.json").read_text() == first
+
+
+def test_one_window_leaves_some_figures_open(measure, tmp_path) -> None:
+    out = measure("--num-examples", 1)
+    text = (tmp_path / "run" / "evaluation.json").read_text()
+    figures = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert None in figures.values() and figures["num_examples"] == 1 and figures["nll"] > 0
+    (row,) = [line.split() for line in out.splitlines() if line.strip().startswith("priors alone")]
+    assert "-" in row and "nan" not in out
+    copy = Path(shutil.copy(tmp_path / "run" / "evaluation.json", tmp_path / "copy.json"))
+    assert json.loads(copy.read_text()) == figures
