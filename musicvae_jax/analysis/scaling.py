@@ -21,8 +21,8 @@ def plot_scaling(seconds: Mapping[int, float], path: str | os.PathLike[str]) -> 
     one = 16 if 16 in seconds else next(iter(seconds))
     ax.plot(lengths, [seconds[m] / seconds[one] for m in lengths], "o-", color=OKABE_ITO["blue"], linewidth=1.6)
     ax.axhline(_AIM, color=OKABE_ITO["vermilion"], linewidth=1, linestyle="--")
-    style = {"fontsize": 8, "color": OKABE_ITO["vermilion"], "ha": "right", "va": "bottom"}
-    ax.text(0.99, _AIM + 0.02, f"aim: at most {_AIM}", transform=ax.get_yaxis_transform(), **style)
+    place, said = ax.get_yaxis_transform(), f"aim: at most {_AIM}"
+    ax.text(0.99, _AIM + 0.02, said, fontsize=8, color=OKABE_ITO["vermilion"], ha="right", va="bottom", transform=place)
     ax.set_xscale("log", base=2)
     ax.set_xticks(lengths, [str(m) for m in lengths])
     ax.set_ylim(0, max(1.6, 1.1 * max(seconds[m] / seconds[one] for m in lengths)))

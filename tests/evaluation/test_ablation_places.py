@@ -8,10 +8,10 @@ import pytest
 
 from musicvae_jax.config import ConfigError, TrainConfig
 from musicvae_jax.evaluation.ablations import places as module
-from musicvae_jax.evaluation.ablations.definition import Ablation, Column, plan
+from musicvae_jax.evaluation.ablations.definition import Ablation, Column, Run, plan
 from musicvae_jax.evaluation.ablations.places import Places
 from musicvae_jax.evaluation.ablations.queue import run_all
-from musicvae_jax.evaluation.ablations.rows import append_row, make_row
+from musicvae_jax.evaluation.ablations.rows import Found, append_row, make_row
 from musicvae_jax.evaluation.ablations.run import describe_devices
 from musicvae_jax.evaluation.ablations.table import make_table
 from musicvae_jax.training.workdir import read_config
@@ -89,7 +89,12 @@ def test_a_fork_that_fails_is_no_lock_of_another_process(places) -> None:
 def test_the_rows_are_read_once_to_see_what_is_done(places, monkeypatch) -> None:
     asked: list[int] = []
     find = Places.find
-    monkeypatch.setattr(Places, "find", lambda self, runs: asked.append(len(runs)) or find(self, runs))
+
+    def count(self: Places, runs: list[Run]) -> Found:
+        asked.append(len(runs))
+        return find(self, runs)
+
+    monkeypatch.setattr(Places, "find", count)
     run_all(ABLATION, places, execute=lambda *_: False, say=lambda _: None)
     assert asked == [2, 1, 1]  # all, and each again before it is made
 

@@ -15,8 +15,8 @@ HEAD = {"split": "test", "num_examples": 1, "step": 5}
 def totals(onsets: float) -> dict[str, float]:
     """Of one window of ten tokens."""
     counted = {"tokens": 10.0, "onsets": onsets, "windows": 1.0, "phrases": 1.0, "onset_nll": 2.0 * onsets}
-    names = ("correct", "onset_correct", "free_correct", "free_onset_hits", "free_onset_found")
-    names = (*names, "swapped_onset_hits", "swapped_onset_found")
+    names = ["correct", "onset_correct", "free_correct", "free_onset_hits", "free_onset_found"]
+    names += ["swapped_onset_hits", "swapped_onset_found"]
     return {**counted, "nll": 5.0, "kl": 1.0, **dict.fromkeys(names, float(onsets))}
 
 

@@ -1,5 +1,7 @@
 """Pieces of any length through few compiled shapes."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -53,12 +55,18 @@ def test_real_rows_are_what_they_were(vae) -> None:
     np.testing.assert_array_equal(vae.decode(latents, batch.metre, seed=4), drawn)
 
 
+def num_compiled() -> list[int]:
+    """How many shapes the encoder and the sampler were compiled for."""
+    compiled: list[Any] = [trained._encode, sampling._sample_tokens]
+    return [function._cache_size() for function in compiled]
+
+
 def test_pieces_of_many_lengths_compile_once(vae) -> None:
     vae.reconstruct(random_melody(0, 17))  # five windows of four measures, as eight
-    before = trained._encode._cache_size(), sampling._sample_tokens._cache_size()
+    before = num_compiled()
     for measures in (21, 25, 29, 32):
         vae.reconstruct(random_melody(measures, measures))
-    assert (trained._encode._cache_size(), sampling._sample_tokens._cache_size()) == before
+    assert num_compiled() == before
 
 
 def test_a_negative_seed_is_refused(vae) -> None:

@@ -1,8 +1,10 @@
 """Evaluation computes nothing that nobody reads."""
 
+import numpy as np
 import pytest
 
 from musicvae_jax.data import windows
+from musicvae_jax.data.attributes import window_attributes
 from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.evaluation import evaluate as evaluation
@@ -25,19 +27,19 @@ def workdir(tmp_path_factory, folk_data_dir):
 def computed(monkeypatch):
     """The batches of windows whose attributes a source computed."""
     batches = []
-    compute = windows.window_attributes
-    monkeypatch.setattr(
-        windows,
-        "window_attributes",
-        lambda batch, *args, **more: batches.append(batch) or compute(batch, *args, **more),
-    )
+
+    def compute(batch, *args, **more):
+        batches.append(batch)
+        return window_attributes(batch, *args, **more)
+
+    monkeypatch.setattr(windows, "window_attributes", compute)
     return batches
 
 
 def test_attributes_are_computed_where_they_are_asked_for(workdir, computed) -> None:
     config = load_workdir(workdir).config
-    assert load_windows(config, "test").gather([0]).attributes and len(computed) == 1
-    assert load_windows(config, "test", attributes=False).gather([0]).attributes == () and len(computed) == 1
+    assert load_windows(config, "test").gather(np.array([0])).attributes and len(computed) == 1
+    assert load_windows(config, "test", attributes=False).gather(np.array([0])).attributes == () and len(computed) == 1
 
 
 def test_no_evaluation_computes_the_attributes_of_batches(workdir, computed, tmp_path, call) -> None:
@@ -50,6 +52,11 @@ def test_no_evaluation_computes_the_attributes_of_batches(workdir, computed, tmp
 
 def test_a_split_is_signed_once(workdir, monkeypatch) -> None:
     made = []
-    monkeypatch.setattr(flow, "Families", lambda source: made.append(source) or Families(source))
+
+    def sign(source):
+        made.append(source)
+        return Families(source)
+
+    monkeypatch.setattr(flow, "Families", sign)
     flow.information_flow(load_workdir(workdir), "test", num_windows=8, num_probed=8, num_draws=1)
     assert len(made) == 2  # the split, and the training music that the probes are fitted to

@@ -36,7 +36,7 @@ def test_the_benchmark_says_what_everything_takes(folk_data_dir, call) -> None:
 
 @pytest.mark.parametrize("longest", [1.0, 3.0])
 def test_the_line_of_the_aim_says_what_it_is(longest, monkeypatch, tmp_path) -> None:
-    texts = []
+    texts: list[str] = []
     save = "musicvae_jax.analysis.figures.Page.save"
     monkeypatch.setattr(save, lambda page, _: texts.extend(t.get_text() for ax in page.figure.axes for t in ax.texts))
     plot_scaling({16: 1.0, 64: longest}, tmp_path / "a.png")
