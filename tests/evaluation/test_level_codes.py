@@ -11,8 +11,8 @@ import pytest
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.evaluation.level_codes import from_prior, infer, level_costs
 from musicvae_jax.types import Array, Batch, Gaussian
-from tests.models.variants import THREE, cached_vae
-from tests.tiny import make_batch
+from tests.models.variants import THREE
+from tests.tiny import make_batch, make_vae
 
 TWO = ModelConfig(global_dim=1, local_dim=1, skip=True)
 SCALE = 0.5  # of both posteriors
@@ -115,7 +115,7 @@ def test_two_gaussian_levels():
 
 @pytest.fixture(scope="module")
 def three() -> Any:
-    return World(*cached_vae(THREE))
+    return World(*make_vae(THREE))
 
 
 def test_a_windows_own_code_in_place_of_its_own_costs_nothing(three):

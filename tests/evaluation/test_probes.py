@@ -94,8 +94,8 @@ def test_what_the_metre_says_is_not_explained_within_metre():
         attributes = {span: np.full((WINDOWS, cells, len(NAMES)), np.nan) for span, cells in CELLS.items()}
         attributes["window"][..., 0] = said
         windows = Codes({"global": code}, attributes, metre, np.arange(WINDOWS) // 2)
-        halves = (jax.tree.map(operator.itemgetter(rows), windows) for rows in (fitted, ~fitted))
-        figures = probe_figures(*halves, config)
+        here, there = (jax.tree.map(operator.itemgetter(rows), windows) for rows in (fitted, ~fitted))
+        figures = probe_figures(here, there, config)
         return figures["probe_r2_global_window"], figures["probe_r2_global_window_within_metre"]
 
     for said, within in ((codes[..., 0], 0), (codes[..., 1], 1), (codes.sum(-1), 1)):

@@ -42,7 +42,8 @@ def test_corners_of_a_cyclical_schedule(rise):
 @pytest.mark.parametrize("rise", RISES)
 def test_a_level_rises_as_its_config_says(rise):
     """Two cycles of 20 steps, of which 8 rise."""
-    own = LevelObjective(beta=3.0, schedule=f"cyclical_{rise}", schedule_steps=40, cycles=2, ramp=0.4)
+    kind: Any = f"cyclical_{rise}"
+    own = LevelObjective(beta=3.0, schedule=kind, schedule_steps=40, cycles=2, ramp=0.4)
     schedule = level_schedule(ObjectiveConfig(local_level=own), "local")
     quarter, half = CURVES[rise]
     for step, share in {0: 0, 2: quarter, 4: half, 8: 1, 19: 1, 20: 0, 22: quarter, 28: 1, 39: 1, 40: 1}.items():
