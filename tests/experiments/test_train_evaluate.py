@@ -10,9 +10,9 @@ from musicvae_jax.training.workdir import read_config
 from tests.scripts import STEPS, spawn
 
 EVALUATION = {
-    "split", "num_examples", "step", "perplexity", "onset_perplexity", "perplexity_elbo", "nll", "kl", "kl_per_phrase",
-    "kl_per_dim_global", "accuracy_teacher_forced", "accuracy_teacher_forced_onsets", "accuracy_free_running",
-    "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "baseline_unigram_perplexity",
+    "split", "num_examples", "step", "checkpoint", "seed", "perplexity", "onset_perplexity", "perplexity_elbo",
+    "nll", "kl", "kl_per_phrase", "kl_per_dim_global", "accuracy_teacher_forced", "accuracy_teacher_forced_onsets",
+    "accuracy_free_running", "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "baseline_unigram_perplexity",
     "baseline_markov3_perplexity", "baseline_markov6_perplexity",
     *(
         figure.format(name)
