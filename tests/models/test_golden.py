@@ -33,13 +33,14 @@ MODELS = {
     "basic": BASIC,
     "three levels": THREE,
     "ladder": dataclasses.replace(THREE, inference="ladder", prior_context="causal", context="previous"),
+    "slotwise, span heads": dataclasses.replace(THREE, slotwise=True, span_heads=("global", "local", "fine")),
 }
 FIELDS = (Field("melody", 7),)
 
 
 def measure(model: ModelConfig) -> tuple[str, int, list[list[float]]]:
-    """A digest of the parameters' names and shapes, their number, and nll and the levels' KL of three windows, z at the
-    means."""
+    """A digest of the parameters' names and shapes, their number, and nll, the levels' KL and the span heads' nll of
+    three windows, z at the means."""
     vae = MusicVAE(model, fields=FIELDS, slots=SLOTS)
     batch = make_batch(3, fields=FIELDS)
     batch = batch._replace(tokens=np.where(batch.mask[..., None], (np.arange(36) % 7).reshape(3, 3, 4, 1), 0))
@@ -55,12 +56,16 @@ def measure(model: ModelConfig) -> tuple[str, int, list[list[float]]]:
     def infer(module, batch):
         return module.levels.infer(module.encoder(batch)[0], batch.metre, draw=False)
 
+    def heads(module, latents, batch):
+        return [head(latents, batch) for head in module.span_heads.values()]
+
     @jax.jit
     def terms(variables):
         found = vae.apply(variables, batch, method=infer)
         logits = vae.apply(variables, found.latents, batch, method="decode")
         nll = token_nll(logits, batch).sum((-3, -2, -1))
-        return jnp.stack([nll, *(found.kl[level].sum((-2, -1)) for level in model.widths)])
+        span_nll = vae.apply(variables, found.latents, batch, method=heads)
+        return jnp.stack([nll, *(found.kl[level].sum((-2, -1)) for level in model.widths), *span_nll])
 
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
     numbers = terms(jax.tree.unflatten(tree, filled))
@@ -91,6 +96,19 @@ GOLDEN = {
             [0.66637957, 0.92005395, 0.88694030],
             [0.27119586, 0.48222652, 0.49273238],
             [1.8587503, 2.6888726, 2.5486555],
+        ],
+    ),
+    "slotwise, span heads": (
+        "32dbed67c2def99b",
+        33024,
+        [
+            [20.028221, 20.127954, 28.507360],
+            [0.47583490, 0.49037671, 0.52859402],
+            [0.22246380, 0.98824179, 0.62923259],
+            [0.28071365, 0.46333012, 0.52753222],
+            [16.432142, 18.923477, 27.290531],
+            [16.369471, 19.203606, 27.280516],
+            [16.590107, 18.850933, 27.546003],
         ],
     ),
 }

@@ -36,7 +36,7 @@ VARIANTS = {
             "local_level": LevelObjective(
                 free_bits="per_dim", nats=0.5, schedule="cyclical_cosine", schedule_steps=8, cycles=2
             ),
-            "fine_level": LevelObjective(free_bits="per_dim_per_example", nats=0.2, beta=1.5, kl_per_phrase=3.0),
+            "fine_level": LevelObjective(free_bits="per_dim_per_example", nats=0.2, beta=1.5, kl_per_phrase=6.0),
             "kl_balance_steps": 3,
             "span_weight": 0.1,
         },
@@ -194,7 +194,7 @@ def test_controllers_and_metrics_see_a_level_in_the_windows_that_keep_it():
         assert (np.asarray(metrics[f"kl_{level}"])[rows] == 0).all()
         per_phrase = metrics[f"kl_{level}"].sum() / metrics[f"phrases_{level}"].sum()
         np.testing.assert_allclose(result.metrics[0][f"kl_{level}"], per_phrase * metrics["phrases"].mean(), rtol=1e-9)
-    error = np.log(per_phrase / 3.0)  # of the fine level
+    error = np.log(per_phrase / 6.0)  # of the fine level
     assert abs(error) < 1  # else it would be clipped
     np.testing.assert_allclose(result.states[1].controller.error["fine"], error, rtol=1e-9)
 
