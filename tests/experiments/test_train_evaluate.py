@@ -12,8 +12,8 @@ from tests.scripts import STEPS, spawn
 EVALUATION = {
     "split", "num_examples", "step", "checkpoint", "seed", "perplexity", "onset_perplexity", "perplexity_elbo",
     "nll", "kl", "kl_per_phrase", "kl_per_dim_global", "accuracy_teacher_forced", "accuracy_teacher_forced_onsets",
-    "accuracy_free_running", "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped", "baseline_unigram_perplexity",
-    "baseline_markov3_perplexity", "baseline_markov6_perplexity",
+    "accuracy_free_running", "accuracy_free_running_onsets", "onset_f1", "onset_f1_swapped",
+    "baseline_unigram_perplexity", "baseline_markov3_perplexity", "baseline_markov6_perplexity",
     *(
         figure.format(name)
         for name in ("global", "global_rhythm", "global_pitch")
