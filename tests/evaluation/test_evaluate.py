@@ -17,6 +17,7 @@ from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import reconstruction
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.models.groups import group_layout
+from musicvae_jax.objectives import mutual_information as information
 from musicvae_jax.types import Batch, Field, Gaussian, Latents, VAEOutput
 from tests.data.melodies import random_melody
 from tests.tiny import replace
@@ -101,7 +102,7 @@ def test_the_information_is_of_the_latents_that_are_there_in_units_of_their_prio
         measured.append(residual)
         return float(seed)
 
-    monkeypatch.setattr(evaluation, "mutual_information", mutual_information)
+    monkeypatch.setattr(information, "mutual_information", mutual_information)
     model: Any = Known(codec.fields)
     evaluation.evaluate(TrainedVAE(config, codec, model, {}, 1, {"4/4": 1}), "test", num_examples=20)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from musicvae_jax.config import Config, LevelObjective
+from musicvae_jax.models.groups import group_layout
 from musicvae_jax.training import loop
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.loop import train
@@ -29,7 +30,9 @@ def scripted_validator(objectives: list[float]):
 
     def make(_model, _parallel, config: Config):
         result = {"nll": 1.0} | figures(config)
-        result |= {f"active_units_{rule}_{level}": 1.0 for rule in "ab" for level in config.model.widths}
+        for level in config.model.widths:
+            result |= {f"active_units_{rule}_{level}": 1.0 for rule in "ab"} | {f"mutual_information_{level}": 1.0}
+            result |= {f"kl_{level}_{group}": 1.0 for group in group_layout(config.model, level)}
         return lambda _variables, _batches: result | {"objective": next(coming)}
 
     return make
