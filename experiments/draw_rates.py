@@ -2,7 +2,7 @@ r"""Draws what a figure of an ablation comes to at each rate, a curve per model.
 
 Example:
     python experiments/draw_rates.py --out docs/levels.png --curves "three levels=three-10 three-20 three-40" \
-        "basic VAE=flat-10 flat-20 flat-40"
+        "one latent=flat-10 flat-20 flat-40"
 """
 
 from pathlib import Path
