@@ -1,5 +1,6 @@
 """Checkpoints: the training state and the data iterator's position, together, latest and best."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,17 @@ class Checkpoints:
 
         Args:
             workdir: the run's folder.
-            clean: delete what a killed run left half written: for the process that trains there, and no other, which
-                would delete what that one is writing.
+            clean: delete what a killed run left half written: for the one process that trains there and writes; any
+                other would delete what that one is writing.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
+        if clean:  # orbax would do it in the background, and not wait for it where nothing is saved
+            for kind in _KINDS:
+                _delete_temporary(self.folder / kind)
         self._managers = {
             kind: ocp.CheckpointManager(
                 self.folder / kind,
-                options=ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=clean),
+                options=ocp.CheckpointManagerOptions(max_to_keep=1),
                 item_handlers={
                     "state": ocp.StandardCheckpointHandler(),
                     "data": ocp.JsonCheckpointHandler(),
@@ -134,6 +138,11 @@ class Checkpoints:
             raise WorkdirError(
                 f"cannot write the checkpoint of step {step} to {self.folder} ({free_space(self.folder)}): {error}"
             ) from error
+
+
+def _delete_temporary(folder: Path) -> None:
+    for name in ocp.utils.tmp_checkpoints(folder) if folder.exists() else ():
+        shutil.rmtree(folder / name)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

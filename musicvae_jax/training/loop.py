@@ -78,7 +78,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         # Model
         model = make_model(config, make_codec(config.codec).fields)
         state = parallel.init(partial(init_state, config, model))
-        checkpoints = stack.enter_context(contextlib.closing(Checkpoints(folder, clean=True)))
+        checkpoints = stack.enter_context(contextlib.closing(Checkpoints(folder, clean=main_process)))
         start, best = 0, checkpoints.metrics("best")["objective"] if checkpoints.latest_step("best") else math.inf
         if checkpoints.latest_step() is not None:
             state, data_state, _ = checkpoints.restore(state)
