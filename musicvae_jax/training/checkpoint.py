@@ -141,8 +141,9 @@ class Checkpoints:
 
 
 def _delete_temporary(folder: Path) -> None:
-    for name in ocp.utils.tmp_checkpoints(folder) if folder.exists() else ():
-        shutil.rmtree(folder / name)
+    for path in folder.iterdir() if folder.exists() else ():
+        if ocp.utils.is_tmp_checkpoint(path):
+            shutil.rmtree(path)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
