@@ -64,6 +64,7 @@ def measure(folk_data_dir, tmp_path, monkeypatch, call):
     return measure_
 
 
+@pytest.mark.slow
 def test_each_split_has_a_file_that_says_how_it_was_measured(measure, tmp_path) -> None:
     out = measure("--num-examples", 8, "--flow-windows", 8, "--iwae-draws", 2, "--seed", 3)
     first = (tmp_path / "run" / "evaluation.json").read_text()

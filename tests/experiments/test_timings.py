@@ -12,6 +12,7 @@ DEPTHS = ("--model.encoder-slot-layers", 1, "--model.encoder-measure-layers", 0,
 SMALL = (*WIDTHS, *DEPTHS)
 
 
+@pytest.mark.slow
 def test_scaling_writes_what_it_prints(tmp_path, call) -> None:
     figures, picture = tmp_path / "new" / "scaling.json", tmp_path / "new" / "scaling.png"
     sizes = ("--measures", 1, 2, "--batch-size", 4, "--sampled", 1, "--rounds", 1)

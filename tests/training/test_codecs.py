@@ -47,7 +47,14 @@ def pieces(codec):
 
 
 @pytest.mark.parametrize(
-    ("name", "levels"), [*((name, {}) for name in CODECS), ("voices", LEVELS), ("performance", LEVELS)]
+    ("name", "levels"),
+    [
+        pytest.param("melody", {}, marks=pytest.mark.slow),  # what other tests train
+        pytest.param("voices", {}, marks=pytest.mark.slow),
+        ("performance", {}),
+        ("voices", LEVELS),
+        ("performance", LEVELS),
+    ],
 )
 def test_trains_measures_and_samples(name, levels):
     """The basic VAE; and two levels with most of what there is beside them, where slots end and have several fields."""

@@ -78,7 +78,7 @@ def first_gradients(result):
     [
         ("batch", "jit-4"),
         ("batch", "pmap-4"),
-        ("ladder", "jit-4"),
+        pytest.param("ladder", "jit-4", marks=pytest.mark.slow),  # below it is held on four devices, with microbatches
         pytest.param("ladder", "pmap-4", marks=pytest.mark.slow),
     ],
 )
