@@ -89,12 +89,28 @@ def _varies(x: np.ndarray) -> np.ndarray:
     return high > low
 
 
-def _centre(values: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Distances from the mean of each group's cells, 0 in cells that do not count; in units of the column's spread."""
+def strata_of(metre: np.ndarray) -> np.ndarray:
+    """Labels of windows, equal for those of the same metres: int[window, measure, 2] to int[window]."""
+    return np.unique(metre.reshape(len(metre), -1), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def distances(values: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Distances from the mean of each group's cells: float[..., column], 0 in cells that do not count.
+
+    Args:
+        values: float[..., column].
+        counts: bool[..., column].
+        groups: int[...].
+    """
     values = np.where(counts, values, 0.0)
     num = groups.max(initial=0) + 1
     totals, numbers = (np.zeros((num, values.shape[-1])) for _ in range(2))
     np.add.at(totals, groups, values)
     np.add.at(numbers, groups, counts)
-    centred = np.where(counts, values - (totals / np.maximum(numbers, 1))[groups], 0.0)
+    return np.where(counts, values - (totals / np.maximum(numbers, 1))[groups], 0.0)
+
+
+def _centre(values: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """`distances` in units of the column's largest."""
+    centred = distances(values, counts, groups)
     return centred / np.maximum(np.abs(centred).max((0, 1)), 1e-9)

@@ -16,7 +16,7 @@ from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
+from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate, strata_of
 from musicvae_jax.evaluation.level_codes import Costs, level_costs
 from musicvae_jax.evaluation.likeness import Likeness, true_attributes
 from musicvae_jax.evaluation.probes import Codes, probe_figures
@@ -77,10 +77,8 @@ def information_flow(
     families = Families(source)
     windows = _measure(vae, parallel, source, families, num_windows, num_draws, seed)
     bootstrap = Bootstrap(families(windows.index), seed)
-    metres = windows.metre.reshape(len(windows.index), -1)
-    strata = np.unique(metres, axis=0, return_inverse=True)[1].reshape(-1)
     figures: dict[str, float] = {"flow_windows": len(windows.index), "flow_draws": num_draws}
-    figures |= top_k_figures(bootstrap, windows.attributes, windows.likeness, strata)
+    figures |= top_k_figures(bootstrap, windows.attributes, windows.likeness, strata_of(windows.metre))
     costs = dict(windows.costs)
     nll, with_skip = costs.pop("nll"), costs.pop("nll_skip", None)
     for name, values in costs.items():

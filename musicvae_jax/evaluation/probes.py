@@ -1,5 +1,6 @@
 """What a straight line reads off the codes: attributes of spans by ridge regression from posterior means."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from musicvae_jax.codec.attributes import SPANS
 from musicvae_jax.codec.attributes.cells import measures_per_cell
 from musicvae_jax.config import ModelConfig
+from musicvae_jax.evaluation.bootstrap import distances, strata_of
 from musicvae_jax.evaluation.likeness import NAMES
 from musicvae_jax.models.spans import mean_over_spans, over_measures
 from musicvae_jax.types import LEVELS, Array
@@ -43,7 +45,7 @@ def probe_figures(fitted: Codes, held_out: Codes, config: ModelConfig, seed: int
     """
     _, family = np.unique(fitted.families, return_inverse=True)
     folds = np.random.default_rng(seed).permutation(family.max() + 1)[family] % _NUM_FOLDS
-    strata = np.unique(held_out.metre.reshape(len(held_out.metre), -1), axis=0, return_inverse=True)[1].reshape(-1)
+    strata = strata_of(held_out.metre)
     figures: dict[str, float] = {}
     for span in SPANS:
         levels = [level for level in config.widths if level in _LEVELS_OF[span]]
@@ -134,21 +136,14 @@ def _explained(
         columns = columns[(np.ptp(y[here][:, columns], 0) > 0) & (np.ptp(new_y[there][:, columns], 0) > 0)]
         known_y, true_y = y[here][:, columns], new_y[there][:, columns]
         predicted = ridge(x[here], known_y, new_x[there], folds[here])
+        within = partial(distances, counts=np.ones(true_y.shape, bool), groups=places[there])
         for found, error, guess in (
             (result.at_all, predicted - true_y, known_y.mean(0) - true_y),
-            (result.within_metre, _centred(predicted - true_y, places[there]), _centred(true_y, places[there])),
+            (result.within_metre, within(predicted - true_y), within(true_y)),
         ):
             spread = (guess**2).sum(0)
             found[columns] = np.where(spread > _ZERO, 1 - (error**2).sum(0) / np.maximum(spread, _ZERO), np.nan)
     return result
-
-
-def _centred(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Distances from the mean of each group's rows: [row, column], int[row]."""
-    _, groups, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    totals = np.zeros((len(sizes), values.shape[1]))
-    np.add.at(totals, groups, values)
-    return values - (totals / sizes[:, None])[groups]
 
 
 def _mean(explained: np.ndarray) -> float:

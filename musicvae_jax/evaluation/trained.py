@@ -75,7 +75,7 @@ class TrainedVAE:
             sampling: how tokens are chosen.
 
         Raises:
-            UserError: a level is missing, or has another shape than the metres ask for; or the seed is negative.
+            UserError: a level is missing, or has another shape than the metres ask for; or the seed is no key.
         """
         check_seed(seed)
         _check_latents(latents, metre, self.config.model)
