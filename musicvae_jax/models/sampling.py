@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from functools import partial
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -39,34 +40,46 @@ class SamplingConfig:
             raise ConfigError(f"SamplingConfig.top_p = {self.top_p}: allowed is 0 < value <= 1")
 
 
-def sample_categorical(logits: Array, gumbel: Array, sampling: SamplingConfig) -> Array:
+class Choice(NamedTuple):
+    """A `SamplingConfig` for compiled code: None is part of the program, numbers are not, so that they can vary."""
+
+    temperature: Array | float | None
+    top_p: Array | float | None
+
+    @classmethod
+    def of(cls, sampling: SamplingConfig) -> Self:
+        return cls(sampling.temperature or None, sampling.top_p if sampling.top_p < 1 else None)
+
+
+def sample_categorical(logits: Array, gumbel: Array, choice: Choice, top_k: int = 0) -> Array:
     """Draws one class per row: the largest of logits + noise (Gumbel 1954), as `jax.random.categorical` does.
 
     Args:
         logits: float[batch, vocab].
-        gumbel: float[batch, vocab], standard Gumbel noise; at temperature 0 it is not read.
-        sampling: how to choose.
+        gumbel: float[batch, vocab], standard Gumbel noise; at temperature 0 (None) it is not read.
+        choice: the temperature and the nucleus.
+        top_k: 0 keeps all.
 
     Returns:
         int32[batch].
     """
-    if sampling.temperature:
-        logits = restrict(logits / sampling.temperature, sampling.top_k, sampling.top_p) + gumbel
+    if choice.temperature is not None:
+        logits = restrict(logits / choice.temperature, top_k, choice.top_p) + gumbel
     return logits.argmax(-1).astype(jnp.int32)
 
 
-def restrict(logits: Array, top_k: int, top_p: float) -> Array:
+def restrict(logits: Array, top_k: int, top_p: Array | float | None) -> Array:
     """Sets the logits of classes outside the top k or the nucleus to -inf; at least one class stays.
 
     Args:
         logits: float[..., vocab].
         top_k: 0 keeps all.
-        top_p: 1 keeps all.
+        top_p: None keeps all.
     """
     if top_k:
         floor = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))[0][..., -1:]
         logits = jnp.where(logits < floor, -jnp.inf, logits)
-    if top_p < 1:
+    if top_p is not None:
         order = jnp.argsort(-logits, -1)
         probabilities = jnp.take_along_axis(jax.nn.softmax(logits), order, -1)
         before = jnp.cumsum(probabilities, -1) - probabilities  # the probability of all more probable classes
@@ -101,7 +114,8 @@ def sample_tokens(
     # Measures side by side take as long as the longest of them.
     length = int(np.flatnonzero(np.any(mask, (0, 1))).max(initial=0)) + 1
     length = length if model.config.context == "none" else mask.shape[-1]
-    return _sample_tokens(model, variables, latents, metre, mask, key, sampling, length, _mesh(variables))
+    choice = Choice.of(sampling)
+    return _sample_tokens(model, variables, latents, metre, mask, key, choice, sampling.top_k, length, _mesh(variables))
 
 
 def _mesh(variables: Variables) -> Mesh | None:
@@ -111,7 +125,7 @@ def _mesh(variables: Variables) -> Mesh | None:
     return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
 
 
-@partial(jax.jit, static_argnames=("model", "sampling", "length", "mesh"))
+@partial(jax.jit, static_argnames=("model", "top_k", "length", "mesh"))
 def _sample_tokens(
     model: MusicVAE,
     variables: Variables,
@@ -119,7 +133,8 @@ def _sample_tokens(
     metre: Array,
     mask: Array,
     key: Array,
-    sampling: SamplingConfig,
+    choice: Choice,
+    top_k: int,
     length: int,
     mesh: Mesh | None,
 ) -> Array:
@@ -156,7 +171,7 @@ def _sample_tokens(
         tokens = jnp.zeros((lanes, 0), jnp.int32)
         for gumbel in noise:
             logits = apply(x, tokens, slot == slots - 1, method="field_logits")
-            tokens = jnp.concatenate([tokens, sample_categorical(logits, gumbel, sampling)[:, None]], -1)
+            tokens = jnp.concatenate([tokens, sample_categorical(logits, gumbel, choice, top_k)[:, None]], -1)
         tokens = jnp.where(present[:, None], tokens, 0)
         if fields[0].end is not None:
             ended = ended | (present & (tokens[:, 0] == fields[0].end))
@@ -176,7 +191,9 @@ def _sample_tokens(
         if not windowed:
             carry = (*carry[:3], [_grow(cache, len(part)) for cache in carry[3]])
         noise = tuple(
-            _gumbel(keys, (first + part[:, None]) * len(fields) + number, field.size if sampling.temperature else 0)
+            _gumbel(
+                keys, (first + part[:, None]) * len(fields) + number, 0 if choice.temperature is None else field.size
+            )
             for number, field in enumerate(fields)
         )
         carry, tokens = jax.lax.scan(body, carry, (part, allowed[part], noise))

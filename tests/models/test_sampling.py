@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.config import ConfigError, ModelConfig
-from musicvae_jax.models.sampling import SamplingConfig, restrict, sample_categorical, sample_tokens
+from musicvae_jax.models.sampling import Choice, SamplingConfig, restrict, sample_categorical, sample_tokens
 from musicvae_jax.objectives.elbo import token_nll
 from musicvae_jax.types import Batch, existing_fields, until_end
 from tests.tiny import ENDING, SLOTS, make_batch, make_vae
@@ -90,10 +90,23 @@ def test_frequencies_follow_the_logits():
     num = 20_000
     for temperature in (1.0, 0.5):
         noise = jax.random.gumbel(jax.random.key(0), (num, 4))
-        drawn = sample_categorical(jnp.tile(logits, (num, 1)), noise, SamplingConfig(temperature=temperature))
+        drawn = sample_categorical(jnp.tile(logits, (num, 1)), noise, Choice(temperature, None))
         expected = np.asarray(jax.nn.softmax(logits / temperature))
         error = np.sqrt(expected * (1 - expected) / num)
         assert (np.abs(np.bincount(drawn, minlength=4) / num - expected) < 5 * error).all()
+
+
+def test_temperature_and_nucleus_vary_without_a_compilation(caplog):
+    draw(5, sampling=SamplingConfig(temperature=0.9, top_p=0.9))
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        tokens = [draw(5, sampling=SamplingConfig(temperature=value, top_p=top_p)) for value, top_p in _SETTINGS]
+        assert "_sample_tokens" not in caplog.text
+        draw(5, sampling=SamplingConfig(temperature=0.0))  # another program: the law above can fail
+        assert "_sample_tokens" in caplog.text
+    assert not any((one == other).all() for one, other in itertools.combinations(tokens, 2))  # the values do count
+
+
+_SETTINGS = [(0.8, 0.9), (1.2, 0.9), (1.2, 0.3)]
 
 
 @pytest.mark.parametrize("temperature", [-0.1, float("nan"), float("inf")])
@@ -111,7 +124,7 @@ def test_a_temperature_that_is_none_is_refused(temperature):
 def test_restrictions_keep_the_top(values, top_k, top_p):
     logits = np.array(values, np.float32)
     order = np.argsort(-logits, kind="stable")
-    kept = np.flatnonzero(np.isfinite(restrict(jnp.asarray(logits), top_k, 1.0)))
+    kept = np.flatnonzero(np.isfinite(restrict(jnp.asarray(logits), top_k, None)))
     assert logits[kept].min() >= logits[order[min(top_k, len(values)) - 1]]
     assert len(kept) >= min(top_k, len(values))
 
