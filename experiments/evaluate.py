@@ -47,9 +47,9 @@ def evaluate(
 
     from musicvae_jax.evaluation import evaluate as evaluation
     from musicvae_jax.evaluation.information_flow import information_flow
+    from musicvae_jax.evaluation.loading import load_workdir
     from musicvae_jax.evaluation.results import read_evaluation, write_evaluation
     from musicvae_jax.evaluation.tables import evaluation_text
-    from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.parallel import set_up_devices
 
     if result:

@@ -57,7 +57,8 @@ _HOMES = {
     # evaluation and generation
     "evaluation.evaluate": ("evaluate", "evaluate_baselines"),
     "evaluation.slerp": ("slerp",),
-    "evaluation.trained": ("TrainedVAE", "load_workdir"),
+    "evaluation.loading": ("load_workdir",),
+    "evaluation.trained": ("TrainedVAE",),
     # to see and to hear
     "analysis": ("listen", "piano_roll", "render", "write_wav"),
 }

@@ -12,8 +12,9 @@ from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.evaluation.baselines import NGram
 from musicvae_jax.evaluation.iwae import make_iwae
+from musicvae_jax.evaluation.loading import on_all_devices
 from musicvae_jax.evaluation.reconstruction import make_measure, other_pieces, summarise
-from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
+from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.models.spans import present_spans
 from musicvae_jax.objectives.latent_usage import kl_per_dim, sum_usage, usage_figures
 from musicvae_jax.objectives.mutual_information import mutual_information_figures

@@ -19,10 +19,11 @@ from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate, strata_of
 from musicvae_jax.evaluation.level_codes import Costs, level_costs
 from musicvae_jax.evaluation.likeness import Likeness, true_attributes
+from musicvae_jax.evaluation.loading import on_all_devices
 from musicvae_jax.evaluation.probes import Codes, probe_figures
 from musicvae_jax.evaluation.reconstruction import other_pieces
 from musicvae_jax.evaluation.top_k import decode_top_k, top_k_figures
-from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
+from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.rng import stream
 from musicvae_jax.training.parallel import Parallel
 from musicvae_jax.types import Array

@@ -1,21 +1,17 @@
 """A trained model in one call: encode music, decode latents, sample, reconstruct, interpolate."""
 
-import contextlib
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.score import Metre, Score, join
-from musicvae_jax.config import Config, ModelConfig, TrainConfig, UserError, check_seed
+from musicvae_jax.config import Config, ModelConfig, UserError, check_seed
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.row_padding import in_powers_of_two
@@ -24,10 +20,6 @@ from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import stream
-from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_parallel
-from musicvae_jax.training.state import evaluation_variables, init_state, make_model
-from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
 
@@ -240,38 +232,6 @@ class TrainedVAE:
         """The levels that are not given, from their priors, for metres int32[batch, measure, 2]."""
         key = stream(jax.random.key(seed), "prior")
         return _sample_prior(self.model, self.variables, frame, given, temperature or {}, key)
-
-
-def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
-    """The model that a run trained.
-
-    Args:
-        workdir: the run's folder.
-        checkpoint: ``"best"`` by the validation objective, or ``"latest"``.
-
-    Raises:
-        WorkdirError: no run, no checkpoint yet, or a checkpoint of another model.
-        ConfigError: the run is float64, and JAX would compute in float32.
-    """
-    config = read_config(workdir)
-    check_platform(config)
-    codec = make_codec(config.codec)
-    model = make_model(config, codec.fields)
-    shapes = jax.eval_shape(partial(init_state, config, model))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere()), shapes)
-    with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
-        state, _, _ = checkpoints.restore(like, checkpoint)
-    metres = json.loads((Path(workdir) / "metres.json").read_text())
-    return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
-
-
-def on_all_devices(vae: TrainedVAE) -> tuple[TrainedVAE, Parallel]:
-    """The model with its variables on every device, and how batches of the training's size are spread over them.
-
-    Not over the devices of the training: this machine may have fewer.
-    """
-    parallel = make_parallel(TrainConfig(batch_size=vae.config.train.batch_size))
-    return dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated)), parallel
 
 
 def _check_latents(latents: Latents, metre: np.ndarray, config: ModelConfig) -> None:

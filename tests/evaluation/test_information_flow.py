@@ -9,7 +9,7 @@ import pytest
 from musicvae_jax.codec.attributes import SPANS
 from musicvae_jax.evaluation import information_flow as flow
 from musicvae_jax.evaluation.likeness import NAMES
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.loading import load_workdir
 from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
 

@@ -8,8 +8,8 @@ import pytest
 
 from musicvae_jax.config import ConfigError
 from musicvae_jax.evaluation import trained
+from musicvae_jax.evaluation.loading import load_workdir
 from musicvae_jax.evaluation.row_padding import in_powers_of_two
-from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.models import sampling
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import stream

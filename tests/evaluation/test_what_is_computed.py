@@ -9,7 +9,7 @@ from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import information_flow as flow
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.loading import load_workdir
 from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
 

@@ -17,7 +17,7 @@ from musicvae_jax.evaluation.ablations.definition import Ablation, Column, Run, 
 from musicvae_jax.evaluation.ablations.places import Places
 from musicvae_jax.evaluation.ablations.queue import RunError, run_all, run_in_process
 from musicvae_jax.evaluation.ablations.rows import read_rows
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.loading import load_workdir
 from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.state import init_state, make_model
 from musicvae_jax.training.workdir import open_workdir

@@ -10,7 +10,8 @@ import pytest
 
 from musicvae_jax import SamplingConfig
 from musicvae_jax.codec import MelodyCodec, Metre, read_midi, write_midi
-from musicvae_jax.evaluation import trained
+from musicvae_jax.evaluation import loading
+from musicvae_jax.evaluation.trained import TrainedVAE
 from tests.data.melodies import random_melody
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "generate.py"
@@ -49,13 +50,13 @@ def test_every_option_reaches_the_model(command, tmp_path, monkeypatch):
     files = [tmp_path / f"tune{number}.mid" for number in range(num_files)]
     for file, seed in zip(files, range(2), strict=False):
         write_midi(random_melody(seed, 2), file)
-    vae = create_autospec(trained.TrainedVAE, instance=True)
+    vae = create_autospec(TrainedVAE, instance=True)
     vae.codec = MelodyCodec()
     vae.first_window.return_value = GIVEN[0]
     method = getattr(vae, command)
     method.return_value = GIVEN[0] if command == "reconstruct" else GIVEN
-    load = create_autospec(trained.load_workdir, return_value=vae)
-    monkeypatch.setattr(trained, "load_workdir", load)
+    load = create_autospec(loading.load_workdir, return_value=vae)
+    monkeypatch.setattr(loading, "load_workdir", load)
 
     common = ["--workdir", "a run", "--out", tmp_path, "--temperature", 0.5, "--seed", 3, "--checkpoint", "latest"]
     monkeypatch.setattr(sys, "argv", ["generate.py", command, *map(str, [*files, *options.split(), *common])])
