@@ -63,4 +63,5 @@ $(INSTALLED): $(PY) pyproject.toml constraints.txt
 	@touch $@
 
 clean:  ## remove environments and caches; runs/ stays
+	rm -rf .venv .cache
 	find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +

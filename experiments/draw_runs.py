@@ -1,6 +1,6 @@
 """Draws what the latent levels carry over training, for several runs side by side.
 
-Example: python experiments/draw_runs.py --out docs/collapse.png --runs "no remedy=runs/none" "set points=runs/folk"
+Example: python experiments/draw_runs.py --out docs/collapse.png --runs "no remedy=runs/none" "set points=runs/held"
 """
 
 import math

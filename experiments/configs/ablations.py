@@ -123,7 +123,8 @@ _USE = tuple(
 LEVELS_OR_FLAT = Ablation(
     text=(
         "Three latent levels against one (`flat`), of equal parameters, equal latent numbers per window, equal "
-        "training time (flat has fewer, dearer steps; the minutes show that it trains no shorter) and equal total KL, "
+        "training time (flat has fewer, dearer steps, by step times measured alone; the minutes here are also those of "
+        "what else the machine did) and equal total KL, "
         "which a controller holds: 10, 20 or 40 nats per phrase at 8 and at 16 measures. (At 16 flat is set a fifth "
         "higher: its KL on held-out tunes stays below the set point; the column of KL shows what both have.) Both "
         "have a span head and maps of their own for each slot of a measure (`slotwise`). Flat pools all measures into "
@@ -153,7 +154,7 @@ COLLAPSE = Ablation(
     text=(
         "Remedies for posterior collapse, one at a time, on three levels trained on the ELBO. Free bits of every kind "
         f"leave the same budget free: {_listed(BUDGET)} nats per window for global, local and fine, which `best` holds "
-        "by controllers."
+        "by controllers; it has free bits per dim, level dropout and span heads as `folk` has, too."
     ),
     variants={
         "none": PLAIN,

@@ -20,7 +20,7 @@ _SKIPPED = 0.05  # share of the steps at the start that does not set the scale: 
 
 # title, unit, names of metrics in it; names that a run does not have are left out, and so are empty panels
 _PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("loss", "nats per window", ("loss", "validation_loss")),
+    ("loss", "nats per window", ("loss",)),
     ("nll", "nats per window", ("nll", "validation_nll")),
     ("KL", "nats per window", ("kl", "validation_kl", *(f"kl_{level}" for level in LEVELS))),
     ("perplexity per token (validation)", "", ("validation_perplexity", "validation_perplexity_elbo")),

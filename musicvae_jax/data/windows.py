@@ -94,6 +94,13 @@ class WindowSource(Sequence[Batch]):
         scores = (self._score(number) if windows else None for number, windows in enumerate(num_windows.tolist()))
         self._labels = PieceLabels(scores, styles) if attributes else None
 
+    @property
+    def summary(self) -> str:
+        """A line to print: how many windows of how many pieces, and why others were refused."""
+        line = f"{len(self):,} windows of {len(self.records) - len(self.refusals):,} pieces"
+        reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(self.refused.items()))
+        return f"{line}; refused {len(self.refusals):,} more: {reasons}" if reasons else line
+
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 

@@ -64,9 +64,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         # Data
         source = load_windows(config, "train")
         batches = stack.enter_context(contextlib.closing(load_batches(config, source, **processes)))
-        held_out = make_eval_batches(
-            load_windows(config, "validation"), settings.batch_size, num_examples=settings.eval_examples, **processes
-        )
+        validation = load_windows(config, "validation")
+        held_out = make_eval_batches(validation, settings.batch_size, num_examples=settings.eval_examples, **processes)
 
         # Only now: what the data refuses leaves no folder behind.
         folder = open_workdir(workdir, config)
@@ -91,9 +90,10 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         validate = make_validator(model, parallel, config)
         example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
         if main_process:
-            if monitor.silence:
-                print(monitor.silence)
-            print(f"compiling the training step for {_devices(parallel)} ...", flush=True)
+            lines = (f"training: {source.summary}", f"validation: {validation.summary}", monitor.silence)
+            print(
+                *filter(None, lines), f"compiling the training step for {_devices(parallel)} ...", sep="\n", flush=True
+            )
         step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
         throughput = Throughput(step, parallel, config)
 

@@ -128,6 +128,7 @@ def test_refusals_are_counted_by_reason() -> None:
     ]
     source = WindowSource(pieces, CODEC, measures=4, hop=4, min_measures=3)
     assert source.refused == {"short": 1, "metre": 1, "polyphonic": 1}
+    assert source.summary.endswith(" pieces; refused 3 more: metre 1, polyphonic 1, short 1")
     assert [str(error) for error in source.refusals[:1]] == ["melody/2, measures: short: 2 measures; allowed: 3 and up"]
     assert {source.score(number).source for number in range(len(source))} == {"melody/1"}
 
