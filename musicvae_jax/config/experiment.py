@@ -7,7 +7,7 @@ from musicvae_jax.config.data import CodecConfig, DataConfig
 from musicvae_jax.config.model import ModelConfig
 from musicvae_jax.config.objective import LevelObjective, ObjectiveConfig
 from musicvae_jax.config.train import TrainConfig
-from musicvae_jax.types import LEVELS
+from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,22 @@ class Config:
             allowed += f"{objective.settled_step} on, where the weights have risen, to before the run is over"
             patience = self.train.collapse_patience
             check(patience <= self.settled_validations, "TrainConfig.collapse_patience", patience, allowed)
-        if objective.kl_per_phrase and not any(objective.level(level).beta for level in model.widths):
+            for level in model.widths:
+                point = objective.level(level).kl_per_phrase
+                least = self.train.collapse_nats / -(-measures // MEASURES_PER_PHRASE)
+                allowed = f"0, or {least:.4g} and more with on_collapse = 'stop': TrainConfig.collapse_nats = "
+                allowed += f"{self.train.collapse_nats} in the {measures} measures of a window"
+                check(not 0 < point < least, f"ObjectiveConfig.{level}_level.kl_per_phrase", point, allowed)
+        free = [level for level in model.widths if not objective.level(level).beta]
+        if objective.kl_per_phrase and free:
             raise ConfigError(
-                f"ObjectiveConfig.kl_per_phrase = {objective.kl_per_phrase}: beta is 0 at every level that is on "
-                f"({', '.join(model.widths)}); allowed is a set point with a level whose beta is above 0"
+                f"ObjectiveConfig.kl_per_phrase = {objective.kl_per_phrase}: beta is 0 at {', '.join(free)}, whose KL "
+                "no weight holds; allowed is a set point of the total where beta is above 0 at every level that is on"
             )
+        several = any(model.is_causal(level) and model.num_latents(level, measures) > 1 for level in model.widths)
+        several = several or model.prior_context == "independent"
+        allowed = f"'independent' where no level below global has two latents: DataConfig.measures = {measures}"
+        check(several, "ModelConfig.prior_context", model.prior_context, allowed)
         if bool(model.span_heads) != bool(objective.span_weight):
             raise ConfigError(
                 f"ObjectiveConfig.span_weight = {objective.span_weight} and ModelConfig.span_heads = "

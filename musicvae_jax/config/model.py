@@ -141,6 +141,8 @@ class ModelConfig:
         check(not self.delta_levels or self.delta_alpha > 0, "ModelConfig.delta_alpha", self.delta_alpha, "above 0")
         spread = not self.batch_norm_levels or self.batch_norm_gamma > 0
         check(spread, "ModelConfig.batch_norm_gamma", self.batch_norm_gamma, "above 0 with batch_norm_levels")
+        ordered = not (self.local_dim and self.fine_dim) or self.fine_span <= self.local_span
+        check(ordered, "ModelConfig.fine_span", self.fine_span, f"at most local_span = {self.local_span}")
         several = not self.level_dropout or len(self.widths) > 1
         check(several, "ModelConfig.level_dropout", self.level_dropout, "0 with one level: there is none below it")
 

@@ -1,5 +1,7 @@
 """Figures over windows, and their standard errors by drawing the music again (Efron 1979)."""
 
+import math
+
 import numpy as np
 
 _NUM_RESAMPLES = 500
@@ -24,6 +26,7 @@ class Bootstrap:
         """
         _, family = np.unique(families, return_inverse=True)
         num = family.max() + 1
+        num_resamples = num_resamples if num > 1 else 0  # of one family nothing else can be drawn
         counts = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), num_resamples)
         self._weights = np.concatenate([np.ones((1, len(family))), counts[:, family]])  # [resample, window]
 
@@ -53,7 +56,7 @@ class Bootstrap:
                 long the last phrase of a window is, its metres tell.
 
         Returns:
-            float64[resample], NaN if no column of x varies.
+            float64[resample], NaN if no column of x varies; with strata, if none varies within them.
         """
         varies = _varies(x)
         if not varies.any():
@@ -72,12 +75,17 @@ class Bootstrap:
         number = np.maximum(number, 1)
         xx, yy, xy = xx - x_sum**2 / number, yy - y_sum**2 / number, xy - x_sum * y_sum / number
         spread = xx * yy
-        return np.divide(xy**2, spread, out=np.zeros_like(spread), where=spread > _ZERO).mean(1)
+        explained = np.divide(xy**2, spread, out=np.zeros_like(spread), where=spread > _ZERO)
+        within = xx[0] > _ZERO
+        return explained[:, within].mean(1) if within.any() else np.full(len(explained), np.nan)
 
 
 def estimate(name: str, values: np.ndarray) -> dict[str, float]:
-    """A figure of `Bootstrap`, float64[resample], and its standard error: ``<name>`` and ``<name>_se``."""
-    return {name: float(values[0]), f"{name}_se": float(values[1:].std(ddof=1))}
+    """A figure of `Bootstrap`, float64[resample], and its standard error: ``<name>`` and ``<name>_se``.
+
+    The error is NaN where the music is one family only.
+    """
+    return {name: float(values[0]), f"{name}_se": float(values[1:].std(ddof=1)) if len(values) > 2 else math.nan}
 
 
 def _varies(x: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ def evaluate(
     """
     check_seed(seed)
     source = load_windows(vae.config, split, attributes=False)
-    batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_examples)
+    batches = make_eval_batches(source, vae.batch_size, num_examples=num_examples)
     families = Families(source)
     vae, parallel = on_all_devices(vae)
     measure = make_measure(vae.model, vae.codec, seed)

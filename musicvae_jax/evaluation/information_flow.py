@@ -105,7 +105,7 @@ def _measure(
     seed: int,
 ) -> Windows:
     """Decodes and bills windows, batch by batch."""
-    batches = make_eval_batches(source, vae.config.train.batch_size, num_examples=num_windows)
+    batches = make_eval_batches(source, vae.batch_size, num_examples=num_windows)
     parts = []
     for number, batch in enumerate(tqdm(batches, desc="information flow", unit="batch", dynamic_ncols=True)):
         key = stream(jax.random.key(seed), "information flow", number)
@@ -120,7 +120,7 @@ def _measure(
 def _encode(vae: TrainedVAE, parallel: Parallel, source: WindowSource, families: Families, num_windows: int) -> Codes:
     """Posterior means of windows, batch by batch."""
     parts = []
-    for batch in make_eval_batches(source, vae.config.train.batch_size, num_examples=num_windows):
+    for batch in make_eval_batches(source, vae.batch_size, num_examples=num_windows):
         posterior = jax.device_get(vae.encode(parallel.shard_rows(batch)))
         means = {level: gaussian.loc for level, gaussian in posterior.items()}
         row = (batch.index, means, true_attributes(batch, vae.codec), batch.metre)

@@ -9,10 +9,9 @@ from pathlib import Path
 import jax
 
 from musicvae_jax.codec import make_codec
-from musicvae_jax.config import TrainConfig
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_parallel
+from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_local_parallel
 from musicvae_jax.training.state import evaluation_variables, init_state, make_model
 from musicvae_jax.training.workdir import read_config
 
@@ -41,9 +40,9 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> TrainedVAE:
 
 
 def on_all_devices(vae: TrainedVAE) -> tuple[TrainedVAE, Parallel]:
-    """The model with its variables on every device, and how batches of the training's size are spread over them.
+    """The model with its variables on this process's devices, and how batches of its `batch_size` are spread over them.
 
-    Not over the devices of the training: this machine may have fewer.
+    Not over the devices of the training: this machine may have fewer. Of several processes each measures alone.
     """
-    parallel = make_parallel(TrainConfig(batch_size=vae.config.train.batch_size))
+    parallel = make_local_parallel(vae.batch_size)
     return dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated)), parallel

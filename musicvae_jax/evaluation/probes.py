@@ -1,5 +1,6 @@
 """What a straight line reads off the codes: attributes of spans by ridge regression from posterior means."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -147,9 +148,9 @@ def _explained(
 
 
 def _mean(explained: np.ndarray) -> float:
-    """Over the attributes that vary; 0 where none does."""
+    """Over the attributes that vary; NaN where none does."""
     known = explained[np.isfinite(explained)]
-    return float(known.mean()) if len(known) else 0.0
+    return float(known.mean()) if len(known) else math.nan
 
 
 def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: np.ndarray) -> np.ndarray:

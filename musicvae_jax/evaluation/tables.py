@@ -23,9 +23,9 @@ _OF_ALL = (
     ("accuracy_free_running", "accuracy, decoded from the latents alone"),
     ("onset_f1", "onset F1, decoded from the latents alone"),
     ("onset_f1_swapped", "  from the latents of another piece"),
-    ("active_units_a_global", "active dims (mean posterior sigma < 0.98)"),
-    ("active_units_b_global", "active dims (variance of the means >= 0.01)"),
-    ("mutual_information_global", "I(x; z) estimate, nats"),
+    ("active_units_a_{}", "active dims (mean posterior sigma < 0.98)"),  # of the top level
+    ("active_units_b_{}", "active dims (variance of the means >= 0.01)"),
+    ("mutual_information_{}", "I(x; z) estimate, nats"),
 )
 _OF_A_LEVEL = (  # key, with {} for the level, and what it is called
     ("kl_{}", "KL, nats per window"),
@@ -47,10 +47,12 @@ def evaluation_text(evaluation: Mapping[str, Any]) -> str:
     lines = [
         f"{evaluation['num_examples']} windows of {evaluation['split']!r}, checkpoint of step {evaluation['step']}"
     ]
-    for key, text in (*_OF_ALL, *_bounds(evaluation)):
+    levels = [level for level in LEVELS if f"kl_{level}" in evaluation]
+    for template, text in (*_OF_ALL, *_bounds(evaluation)):
+        key = template.format(next(iter(levels), ""))
         if key in evaluation:
             lines.append(f"  {text:<72} {_number(evaluation, key):>8}")
-    if sum(f"kl_{level}" in evaluation for level in LEVELS) > 1:
+    if len(levels) > 1:
         lines += ["", level_tables(evaluation)]
     return "\n".join(lines)
 

@@ -41,6 +41,11 @@ class TrainedVAE:
     step: int
     metres: dict[str, int]  # metre -> training measures, e.g. {"4/4": 51204}
 
+    @property
+    def batch_size(self) -> int:
+        """Windows that are measured together: as in training, but enough to find another piece of the same metres."""
+        return max(self.config.train.batch_size, 16)
+
     def windows(self, score: Score) -> Batch:
         """A piece cut into windows that follow each other, the last one padded.
 

@@ -62,26 +62,31 @@ class MeanNorm(nn.Module):
             batch_axes: names of mapped axes over which the batch is spread, beside the leading axes of ``loc``.
 
         Returns:
-            float[..., time, dim], and the moments that were used.
+            float[..., time, dim], and the moments to store: those that were used, but of the variance the unbiased
+            estimate, since a batch of few latents is narrower than the music.
         """
         bias = self.param("bias", nn.initializers.zeros, (self.dim,))
         stored = self.variable(STATISTICS, "moments", lambda: Moments(jnp.zeros(self.dim), jnp.ones(self.dim)))
-        moments = stored.value
+        used, found = stored.value, stored.value
         if not deterministic:
-            moments = _moments(loc, present, batch_axes)
-        scale = self.gamma * jax.lax.rsqrt(moments.variance + _EPSILON)
-        return (loc - moments.mean) * scale + bias, moments
+            used, number = _moments(loc, present, batch_axes)
+            found = used._replace(variance=used.variance * number / jnp.maximum(number - 1, 1))
+        scale = self.gamma * jax.lax.rsqrt(used.variance + _EPSILON)
+        return (loc - used.mean) * scale + bias, found
 
 
-def _moments(loc: Array, present: Array, batch_axes: Sequence[str]) -> Moments:
-    """Over all unmasked latents of all devices; the variance in a second pass, which rounding does not spoil."""
+def _moments(loc: Array, present: Array, batch_axes: Sequence[str]) -> tuple[Moments, Array]:
+    """Over all unmasked latents of all devices, and how many these are; the variance in a second pass, which rounding
+    does not spoil.
+    """
 
-    def mean(values: Array) -> Array:
-        total = jnp.where(present[..., None], values, 0).sum(range(loc.ndim - 1))
-        return _sum(total) / jnp.maximum(_sum(present.sum()), 1)
-
-    def _sum(value: Array) -> Array:
+    def total(value: Array) -> Array:
         return jax.lax.psum(value, tuple(batch_axes)) if batch_axes else value
 
+    number = total(present.sum())
+
+    def mean(values: Array) -> Array:
+        return total(jnp.where(present[..., None], values, 0).sum(range(loc.ndim - 1))) / jnp.maximum(number, 1)
+
     centre = mean(loc)
-    return Moments(centre, mean((loc - centre) ** 2))
+    return Moments(centre, mean((loc - centre) ** 2)), number

@@ -119,7 +119,7 @@ def make_parallel(config: TrainConfig) -> Parallel:
     if config.num_devices > local:
         raise ConfigError(f"TrainConfig.num_devices = {config.num_devices}: this process has {local} devices")
     rows = config.batch_size // (jax.process_count() * config.accumulate)
-    num_devices = config.num_devices or max(number for number in range(1, local + 1) if rows % number == 0)
+    num_devices = config.num_devices or _most_devices(rows)
     devices: list[Any] = []
     for process in range(jax.process_count()):
         own = [device for device in jax.devices() if device.process_index == process]
@@ -130,12 +130,26 @@ def make_parallel(config: TrainConfig) -> Parallel:
             f"TrainConfig.batch_size = {config.batch_size}: allowed is a multiple of {len(devices)} devices x "
             f"accumulate = {config.accumulate}, e.g. {max(1, round(config.batch_size / share)) * share}"
         )
-    return Parallel(Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)), config.parallel)
+    return Parallel(_mesh(devices), config.parallel)
+
+
+def make_local_parallel(rows: int) -> Parallel:
+    """A mesh for what every process does alone, such as an evaluation: of its devices as many as divide the rows."""
+    return Parallel(_mesh(jax.local_devices()[: _most_devices(rows)]), "jit")
 
 
 def everywhere() -> NamedSharding:
     """The sharding of arrays that are whole on every device of this process."""
-    return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,), axis_types=(AxisType.Auto,)), PartitionSpec())
+    return NamedSharding(_mesh(jax.local_devices()), PartitionSpec())
+
+
+def _most_devices(rows: int) -> int:
+    """The largest number of this process's devices that divides a number of rows."""
+    return max(number for number in range(1, jax.local_device_count() + 1) if rows % number == 0)
+
+
+def _mesh(devices: list[Any]) -> Mesh:
+    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def check_platform(config: Config) -> None:

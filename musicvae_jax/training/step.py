@@ -1,5 +1,6 @@
 """One training step, written once, per device, with a named axis."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -81,11 +82,13 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         there |= {level: there[level] & kept[:, None] for level, kept in output.kept.items()}
         factors = controller_factors(config.objective, carried.controller, levels)
         if config.objective.kl_balance_steps:
-            kl = {level: mean(terms.kl[level].mean()) for level in levels}
-            latents = {level: mean(there[level].sum(-1).mean(dtype=kl[level].dtype)) for level in levels}
-            balanced = balance(kl, {level: latents[level] * width for level, width in config.model.widths.items()})
+            # A capacity pulls a level up from below as well: the less it says, the more it must be charged.
+            charged = [level for level in levels if config.objective.level(level).free_bits != "capacity"]
+            kl = {level: mean(terms.kl[level].mean()) for level in charged}
+            latents = {level: mean(there[level].sum(-1).mean(dtype=kl[level].dtype)) for level in charged}
+            balanced = balance(kl, {level: latents[level] * config.model.widths[level] for level in charged})
             warm = carried.step < config.objective.kl_balance_steps
-            factors = {level: factors[level] * jnp.where(warm, balanced[level], 1.0) for level in levels}
+            factors |= {level: factors[level] * jnp.where(warm, balanced[level], 1.0) for level in charged}
         betas = {level: betas_at[level](carried.step) * factors[level] for level in levels}
         total = terms.nll
         for level in levels:
@@ -165,6 +168,22 @@ def over_kept_windows(metrics: Metrics, levels: Sequence[str]) -> Metrics:
     return metrics | {"kl": sum(metrics[f"kl_{level}"] for level in levels)}
 
 
+def average_params(average: Params, params: Params, decay: float, step: Array) -> Params:
+    """The moving average of the parameters after a step: their weights decay, and add up to 1 from the first step on.
+
+    Corrected for its start as the moments of Adam are (Kingma & Ba 2015, section 3): the average of a short run would
+    be its random beginning for the most part.
+
+    Args:
+        average: of the parameters after each of the steps before; of the first step it is not read.
+        params: after this step.
+        decay: of the weights per step, between 0 and 1.
+        step: int[], how many parameters the average has seen.
+    """
+    share = (1 - decay) / -jnp.expm1((step + 1) * math.log(decay))
+    return jax.tree.map(lambda old, new: old + share.astype(old.dtype) * (new - old), average, params)
+
+
 def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The step of one device: its share of the batch in, the same new state as on all devices out.
 
@@ -181,7 +200,7 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
         grads, metrics, moments = gradients(state.params, carried, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema_params = optax.incremental_update(params, state.ema_params, 1 - decay) if decay else ()
+        ema_params = average_params(state.ema_params, params, decay, state.step) if decay else ()
         metrics |= {
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(rate_at(state.step), jnp.float32),

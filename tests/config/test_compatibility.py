@@ -110,7 +110,7 @@ def test_what_breaks_a_guarantee_is_refused_by_its_values(options):
 @pytest.mark.parametrize("options", [one for one in COMBINATIONS if is_allowed(one)], ids=spelled)
 def test_what_keeps_its_guarantees_runs(options):
     config = dataclasses.replace(THREE, **options)
-    for output in runs(config) if not config.level_dropout else ():  # one option more, which costs time
+    for output in runs(config):
         assert output.logits[0].shape == (8, 3, SLOTS, 5)
         assert set(output.moments) == set(options["batch_norm_levels"])
 

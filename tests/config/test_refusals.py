@@ -20,6 +20,7 @@ REFUSED = [
     ({"local_dim": -1}, r"local_dim = -1: allowed is 0 or more"),
     ({"local_span": 0}, r"local_span = 0: allowed is a number above 0"),
     ({"fine_span": 0}, r"fine_span = 0: allowed"),
+    ({"fine_span": 3, "local_span": 2}, r"fine_span = 3: allowed is at most local_span = 2"),
     ({"global_groups": (2, 2, 2)}, r"global_groups = \(2, 2, 2\): allowed is nothing, or five sizes .* 6"),
     ({"global_groups": (2, 2, 2, 2, -2)}, r"global_groups = \(2, 2, 2, 2, -2\)"),
     ({"fine_groups": (1, 1, 1, 1, 1)}, r"fine_groups = \(1, 1, 1, 1, 1\): .* 3"),
@@ -79,10 +80,20 @@ EXPERIMENTS = [
     (
         {
             "model": ModelConfig(local_dim=4),
-            "objective": {"kl_per_phrase": 9.0}
-            | dict.fromkeys(("global_level", "local_level"), LevelObjective(beta=0.0)),
+            "objective": {"kl_per_phrase": 9.0, "local_level": LevelObjective(beta=0.0)},
         },
-        r"kl_per_phrase = 9\.0: beta is 0 at every level that is on \(global, local\)",
+        r"kl_per_phrase = 9\.0: beta is 0 at local, whose KL no weight holds",
+    ),
+    (
+        {
+            "objective": {"local_level": LevelObjective(kl_per_phrase=0.9)},
+            "train": {"on_collapse": "stop", "num_steps": 4000},
+        },
+        r"local_level\.kl_per_phrase = 0\.9: allowed is 0, or 1 and more with on_collapse = 'stop'",
+    ),
+    (
+        {"model": ModelConfig(local_dim=4, prior_context="causal")},
+        r"prior_context = 'causal': allowed is 'independent' where no level below global has two latents: .* = 3",
     ),
     ({"model": THREE, "objective": {"span_weight": 0.1}}, r"span_weight = 0.1 and ModelConfig.span_heads = \(\)"),
     ({"model": dataclasses.replace(THREE, span_heads=("fine",))}, r"span_weight = 0.0 and .* \('fine',\)"),
@@ -108,12 +119,14 @@ def test_parts_that_disagree_are_refused(parts, message):
 
 
 def test_what_just_fits_into_a_run_is_accepted():
-    rising = LevelObjective(schedule="linear", schedule_steps=1000)
-    off = LevelObjective(beta=0.0)
+    rising, little = LevelObjective(schedule="linear", schedule_steps=1000), LevelObjective(beta=1e-3)
     Config(
         model=THREE,
-        objective=ObjectiveConfig(kl_per_phrase=9.0, global_level=off, local_level=off, fine_level=rising),
+        objective=ObjectiveConfig(kl_per_phrase=9.0, global_level=little, local_level=little, fine_level=rising),
         train=TrainConfig(num_steps=1000, eval_every=250),
     )
+    Config(data=DataConfig(measures=5), model=ModelConfig(local_dim=4, prior_context="causal"))
+    held = ObjectiveConfig(local_level=LevelObjective(kl_per_phrase=0.5))
+    Config(data=DataConfig(measures=8), model=THREE, objective=held, train=TrainConfig(on_collapse="stop"))
     early = ObjectiveConfig(beta_warmup_steps=800)
     Config(objective=early, train=TrainConfig(on_collapse="stop", num_steps=1000, eval_every=100))

@@ -77,6 +77,24 @@ def test_windows_of_a_piece_are_one_draw():
     np.testing.assert_allclose(once, often)
 
 
+def test_of_one_family_there_is_no_error():
+    """Nothing else can be drawn: an error of 0 would make every figure certain."""
+    found = estimate("x", Bootstrap(np.zeros(9)).mean(np.arange(9.0)))
+    assert found["x"] == 4 and np.isnan(found["x_se"])
+
+
+def test_what_does_not_vary_within_strata_is_not_measured():
+    """Not even as 0, which would say that nothing came back."""
+    x, y = make_pair()
+    bootstrap, strata = Bootstrap(np.arange(40)), np.arange(40)
+    assert np.isnan(bootstrap.squared_correlation(x, y, strata)).all()
+    x[:, :, 1:] = np.arange(40)[:, None, None]  # all but the first column
+    strata = np.arange(40) // 2
+    x[:, :, 1:] = strata[:, None, None]
+    alone = bootstrap.squared_correlation(x[..., :1], y[..., :1], strata)
+    np.testing.assert_allclose(bootstrap.squared_correlation(x, y, strata), alone)
+
+
 def test_a_difference_has_no_error_of_what_both_share():
     rng = np.random.default_rng(0)
     shared = rng.normal(0, 100, 100)

@@ -98,8 +98,8 @@ def test_what_the_metre_says_is_not_explained_within_metre():
         figures = probe_figures(here, there, config)
         return figures["probe_r2_global_window"], figures["probe_r2_global_window_within_metre"]
 
-    for said, within in ((codes[..., 0], 0), (codes[..., 1], 1), (codes.sum(-1), 1)):
-        assert explained(codes, said) == pytest.approx((1, within), abs=1e-3)
+    for said, within in ((codes[..., 0], np.nan), (codes[..., 1], 1), (codes.sum(-1), 1)):
+        assert explained(codes, said) == pytest.approx((1, within), abs=1e-3, nan_ok=True)
     at_all, within = explained(codes[..., :1].repeat(2, -1), codes[..., 0] + rng.normal(size=(WINDOWS, 1)))
     assert at_all > 0.2
     assert within == pytest.approx(0, abs=1e-3)

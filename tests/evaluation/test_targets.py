@@ -2,7 +2,7 @@
 
 import pytest
 
-from musicvae_jax.evaluation.tables import level_tables
+from musicvae_jax.evaluation.tables import evaluation_text, level_tables
 from musicvae_jax.evaluation.targets import check_targets
 
 LEVELS = {"global": "window", "local": "phrase", "fine": "measure"}
@@ -60,6 +60,14 @@ def test_what_is_just_outside_is_missed_and_nothing_else(name):
         assert [(target.name, target.value) for target in missed] == [(name, value)]
 
 
+def test_nothing_is_above_an_error_that_is_not_known():
+    evaluation = {name: value for name, value in everything_met().items() if not name.endswith("_se")}
+    missed = {target.name for target in check_targets(evaluation) if not target.met}
+    assert missed == {name.removesuffix("_se") for name in everything_met() if name.endswith("_se")} - {
+        f"shuffled_{kind}" for kind in ("chroma", "rhythm", *(f"r2_{span}_within_metre" for span in LEVELS.values()))
+    }
+
+
 def test_levels_that_are_off_have_no_aims():
     evaluation = {name: value for name, value in everything_met().items() if "local" not in name}
     # Two levels, the second of them fine.
@@ -68,6 +76,12 @@ def test_levels_that_are_off_have_no_aims():
     names = [target.name for target in check_targets(evaluation)]
     assert not [name for name in names if "local" in name or "top_2_r2_phrase_within_metre" in name or "top_3" in name]
     assert "top_2_minus_top_1_r2_measure_within_metre" in names
+
+
+def test_the_only_level_is_shown_whichever_it_is():
+    evaluation = {"num_examples": 9, "split": "test", "step": 5, "kl_fine": 2.0, "active_units_a_fine": 0.75}
+    (line,) = (line for line in evaluation_text(evaluation).splitlines() if "sigma < 0.98" in line)
+    assert line.endswith(" 0.750")
 
 
 def test_tables_show_what_is_there():

@@ -1,5 +1,7 @@
 """Evaluation computes nothing that nobody reads."""
 
+from collections import defaultdict
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,41 @@ def test_a_split_is_signed_once(workdir, monkeypatch) -> None:
     monkeypatch.setattr(flow, "Families", sign)
     flow.information_flow(load_workdir(workdir), "test", num_windows=8, num_probed=8, num_draws=1)
     assert len(made) == 2  # the split, and the training music that the probes are fitted to
+
+
+def test_families_are_kept_apart_and_probes_are_fitted_to_other_music(workdir, monkeypatch) -> None:
+    """Whatever pairs, draws or folds windows is told of their families; what is asked was not seen in the fit."""
+    vae, seen = load_workdir(workdir), defaultdict(list)
+
+    def note(module, name):
+        function = getattr(module, name)
+
+        def noting(*args):
+            seen[name].append(args)
+            return function(*args)
+
+        monkeypatch.setattr(module, name, noting)
+
+    for module, name in (
+        (evaluation, "other_pieces"), (flow, "other_pieces"), (flow, "Bootstrap"), (flow, "_encode"),
+        (flow, "probe_figures"),
+    ):  # fmt: skip
+        note(module, name)
+    evaluation.evaluate(vae, "test", num_examples=8)
+    flow.information_flow(vae, "test", num_windows=8, num_probed=8, num_draws=1)
+    source = load_windows(vae.config, "test", attributes=False)
+    families = Families(source)
+    assert len(seen["other_pieces"]) == 2
+    for index, metre, given in seen["other_pieces"]:
+        np.testing.assert_array_equal(given, families(index))
+        np.testing.assert_array_equal(metre, source.gather(index).metre)
+    ((drawn, _),) = seen["Bootstrap"]
+    np.testing.assert_array_equal(drawn, families(index[index >= 0]))
+    (fitted, held_out), training = seen["_encode"], load_windows(vae.config, "train", min_measures=1)
+    assert len(training) != len(source)
+    for args, split in ((fitted, training), (held_out, source)):
+        assert len(args[2]) == len(split)
+        np.testing.assert_array_equal(args[2].gather(np.array([0])).tokens, split.gather(np.array([0])).tokens)
+    ((codes, asked, _, _),) = seen["probe_figures"]
+    np.testing.assert_array_equal(asked.metre, source.gather(index[index >= 0]).metre)
+    assert len(codes.families) == 8 and not np.array_equal(codes.metre, asked.metre)

@@ -64,10 +64,17 @@ def test_padding_measures_have_no_say():
 
 
 def test_metre_and_length_are_inputs():
+    """Of the same tokens in measures of another metre, or with a measure less after them, other things are expected."""
     vae, variables = make_vae()
     batch = make_batch()
     other = batch._replace(metre=np.where(batch.metre == 3, 5, batch.metre))
     assert not np.allclose(logits_of(vae, variables, batch)[0], logits_of(vae, variables, other)[0])
+    there = np.arange(3) < 2
+    shorter = batch._replace(mask=batch.mask & there[:, None], metre=np.where(there[:, None], batch.metre, 0))
+    latents = {"global": np.ones((len(batch.index), 1, MODEL.global_dim), np.float32)}
+    long, short = (vae.apply(variables, latents, frame, method="decode")[0][:, :2] for frame in (batch, shorter))
+    whole = batch.mask.any(-1).all(-1)  # of three measures in the longer batch
+    assert whole.any() and not np.allclose(long[whole], short[whole])
 
 
 def test_batch_equals_vmap():

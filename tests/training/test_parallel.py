@@ -1,6 +1,5 @@
 """The law of devices: one device, four under jit and four under pmap train the same model."""
 
-import itertools
 from functools import partial
 
 import jax
@@ -38,11 +37,15 @@ def test_same_parameters_after_5_adam_steps_in_float64_on_1_and_4_devices():
 
 
 def test_a_step_moves_the_average_of_the_parameters():
-    """n = d x e + (1 - d) x p, of the average before and the parameters after."""
+    """Of the parameters after each step so far, each with a weight that is d times that of the next; not of those
+    before the first step."""
     states, decay = run_steps(SGD, "jit-1").states, SGD.train.ema_decay
-    for before, after in itertools.pairwise(states):
-        average = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, before.ema_params, after.params)
-        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), after.ema_params, average)
+    for number in range(1, len(states)):
+        weights = decay ** np.arange(number)[::-1]
+        steps = [state.params for state in states[1 : number + 1]]
+        average = jax.tree.map(lambda *leaves, w=weights: np.average(leaves, 0, w), *steps)
+        near = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+        jax.tree.map(near, states[number].ema_params, average)
 
 
 def test_a_step_reports_its_rate():

@@ -80,6 +80,8 @@ def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), one.params, two.params)
     rows = [read_metrics(workdir / "metrics.jsonl") for workdir in (one_process, tmp_path / "run")]
     assert len(rows[0]) == len(rows[1]) == 8
+    assert {"loss", "kl_global", "validation_nll"} <= {name for row in rows[0] for name in row}
     for first, second in zip(*rows, strict=True):
-        for name in ("loss", "kl", "validation_nll"):
-            np.testing.assert_allclose(first.get(name, 0), second.get(name, 0), rtol=1e-5)
+        assert first.keys() == second.keys()
+        for name in first.keys() & {"loss", "kl", "kl_global", "beta_global", "validation_nll"}:
+            np.testing.assert_allclose(first[name], second[name], rtol=1e-5)

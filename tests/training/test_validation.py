@@ -113,14 +113,17 @@ def test_a_perplexity_too_large_for_a_float_is_infinite():
 
 
 def test_information_is_that_of_the_residuals_of_all_batches():
-    """Of one window there is none; of two copies of the windows as much as of one."""
+    """Of one window there is none; of batches one after the other as much as of all of them together."""
     model, variables = make_vae(CONFIG.model)
     parallel = make_parallel(dataclasses.replace(CONFIG.train, num_devices=1))
     validate, placed = make_validator(model, parallel, CONFIG), jax.device_put(variables, parallel.replicated)
     batch = make_batch(8)
     one = validate(placed, [batch._replace(index=np.array([0, *[-1] * 7], np.int32))])
     assert one["mutual_information_global"] == pytest.approx(0, abs=1e-6)
-    few, many = validate(placed, [batch]), validate(placed, [batch] * 40)
-    assert 0 < many["mutual_information_global"] <= np.log(8) + 1e-6
-    assert few["mutual_information_global"] <= np.log(8) + 1e-6
-    assert many["mutual_information_global_rhythm"] == many["mutual_information_global"]  # all six dims are rhythm's
+    together = make_batch(64)
+    parts = [jax.tree.map(lambda leaf, n=n: leaf[n : n + 8], together) for n in range(0, 64, 8)]
+    whole, several = validate(placed, [together]), validate(placed, parts)
+    assert several["mutual_information_global"] == pytest.approx(whole["mutual_information_global"], abs=1e-6)
+    assert abs(validate(placed, parts[:1])["mutual_information_global"] - whole["mutual_information_global"]) > 1e-3
+    assert 0 < whole["mutual_information_global"] <= np.log(64) + 1e-6
+    assert whole["mutual_information_global_rhythm"] == whole["mutual_information_global"]  # all six dims are rhythm's
