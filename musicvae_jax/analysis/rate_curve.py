@@ -25,7 +25,7 @@ def plot_rate_curve(curves: Mapping[str, Sequence[np.ndarray]], figure: str, pat
     if empty or not curves:
         names = ", ".join(empty) or "any curve"
         raise UserError(f"no rows to draw of {names}: allowed are variants with finished runs")
-    page = Page(4.6, 2.9)
+    page = Page(6.6, 2.9)
     ax = page.axes(0.65, 0.25, 3.8, 2.1)
     for (label, points), colour in zip(curves.items(), itertools.cycle(OKABE_ITO.values()), strict=False):
         line = np.stack([np.mean(point, 0) for point in points])
@@ -36,5 +36,6 @@ def plot_rate_curve(curves: Mapping[str, Sequence[np.ndarray]], figure: str, pat
     ax.set_ylim(bottom=0)
     ax.set_xlabel("KL, nats per phrase", fontsize=8, color=GREY, labelpad=2)
     ax.set_ylabel(figure, fontsize=9, color=INK)
-    ax.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.4, loc="best")
+    # Beside the curves: within the frame no place is free for sure.
+    ax.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.4, loc="upper left", bbox_to_anchor=(1.01, 1))
     page.save(path)
