@@ -75,7 +75,11 @@ def check_targets(evaluation: Mapping[str, Any]) -> list[Target]:
     shuffled += [name for name in evaluation if name.startswith("probe_") and name.endswith("_shuffled")]
     aims += [(name, "+-", 0.05) for name in shuffled]
     return [
-        Target(name, evaluation[name], f"{relation} {bound:.3g}", bool(_RELATIONS[relation](evaluation[name], bound)))
+        Target(name, evaluation[name], _goal(relation, bound), bool(_RELATIONS[relation](evaluation[name], bound)))
         for name, relation, bound in aims
         if name in evaluation
     ]
+
+
+def _goal(relation: str, bound: float) -> str:
+    return f"{relation} {'unknown' if math.isnan(bound) else f'{bound:.3g}'}"

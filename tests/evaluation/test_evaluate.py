@@ -106,7 +106,7 @@ def test_the_information_is_of_the_latents_that_are_there_in_units_of_their_prio
     model: Any = Known(codec.fields)
     evaluation.evaluate(TrainedVAE(config, codec, model, {}, 1, {"4/4": 1}), "test", num_examples=20)
 
-    batches = make_eval_batches(load_windows(config, "test"), 8, num_examples=20)
+    batches = make_eval_batches(load_windows(config, "test"), 16, num_examples=20)
     index, metre = (np.concatenate(parts) for parts in zip(*((b.index, b.metre) for b in batches), strict=True))
     here = (metre[..., 0] > 0) & (index >= 0)[:, None]
     assert (index < 0).any() and not here[index >= 0].all()
