@@ -76,7 +76,7 @@ class Bootstrap:
         xx, yy, xy = xx - x_sum**2 / number, yy - y_sum**2 / number, xy - x_sum * y_sum / number
         spread = xx * yy
         explained = np.divide(xy**2, spread, out=np.zeros_like(spread), where=spread > _ZERO)
-        within = xx[0] > _ZERO
+        within = xx[0] > 0.5  # the largest distance of a column is 1, or all of them are rounding
         return explained[:, within].mean(1) if within.any() else np.full(len(explained), np.nan)
 
 

@@ -88,9 +88,8 @@ def test_what_does_not_vary_within_strata_is_not_measured():
     x, y = make_pair()
     bootstrap, strata = Bootstrap(np.arange(40)), np.arange(40)
     assert np.isnan(bootstrap.squared_correlation(x, y, strata)).all()
-    x[:, :, 1:] = np.arange(40)[:, None, None]  # all but the first column
-    strata = np.arange(40) // 2
-    x[:, :, 1:] = strata[:, None, None]
+    strata = np.arange(40) // 7
+    x[:, :, 1:] = 60.1 + 0.7 * strata[:, None, None]  # all but the first column; the means of sevens are rounded
     alone = bootstrap.squared_correlation(x[..., :1], y[..., :1], strata)
     np.testing.assert_allclose(bootstrap.squared_correlation(x, y, strata), alone)
 
