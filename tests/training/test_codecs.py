@@ -51,7 +51,7 @@ def pieces(codec):
     [
         pytest.param("melody", {}, marks=pytest.mark.slow),  # what other tests train
         pytest.param("voices", {}, marks=pytest.mark.slow),
-        ("performance", {}),
+        pytest.param("performance", {}, marks=pytest.mark.slow),  # with levels it has all that it has here, and more
         ("voices", LEVELS),
         ("performance", LEVELS),
     ],

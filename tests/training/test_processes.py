@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from musicvae_jax.config import Config, to_json
+from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.loading import load_workdir
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
 from tests.tiny import replace
@@ -30,11 +32,14 @@ from musicvae_jax.config import from_json
 from musicvae_jax.training.loop import train
 assert jax.device_count() == 4
 assert train(from_json(Path(config).read_text()), workdir).finished
+from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.loading import load_workdir
+print(evaluate(load_workdir(workdir), "test", num_examples=16)["nll"])
 """
 
 
-def run(config: Path, workdir: Path, count: int = 2) -> None:
-    """Trains in ``count`` processes with four devices in all."""
+def run(config: Path, workdir: Path, count: int = 2) -> list[float]:
+    """Trains in ``count`` processes with four devices in all; the nll that each of them evaluates alone."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -43,13 +48,17 @@ def run(config: Path, workdir: Path, count: int = 2) -> None:
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(port), str(rank), str(count), str(config), str(workdir)],
             env=environment | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         for rank in range(count)
     ]
+    evaluated = []
     for worker in workers:
-        _, errors = worker.communicate(timeout=240)
+        out, errors = worker.communicate(timeout=240)
         assert worker.returncode == 0, errors.decode()
+        evaluated.append(float(out.split()[-1]))
+    return evaluated
 
 
 def make_config(data_dir: str, folder: Path, mode: str) -> tuple[Config, Path]:
@@ -73,7 +82,9 @@ def one_process(folk_data_dir, tmp_path_factory):
 @pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode):
     config, path = make_config(folk_data_dir, tmp_path, mode)
-    run(path, tmp_path / "run")
+    evaluated = run(path, tmp_path / "run")
+    alone = evaluate(load_workdir(one_process), "test", num_examples=16)["nll"]
+    assert evaluated == pytest.approx([alone] * 2, rel=1e-5)
     one, one_data = load(one_process, config)
     two, two_data = load(tmp_path / "run", config)
     assert one_data == two_data
