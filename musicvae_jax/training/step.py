@@ -175,7 +175,7 @@ def average_params(average: Params, params: Params, decay: float, step: Array) -
     be its random beginning for the most part.
 
     Args:
-        average: of the parameters after each of the steps before; of the first step it is not read.
+        average: of the parameters after each of the steps before; at the first step it counts for nothing.
         params: after this step.
         decay: of the weights per step, between 0 and 1.
         step: int[], how many parameters the average has seen.
