@@ -5,9 +5,11 @@ from pathlib import Path
 
 _CACHE = Path(__file__).resolve().parent.parent / ".cache"
 
-# Four CPU devices: every test of the parallel step can compare one device with several.
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
+# Four CPU devices: every test of the parallel step can compare one device with several. And the older of XLA's two
+# ways to emit fused loops: it compiles a training step in less than half the time.
+for _flag, _value in {"xla_force_host_platform_device_count": "4", "xla_cpu_use_fusion_emitters": "false"}.items():
+    if _flag not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{_flag}={_value}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DEBUG_KEY_REUSE", "true")  # a random key that is used twice is an error
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(_CACHE / "hypothesis"))
