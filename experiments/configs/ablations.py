@@ -45,8 +45,8 @@ PLAIN = change(
 FLAT_DIM = {8: 136, 16: 136}
 # Seconds of a step of the flat model over seconds of a step of the three levels, by measures; its steps are divided by
 # this, so that both train for about equally long. At 16 measures four pairs of runs with nothing beside them took 388 s
-# on either side. At 8, with memory that is kept (`keep_freed_memory`), a pair came to 1.20, so that
-# flat trains an eighth longer.
+# on either side. At 8, with memory that is kept (`keep_freed_memory`), a pair came to 1.20: flat trains an eighth
+# longer there.
 FLAT_TIME = {8: 1.07, 16: 1.42}
 # Set points of the flat model over those of the three levels: at 16 measures its held-out KL stays a ninth below the
 # set point, where that of the three levels is a fifteenth above. The table shows what both have in the end.
