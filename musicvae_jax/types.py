@@ -14,7 +14,14 @@ Latents: TypeAlias = dict[str, Array]  # level -> [batch, time, dim]
 Variables: TypeAlias = dict[str, Any]  # a model's: "params", and "batch_stats" where it normalises over batches
 
 LEVELS = ("global", "local", "fine")  # coarse to fine
-MEASURES_PER_PHRASE = 4
+GROUPS = ("rhythm", "pitch", "harmony", "dynamics", "style")  # of a level's dims, and of attributes
+MEASURES_PER_PHRASE = 4  # of the phrase that nats are counted per; a level's own span is free
+STANDARD_SPANS = (1, MEASURES_PER_PHRASE, 0)  # measures over which attributes are computed; 0 is the whole window
+
+
+def span_name(span: int) -> str:
+    """What a span of so many measures is called: measure, phrase, window (0), or such as ``"2_measures"``."""
+    return {1: "measure", MEASURES_PER_PHRASE: "phrase", 0: "window"}.get(span, f"{span}_measures")
 
 
 class Batch(NamedTuple):
@@ -83,7 +90,7 @@ def num_phrases(mask: Array) -> Array:
 
 
 class Gaussian(NamedTuple):
-    """A diagonal Gaussian per latent."""
+    """A diagonal Gaussian for each latent."""
 
     loc: Array  # float[batch, time, dim]
     log_scale: Array  # float[batch, time, dim], log of the standard deviation
@@ -96,14 +103,26 @@ class Moments(NamedTuple):
     variance: Array  # float[dim]
 
 
+class KL(NamedTuple):
+    """KL(q(z | x) || p(z | above)) of each latent, in nats; 0 where a window has no latent."""
+
+    total: Array  # float[batch, time], summed over dims
+    per_dim: Array | None  # float[batch, time, dim]; None where only an estimate of the total is known
+
+
 class VAEOutput(NamedTuple):
-    """Everything a pass through the model says; weighting and averaging happen outside."""
+    """All that a pass through the model gives; weights and means are applied outside.
+
+    A latent is z = loc + scale * e: a frame, given by the levels above, and e in its units.
+    """
 
     logits: tuple[Array, ...]  # one float[batch, measure, slot, vocab] per field
-    posterior: dict[str, Gaussian]  # level -> q(z | x)
     latents: Latents  # level -> the z that was decoded, [batch, time, dim]
-    kl: dict[str, Array]  # level -> KL(q(z | x) || p(z | above)) in nats, float[batch, time, dim], 0 where masked
-    prior: dict[str, Gaussian]  # level -> p(z | above), of an AR(1) prior the marginals
+    residual: dict[str, Gaussian]  # level -> the posterior q(e | x), in the units of the frame
+    frame: dict[str, Gaussian]  # level -> loc and log scale; of a normal base, the prior p(z | above)
+    kl: dict[str, KL]  # level -> KL; 0 where level dropout drew the latent from its prior
+    log_ratio: dict[str, Array]  # level -> log q(e | x) - log p(e | above) of the draw, float[batch, time]
+    present: dict[str, Array]  # level -> bool[batch, time], the latents that the window has
     span_nll: dict[str, Array]  # level -> -log p of its spans' bags of tokens, float[batch]; {} without span heads
     moments: dict[str, Moments]  # level -> what batch normalisation measured; {} without it
-    kept: dict[str, Array]  # level -> bool[batch], windows that level dropout leaves the level in; {} without it
+    kept: dict[str, Array]  # level -> bool[batch], windows whose own latents level dropout keeps; {} without it

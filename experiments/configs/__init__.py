@@ -6,7 +6,8 @@ from musicvae_jax.config import (
     CodecConfig,
     Config,
     DataConfig,
-    LevelObjective,
+    LevelConfig,
+    LevelsConfig,
     ModelConfig,
     ObjectiveConfig,
     TrainConfig,
@@ -21,33 +22,24 @@ FOLK_BASIC = Config(
         encoder_slot_layers=2,
         encoder_measure_layers=2,
         decoder_layers=3,
-        global_dim=128,
         token_dropout=0.3,
     ),
+    levels=LevelsConfig(global_=LevelConfig(dim=128)),
     objective=ObjectiveConfig(beta=0.2, beta_warmup_steps=1000),
     train=TrainConfig(num_steps=2800, batch_size=32, learning_rate=2e-3, eval_every=400),
 )
 
-# Three levels that each hold their share of 38 nats a phrase; measures are decoded in parallel, from their codes alone.
+# Three levels that share 38 nats per phrase; measures are decoded in parallel, from their latents alone.
 FOLK = dataclasses.replace(
     FOLK_BASIC,
-    model=dataclasses.replace(
-        FOLK_BASIC.model,
-        context="none",
-        slotwise=True,
-        global_dim=32,
-        local_dim=32,
-        fine_dim=16,
-        level_dropout=0.2,
-        span_heads=("global", "local"),
+    model=dataclasses.replace(FOLK_BASIC.model, context="none", slotwise=True, level_dropout=0.2),
+    levels=LevelsConfig(
+        global_=LevelConfig(dim=32, kl_per_phrase=4.0, span_head=True),
+        # Free bits per dim spread the KL: without them few dims carry all of it.
+        local=LevelConfig(dim=32, kl_per_phrase=14.0, span_head=True, free_bits="per_dim", nats=0.1),
+        fine=LevelConfig(dim=16, kl_per_phrase=20.0, free_bits="per_dim", nats=0.1),
     ),
-    objective=ObjectiveConfig(
-        global_level=LevelObjective(kl_per_phrase=4.0),
-        # What is free per dim keeps few dims from saying it all.
-        local_level=LevelObjective(kl_per_phrase=14.0, free_bits="per_dim", nats=0.1),
-        fine_level=LevelObjective(kl_per_phrase=20.0, free_bits="per_dim", nats=0.1),
-        span_weight=0.2,
-    ),
+    objective=ObjectiveConfig(span_weight=0.2),
     train=dataclasses.replace(FOLK_BASIC.train, num_steps=2800, eval_every=400),
 )
 
@@ -61,18 +53,18 @@ CHORALES_BASIC = dataclasses.replace(
 
 CHORALES = dataclasses.replace(
     CHORALES_BASIC,
-    model=dataclasses.replace(FOLK.model, fine_dim=24, level_dropout=0.25),
-    objective=ObjectiveConfig(
-        # Otherwise a dozen dims of the piece's code say all that it says.
-        global_level=LevelObjective(kl_per_phrase=5.0, free_bits="per_dim", nats=0.08),
-        local_level=LevelObjective(kl_per_phrase=18.0, free_bits="per_dim", nats=0.1),
-        fine_level=LevelObjective(kl_per_phrase=27.0, free_bits="per_dim", nats=0.1),
-        span_weight=0.1,
+    model=dataclasses.replace(FOLK.model, level_dropout=0.25),
+    levels=LevelsConfig(
+        # Without free bits a dozen dims of the global latent carry all of its KL.
+        global_=LevelConfig(dim=32, kl_per_phrase=5.0, span_head=True, free_bits="per_dim", nats=0.08),
+        local=LevelConfig(dim=32, kl_per_phrase=18.0, span_head=True, free_bits="per_dim", nats=0.1),
+        fine=LevelConfig(dim=24, kl_per_phrase=27.0, free_bits="per_dim", nats=0.1),
     ),
+    objective=ObjectiveConfig(span_weight=0.1),
     train=dataclasses.replace(FOLK.train, num_steps=1600, eval_every=400),
 )
 
-# Everything that is played: melody, bridge and piano with their velocities.
+# All tracks: melody, bridge and piano, with velocities.
 PERFORMANCE = CodecConfig(
     name="performance",
     subdivisions=("0", *(f"{twelfth}/12" for twelfth in range(1, 12))),
@@ -92,11 +84,10 @@ POP909 = dataclasses.replace(
     CHORALES,
     codec=PERFORMANCE,
     data=dataclasses.replace(POP909_BASIC.data, measures=8, min_measures=4),
-    objective=ObjectiveConfig(
-        global_level=LevelObjective(kl_per_phrase=5.0),
-        local_level=LevelObjective(kl_per_phrase=16.0, free_bits="per_dim", nats=0.1),
-        fine_level=LevelObjective(kl_per_phrase=29.0, free_bits="per_dim", nats=0.1),
-        span_weight=0.1,
+    levels=LevelsConfig(
+        global_=LevelConfig(dim=32, kl_per_phrase=5.0, span_head=True),
+        local=LevelConfig(dim=32, kl_per_phrase=16.0, span_head=True, free_bits="per_dim", nats=0.1),
+        fine=LevelConfig(dim=24, kl_per_phrase=29.0, free_bits="per_dim", nats=0.1),
     ),
     train=dataclasses.replace(CHORALES.train, batch_size=16, num_steps=1600, eval_every=400),
 )
@@ -116,16 +107,17 @@ DEMO = Config(
         encoder_slot_layers=1,
         encoder_measure_layers=1,
         decoder_layers=2,
-        global_dim=64,
         token_dropout=0.3,
     ),
+    levels=LevelsConfig(global_=LevelConfig(dim=64)),
     objective=ObjectiveConfig(beta=0.2, beta_warmup_steps=1400),
     train=TrainConfig(num_steps=1500, batch_size=32, learning_rate=3e-3, eval_every=500, ema_decay=0.99),
 )
 
 DEBUG = dataclasses.replace(
     DEMO,
-    model=dataclasses.replace(DEMO.model, dim=32, num_heads=2, global_dim=16, decoder_layers=1),
+    model=dataclasses.replace(DEMO.model, dim=32, num_heads=2, decoder_layers=1),
+    levels=LevelsConfig(global_=LevelConfig(dim=16)),
     objective=ObjectiveConfig(beta=0.2),
     train=TrainConfig(
         num_steps=60,

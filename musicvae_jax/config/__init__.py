@@ -1,16 +1,17 @@
-"""The configuration: a tree of frozen dataclasses, validated when built, JSON both ways.
+"""The configuration: a tree of frozen dataclasses that is validated when it is built, and is JSON both ways.
 
-An experiment is a value of `Config`; a variant of it is ``dataclasses.replace``. What is wrong with it is said here,
-when the value is built, and quotes the value and what is allowed; what takes a model or a machine to know
-(`objectives.controller.check_set_points`, `training.parallel`) before a training makes its folder.
+An experiment is a value of `Config`, a variant of it ``dataclasses.replace``. An error quotes the value and says what is
+allowed. What needs a model or a machine to check (`objectives.controller.check_set_points`, `training.parallel`) is
+checked before a training makes its folder.
 """
 
 from musicvae_jax.config.checks import ConfigError, UserError, check_seed, nearest
 from musicvae_jax.config.data import CodecConfig, DataConfig
 from musicvae_jax.config.experiment import Config
-from musicvae_jax.config.json_form import differences, from_json, to_json
+from musicvae_jax.config.json_form import differences, flat, from_json, to_json
+from musicvae_jax.config.levels import LevelConfig, LevelsConfig
 from musicvae_jax.config.model import ModelConfig
-from musicvae_jax.config.objective import LevelObjective, ObjectiveConfig
+from musicvae_jax.config.objective import ObjectiveConfig
 from musicvae_jax.config.train import TrainConfig
 
 __all__ = [
@@ -18,13 +19,15 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataConfig",
-    "LevelObjective",
+    "LevelConfig",
+    "LevelsConfig",
     "ModelConfig",
     "ObjectiveConfig",
     "TrainConfig",
     "UserError",
     "check_seed",
     "differences",
+    "flat",
     "from_json",
     "nearest",
     "to_json",

@@ -13,7 +13,25 @@ T = TypeVar("T")
 
 def to_json(config: Config) -> str:
     """The config as indented JSON that `from_json` reads back to an equal value."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    return json.dumps(as_dict(config), indent=2) + "\n"
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config as nested dicts by the names that JSON and the command line use: ``levels.global``."""
+    return dataclasses.asdict(config, dict_factory=lambda pairs: {name.rstrip("_"): value for name, value in pairs})
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """All fields by their dotted names, such as ``"levels.global.dim"``."""
+    return dict(_flat(as_dict(config), ""))
+
+
+def _flat(tree: dict[str, Any], prefix: str) -> typing.Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def from_json(text: str) -> Config:
@@ -31,29 +49,26 @@ def from_json(text: str) -> Config:
 
 def differences(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
     """The fields in which two configs differ: dotted name -> (first, second)."""
-    return dict(_differences(dataclasses.asdict(first), dataclasses.asdict(second), ""))
-
-
-def _differences(first: dict, second: dict, prefix: str) -> typing.Iterator[tuple[str, tuple[Any, Any]]]:
-    for name, value in first.items():
-        if isinstance(value, dict):
-            yield from _differences(value, second[name], f"{prefix}{name}.")
-        elif value != second[name]:
-            yield prefix + name, (value, second[name])
+    one, other = flat(first), flat(second)
+    return {name: (one[name], other[name]) for name in one if one[name] != other[name]}
 
 
 def _build(kind: type[T], tree: Any, place: str) -> T:
     if not isinstance(tree, dict):
         raise ConfigError(f"{place} = {tree!r}: allowed is an object with the fields of {kind.__name__}")
-    hints = typing.get_type_hints(kind)
+    fields = {name.rstrip("_"): (name, hint) for name, hint in typing.get_type_hints(kind).items()}
     for name in tree:
-        if name not in hints:
-            raise ConfigError(f"{place} has no field {name!r}: {nearest(name, hints)}")
-    return kind(**{name: _value(hints[name], value, f"{place}.{name}") for name, value in tree.items()})
+        if name not in fields:
+            raise ConfigError(f"{place} has no field {name!r}: {nearest(name, fields)}")
+    values = {}
+    for name, value in tree.items():
+        field, hint = fields[name]
+        values[field] = _value(hint, value, f"{place}.{name}")
+    return kind(**values)
 
 
 def _value(hint: Any, value: Any, place: str) -> Any:
-    """A value of JSON as its field takes it; what type it has is checked where the config is built."""
+    """A value of JSON as its field takes it; the config checks its type."""
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast(type, hint), value, place)
     return tuple(value) if isinstance(value, list) else value

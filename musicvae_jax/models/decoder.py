@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from musicvae_jax.config import ModelConfig
+from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.embedding import HIDDEN, PADDING, START, MetreEmbedding, SlotEmbedding
 from musicvae_jax.models.layers import KVCache, dtypes, make_block
-from musicvae_jax.models.reading import make_reader, over_measures
+from musicvae_jax.models.spans import make_reader, read_measures
 from musicvae_jax.types import Array, Batch, Field, Latents
 
 _IMPOSSIBLE = -1e9  # a logit whose probability is 0, and which no gradient turns into no number
@@ -24,6 +24,7 @@ class MusicDecoder(nn.Module):
     """
 
     config: ModelConfig
+    levels: LevelsConfig
     fields: Sequence[Field]
     slots: int
 
@@ -32,7 +33,7 @@ class MusicDecoder(nn.Module):
         self.embed = SlotEmbedding(config, self.fields)
         self.slot = nn.Embed(self.slots, config.dim, **types)
         self.metre = MetreEmbedding(config)
-        self.read = {level: make_reader(config, level) for level in config.widths}
+        self.read = {name: make_reader(config, level) for name, level in self.levels.on.items()}
         # Dropout belongs to the slot transformer: the conductor hands over what the latents say, whole.
         self.conductor = [make_block(config, True, f"conductor_{layer}") for layer in range(config.conductor_layers)]
         self.condition = nn.DenseGeneral((config.decoder_layers, config.dim), use_bias=False, **types)
@@ -100,8 +101,8 @@ class MusicDecoder(nn.Module):
         """
         measures = metre.shape[-2]
         x = self.metre(metre)
-        for level, read in self.read.items():
-            x = x + over_measures(read(latents[level].astype(x.dtype)), self.config, level, measures)
+        for name, reader in self.read.items():
+            x = x + read_measures(reader, latents[name].astype(x.dtype), self.config, self.levels[name], measures)
         if skip is not None:
             x = x + nn.sigmoid(self.gate).astype(x.dtype) * self.read_skip(skip)
         present = metre[..., 0] > 0

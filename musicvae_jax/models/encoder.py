@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from musicvae_jax.config import ModelConfig
+from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.embedding import PADDING, MetreEmbedding, SlotEmbedding
 from musicvae_jax.models.layers import AttentionPool, Flattened, dtypes, make_block
 from musicvae_jax.models.spans import into_spans
@@ -13,15 +13,16 @@ from musicvae_jax.types import Array, Batch, Field
 
 
 class MusicEncoder(nn.Module):
-    """Transformers inside each measure, then across measures; its cost is linear in the number of measures."""
+    """Transformers inside each measure, then across measures; the cost is linear in the number of measures."""
 
     config: ModelConfig
+    levels: LevelsConfig
     fields: Sequence[Field]
     slots: int
 
     @nn.compact
     def __call__(self, batch: Batch, deterministic: bool = True) -> tuple[dict[str, Array], Array]:
-        """Features at the time scale of every latent level, and of every measure.
+        """Features for the latents of every level, and for every measure.
 
         Args:
             batch: windows, leading axes free.
@@ -48,14 +49,13 @@ class MusicEncoder(nn.Module):
             block = make_block(config, deterministic, f"measure_block_{layer}")
             measures, _ = block(measures, jnp.arange(measures.shape[-2]), present[..., None, :])
         features = {}
-        for level in config.widths:
-            span = config.span(level, measures.shape[-2])
-            if span == 1 and level != "global":  # a window of one measure is pooled as any other
-                features[level] = measures
+        for name, level in self.levels.on.items():
+            if level.span == 1:
+                features[name] = measures
                 continue
-            pool = AttentionPool(config, name="pool_measures" if level == "global" else f"pool_{level}")
+            span = level.span_in(measures.shape[-2])
             spans = into_spans(measures, span, -2), into_spans(present, span, -1)
-            features[level] = pool(*spans)
-            if config.slotwise and level != "global":  # a window may have any number of measures
-                features[level] = features[level] + Flattened(config, name=f"flatten_{level}")(*spans)
+            features[name] = AttentionPool(config, name=f"pool_{name}" if level.span else "pool_measures")(*spans)
+            if config.slotwise and level.span:  # not of a window, which may have any number of measures
+                features[name] = features[name] + Flattened(config, name=f"flatten_{name}")(*spans)
         return features, measures

@@ -1,4 +1,4 @@
-"""What a level must know of its span: a model of the music without order, read off the latents alone."""
+"""What a level must predict of its span: a model of the music without order, from the latents alone."""
 
 from collections.abc import Sequence
 
@@ -6,38 +6,35 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from musicvae_jax.config import ModelConfig
+from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.layers import dtypes
-from musicvae_jax.models.spans import over_measures
+from musicvae_jax.models.spans import to_measures
 from musicvae_jax.types import Array, Batch, Field, Latents, existing_fields
 
 _IMPOSSIBLE = -1e9  # a logit of probability 0
 
 
 class SpanHead(nn.Module):
-    """Predicts the tokens of a level's spans, each by itself, from the level and those above it.
+    """Predicts the tokens of the spans of a level, each token by itself, from the level and those above it.
 
-    Whether a token is class 0 (on a grid: nothing begins) depends on its slot, so that the head learns the span's
-    rhythm; which other class it is does not, so that it learns the span's bag of pitches.
+    Whether a token is class 0 (on a grid: no onset) depends on its slot, so the head learns the rhythm of the span. Which
+    other class it is does not, so the head learns the bag of pitches.
     """
 
     config: ModelConfig
+    levels: LevelsConfig
     fields: Sequence[Field]
     slots: int
     level: str
 
     @nn.compact
     def __call__(self, latents: Latents, batch: Batch) -> Array:
-        """-log p of the window's tokens, in nats: float[...]."""
+        """-log p of the tokens of the window, in nats: float[...]."""
         config, types, measures = self.config, dtypes(self.config), batch.mask.shape[-2]
-        names = list(config.widths)
-        x = jnp.concatenate(
-            [
-                over_measures(latents[level], config.span(level, measures), measures)
-                for level in names[: names.index(self.level) + 1]
-            ],
-            -1,
-        )  # every measure sees the span it lies in
+        names = list(self.levels.on)
+        seen = names[: names.index(self.level) + 1]
+        spans = {name: self.levels[name].span_in(measures) for name in seen}
+        x = jnp.concatenate([to_measures(latents[name], spans[name], measures) for name in seen], -1)
         hidden = nn.gelu(nn.Dense(config.dim, name="hidden", **types)(x.astype(types["dtype"])))
         exists = existing_fields(batch.tokens, batch.mask, self.fields)
         total = jnp.zeros(batch.mask.shape[:-2])

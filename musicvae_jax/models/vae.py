@@ -6,11 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from musicvae_jax.config import ModelConfig
+from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.decoder import MusicDecoder
 from musicvae_jax.models.encoder import MusicEncoder
+from musicvae_jax.models.latent.gaussian import gaussian_from_frame
+from musicvae_jax.models.latent.stack import Inferred, LatentStack
 from musicvae_jax.models.layers import KVCache
-from musicvae_jax.models.levels import LatentLevels
 from musicvae_jax.models.span_heads import SpanHead
 from musicvae_jax.types import Array, Batch, Field, Gaussian, Latents, VAEOutput
 
@@ -21,22 +22,22 @@ class MusicVAE(nn.Module):
     Variables hold only ``params``, and ``batch_stats`` where levels are normalised over the batch.
 
     Example:
-        >>> from musicvae_jax import ModelConfig, MusicVAE, Field
-        >>> model = MusicVAE(ModelConfig(), fields=(Field("melody", 130),), slots=18)
+        >>> from musicvae_jax import Field, LevelsConfig, ModelConfig, MusicVAE
+        >>> model = MusicVAE(ModelConfig(), LevelsConfig(), fields=(Field("melody", 130),), slots=18)
     """
 
     config: ModelConfig
+    levels: LevelsConfig
     fields: Sequence[Field]
     slots: int
 
     def setup(self) -> None:
-        self.encoder = MusicEncoder(self.config, self.fields, self.slots)
-        self.levels = LatentLevels(self.config)
-        nn.share_scope(self, self.levels)
-        self.span_heads = {
-            level: SpanHead(self.config, self.fields, self.slots, level) for level in self.config.span_heads
-        }
-        self.decoder = MusicDecoder(self.config, self.fields, self.slots)
+        shape = (self.config, self.levels, self.fields, self.slots)
+        self.encoder = MusicEncoder(*shape)
+        self.stack = LatentStack(self.config, self.levels)
+        nn.share_scope(self, self.stack)
+        self.span_heads = {name: SpanHead(*shape, name) for name, level in self.levels.on.items() if level.span_head}
+        self.decoder = MusicDecoder(*shape)
 
     def __call__(
         self,
@@ -51,32 +52,34 @@ class MusicVAE(nn.Module):
 
         Args:
             batch: windows of music.
-            deterministic: False turns on everything that belongs to training alone: dropout of features, tokens, levels
-                and the skip connection, the skip connection itself, and statistics of the batch.
-            given: level -> latents to use instead of the level's draws; posterior and KL stay the level's own.
-            skip: whether the decoder sees the encoder's features; in training only, if not said.
-            batch_axes: names of mapped axes over which a batch is spread, for batch statistics.
+            deterministic: False turns on what belongs to training alone: dropout of features, tokens, levels and the
+                skip connection, the skip connection itself, and the statistics of the batch.
+            given: level -> latents that replace the level's draw; its posterior and KL stay its own.
+            skip: whether the decoder sees the encoder's features; only in training if not given.
+            batch_axes: names of mapped axes over which a batch is spread, for the statistics of the batch.
 
         Needs the rng stream ``latent``, and in training ``dropout``, ``token_dropout``, ``level_dropout``, ``skip``
         where those are on.
         """
         features, measures = self.encoder(batch, deterministic)
-        found = self.levels.infer(
-            features, batch.metre, deterministic=deterministic, given=given, batch_axes=batch_axes
-        )
+        found = self.stack.infer(features, batch.metre, deterministic=deterministic, given=given, batch_axes=batch_axes)
         shown = self._skip(measures, deterministic, skip)
         logits = self.decoder(found.latents, batch, deterministic, shown)
         span_nll: dict[str, Array] = {level: head(found.latents, batch) for level, head in self.span_heads.items()}
         if found.kept:  # a draw from the prior knows nothing of this window
             span_nll = {level: jnp.where(found.kept[level], value, 0) for level, value in span_nll.items()}
-        return VAEOutput(
-            logits, found.posterior, found.latents, found.kl, found.prior, span_nll, found.moments, found.kept
-        )
+        return VAEOutput(logits=logits, span_nll=span_nll, **found._asdict())
 
     def encode(self, batch: Batch, deterministic: bool = True) -> dict[str, Gaussian]:
         """The posterior q(z | x) of every level, given the means of the levels above."""
         features, _ = self.encoder(batch, deterministic)
-        return self.levels.infer(features, batch.metre, draw=False).posterior
+        found = self.stack.infer(features, batch.metre, draw=False)
+        return {level: gaussian_from_frame(found.residual[level], frame) for level, frame in found.frame.items()}
+
+    def infer(self, batch: Batch, given: Mapping[str, Array] | None = None) -> Inferred:
+        """Draws from the posterior, coarse to fine, and KLs, without decoding (rng stream ``latent``)."""
+        features, _ = self.encoder(batch)
+        return self.stack.infer(features, batch.metre, given=given)
 
     def decode(self, latents: Latents, batch: Batch) -> tuple[Array, ...]:
         """Teacher-forced logits of a batch under given latents; see `MusicDecoder`."""
@@ -85,8 +88,8 @@ class MusicVAE(nn.Module):
     def sample_prior(
         self, metre: Array, given: Mapping[str, Array] | None = None, temperature: Mapping[str, float] | None = None
     ) -> Latents:
-        """See `LatentLevels.sample`."""
-        return self.levels.sample(metre, given, temperature)
+        """See `LatentStack.sample`."""
+        return self.stack.sample(metre, given, temperature)
 
     def conditions(self, latents: Latents, metre: Array) -> Array:
         """See `MusicDecoder.conditions`."""
@@ -113,7 +116,7 @@ class MusicVAE(nn.Module):
         return self.decoder.empty_cache(leading, length)
 
     def _skip(self, measures: Array, deterministic: bool, wanted: bool | None) -> Array | None:
-        """What the decoder sees of the encoder's features: float[..., measure, dim] or nothing."""
+        """The features that the decoder sees, float[..., measure, dim], or None."""
         wanted = not deterministic if wanted is None else wanted
         if not self.config.skip or not (wanted or self.is_initializing()):
             return None

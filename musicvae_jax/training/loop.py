@@ -15,9 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvae_jax.codec import make_codec
-from musicvae_jax.config import Config, ModelConfig
+from musicvae_jax.config import Config
 from musicvae_jax.data.load import count_metres, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.figures import flatten
 from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
@@ -27,7 +28,7 @@ from musicvae_jax.training.progress import Progress, validation_line
 from musicvae_jax.training.state import TrainState, evaluation_variables, init_state, make_model
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
-from musicvae_jax.training.validation import make_validator
+from musicvae_jax.training.validation import ValidationFigures, make_validator
 from musicvae_jax.training.workdir import check_workdir, hold_workdir, open_workdir, write_text
 
 
@@ -125,11 +126,11 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 unread = None
             if evaluating:
                 result = validate(evaluation_variables(state), held_out)
-                _record(writer, monitor, config.model, number, result)
+                _record(writer, monitor, number, result)
                 progress.check_validation(number, result)
-                if result["objective"] < best:
-                    best = result["objective"]
-                    checkpoints.save("best", number, state, data_state, result)
+                if result.objective < best:
+                    best = result.objective
+                    checkpoints.save("best", number, state, data_state, flatten(result))
             if saving or monitor.stops:
                 checkpoints.save("latest", number, state, data_state, {})
             if not last:
@@ -145,14 +146,12 @@ def _devices(parallel: Parallel) -> str:
     return f"{used} device{'s' * (used > 1)}" + (f" of {number}" if used < number else "")
 
 
-def _record(
-    writer: MetricWriter | None, monitor: CollapseMonitor, model: ModelConfig, step: int, result: dict[str, float]
-) -> None:
+def _record(writer: MetricWriter | None, monitor: CollapseMonitor, step: int, result: ValidationFigures) -> None:
     """Writes a validation down, and says what it found and what has died."""
-    lines = monitor.observe(step, result)
+    lines = monitor.observe(step, result.levels)
     if writer:  # of the main process
-        writer.write(step, {f"{VALIDATION}{name}": value for name, value in result.items()})
-        for line in [validation_line(model, step, result), *lines]:
+        writer.write(step, flatten({VALIDATION: result}))
+        for line in [validation_line(step, result), *lines]:
             tqdm.write(line)
 
 

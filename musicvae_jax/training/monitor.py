@@ -1,12 +1,14 @@
-"""Tells by name when a latent level, or a group of its dims, has died."""
+"""Names the latent levels, and the groups of their dims, that have died."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from musicvae_jax.config import Config, UserError
-from musicvae_jax.models.groups import group_layout
+from musicvae_jax.figures import build
+from musicvae_jax.objectives.usage import LevelFigures
+from musicvae_jax.training.validation import ValidationFigures
 
-VALIDATION = "validation_"  # what the figures of a validation are called by in metrics.jsonl
+VALIDATION = "validation"  # the name of `ValidationFigures` in metrics.jsonl
 
 
 class CollapseError(UserError):
@@ -16,43 +18,44 @@ class CollapseError(UserError):
 class CollapseMonitor:
     """Watches the validations of a run.
 
-    A level is dead if it carries less than ``TrainConfig.collapse_nats`` nats a window, a group of a living level if
-    none of its dims is active by rule b on the residual (see `objectives.latent_usage`), both for
-    ``collapse_patience`` validations in a row. Validations before `ObjectiveConfig.settled_step` do not count.
+    A level is dead if it carries less than ``TrainConfig.collapse_nats`` nats per window. A group of a living level is dead
+    if none of its dims is active by rule b on the residual (`objectives.usage`). Both must hold in ``collapse_patience``
+    validations in a row; validations before `Config.settled_step` do not count.
 
     Attributes:
         dead: what is dead now, name -> a sentence that says why.
     """
 
     def __init__(self, config: Config, rows: Iterable[Mapping[str, Any]] = ()):
-        """Takes up where a run stands.
+        """Starts from the validations that a run already has.
 
         Args:
             config: the experiment.
-            rows: of metrics.jsonl up to the step at which the run goes on; those of validations count.
+            rows: rows of metrics.jsonl up to the step at which the run continues.
         """
-        self._config, self._model, self._train = config, config.model, config.train
-        self._settled = config.objective.settled_step
+        self._config, self._train = config, config.train
+        self._settled = config.settled_step
         self._in_a_row: dict[str, int] = {}
         self.dead: dict[str, str] = {}
         for row in rows:
-            figures = {name.removeprefix(VALIDATION): row[name] for name in row if name.startswith(VALIDATION)}
-            if figures:
-                self.observe(row["step"], figures)
+            prefix = f"{VALIDATION}."
+            flat = {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+            if flat:
+                self.observe(row["step"], build(ValidationFigures, flat).levels)
 
-    def observe(self, step: int, figures: Mapping[str, float]) -> list[str]:
+    def observe(self, step: int, levels: Mapping[str, LevelFigures]) -> list[str]:
         """Takes the figures of a validation.
 
         Args:
-            step: at which it was made.
-            figures: as the validator gave them.
+            step: of the validation.
+            levels: level -> its figures.
 
         Returns:
-            What to tell the user: a line for every level or group that has died since, or lives again.
+            Lines for the user: one for each level or group that has died since the last validation, or lives again.
         """
         if step < self._settled:
             return []
-        signs = self._signs(step, figures)
+        signs = self._signs(step, levels)
         self._in_a_row = {name: self._in_a_row.get(name, 0) + 1 for name in signs}
         before = self.dead
         self.dead = {
@@ -63,9 +66,9 @@ class CollapseMonitor:
 
     @property
     def silence(self) -> str:
-        """Why nothing will be said whatever dies: the run has too few validations that count; empty if it has enough.
+        """Why no dead level will be named: the run has too few validations that count. Empty if it has enough.
 
-        The last step's validation counts here: it cannot stop the run, but can name what has died.
+        The validation of the last step counts here: it cannot stop the run, but it can name what has died.
         """
         count = self._config.settled_validations + (self._settled <= self._train.num_steps)
         if count >= self._train.collapse_patience:
@@ -82,26 +85,24 @@ class CollapseMonitor:
         return bool(self.dead) and self._train.on_collapse == "stop"
 
     def check(self, step: int) -> None:
-        """Raises `CollapseError` where the run shall not go on, whenever it is asked: a dead run stays dead."""
+        """Raises `CollapseError` where the run shall not go on."""
         if self.stops:
             raise CollapseError(
                 f"{'; '.join(self.dead.values())}. The run stops at step {step}, where it has a checkpoint, because "
                 "TrainConfig.on_collapse = 'stop'; see docs/levels.md"
             )
 
-    def _signs(self, step: int, figures: Mapping[str, float]) -> dict[str, str]:
+    def _signs(self, step: int, levels: Mapping[str, LevelFigures]) -> dict[str, str]:
         """Levels and groups that look dead, name -> why."""
-        signs, nats = {}, self._train.collapse_nats
-        for level in self._model.widths:
-            if figures[f"kl_{level}"] < nats:
+        signs, least = {}, self._train.collapse_nats
+        for level, figures in levels.items():
+            if figures.kl < least:
                 signs[f"level {level!r}"] = (
-                    f"level {level!r} carries {figures[f'kl_{level}']:.2f} nats a window at step {step} "
-                    f"(allowed: {nats} and more)"
+                    f"level {level!r} carries {figures.kl:.2f} nats a window at step {step} (allowed: {least} and more)"
                 )
                 continue
-            for group in group_layout(self._model, level):
-                # The rows of a run that an older version began say nothing of groups.
-                if figures.get(f"active_units_b_{level}_{group}", 1) == 0:
+            for group, found in figures.groups.items():
+                if found.active_b == 0:
                     name = f"group '{level}/{group}'"
                     signs[name] = f"{name} has no active dim at step {step} (allowed: 1 and more)"
         return signs

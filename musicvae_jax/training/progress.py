@@ -1,21 +1,20 @@
 """What a run says while it trains, and the check that stops it."""
 
 import math
-from collections.abc import Mapping
 from typing import Self
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from musicvae_jax.config import Config, ModelConfig, UserError
+from musicvae_jax.config import Config, UserError
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.models.groups import group_layout
-from musicvae_jax.objectives.controller import TOTAL, set_points
+from musicvae_jax.objectives.controller import steered_levels
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter
 from musicvae_jax.training.step import Metrics
 from musicvae_jax.training.throughput import Throughput
+from musicvae_jax.training.validation import ValidationFigures
 
 
 class NonFiniteError(UserError):
@@ -35,10 +34,9 @@ class Progress:
         checkpoints: Checkpoints,
     ):
         self._writer, self._throughput, self._source, self._checkpoints = writer, throughput, source, checkpoints
-        levels = list(config.model.widths)  # coarse to fine
-        steered = set_points(config.objective, levels)
+        levels = list(config.levels.on)
         self._levels = levels if len(levels) > 1 else []
-        self._steered = levels if TOTAL in steered else list(steered)
+        self._steered = steered_levels(config)
         total = config.train.num_steps
         self._bar = tqdm(total=total, initial=start, unit="step", disable=writer is None, dynamic_ncols=True)
 
@@ -67,10 +65,10 @@ class Progress:
         self._writer.write(step, summary)
         self._bar.set_postfix_str(self._terms(summary))
 
-    def check_validation(self, step: int, figures: Mapping[str, float]) -> None:
+    def check_validation(self, step: int, figures: ValidationFigures) -> None:
         """Raises `NonFiniteError` where a validation's objective is no number: no later one could be compared to it."""
-        if not math.isfinite(figures["objective"]):
-            parts = ", ".join(f"{name} = {figures[name]}" for name in ("objective", "nll", "kl"))
+        if not math.isfinite(figures.objective):
+            parts = ", ".join(f"{name} = {getattr(figures, name)}" for name in ("objective", "nll", "kl"))
             raise NonFiniteError(f"{parts} on the validation split at step {step}. {self._last_good()}")
 
     def _last_good(self) -> str:
@@ -94,16 +92,15 @@ class Progress:
         self._bar.close()
 
 
-def validation_line(model: ModelConfig, step: int, result: dict[str, float]) -> str:
-    """A validation in a line: nats per window, and per level the shares of active dims by rules a and b, I(x; z) in
-    nats, and the group with the least KL.
+def validation_line(step: int, result: ValidationFigures) -> str:
+    """A validation in a line: nats per window and, per level, the shares of active dims by rules a and b, I(x; z) in nats,
+    and the group with the least KL.
     """
     levels = []
-    for level in model.widths:
-        active = " / ".join(f"{result[f'active_units_{rule}_{level}']:.2f}" for rule in "ab")
-        groups = {group: result[f"kl_{level}_{group}"] for group in group_layout(model, level)}
-        weakest = min(groups, key=groups.__getitem__)
+    for level, figures in result.levels.items():
+        groups = {group: found.kl for group, found in figures.groups.items() if found.kl is not None}
+        weakest = min(groups, key=groups.__getitem__, default="")
         least = f", least {weakest} {groups[weakest]:.1f}" if len(groups) > 1 else ""
-        information = result[f"mutual_information_{level}"]
-        levels.append(f"kl_{level} {result[f'kl_{level}']:.1f} (active {active}, I {information:.1f}{least})")
-    return f"step {step}, held out: nll {result['nll']:.1f}, {', '.join(levels)}"
+        active = f"{figures.active_a:.2f} / {figures.active_b:.2f}"
+        levels.append(f"kl_{level} {figures.kl:.1f} (active {active}, I {figures.mutual_information:.1f}{least})")
+    return f"step {step}, held out: nll {result.nll:.1f}, {', '.join(levels)}"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from musicvae_jax.config import Config, TrainConfig
-from musicvae_jax.models.batch_norm import initial_moments, statistics
+from musicvae_jax.models.latent.batch_norm import initial_moments, statistics
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.controller import ControllerState, init_controller
 from musicvae_jax.rng import stream
@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
 
 def make_model(config: Config, fields: tuple[Field, ...]) -> MusicVAE:
     """The model that a config describes, for a codec's fields."""
-    return MusicVAE(config.model, fields=fields, slots=config.codec.slots)
+    return MusicVAE(config.model, config.levels, fields=fields, slots=config.codec.slots)
 
 
 def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
@@ -48,7 +48,7 @@ def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019), or plain SGD.
 
-    AdamW decays arrays of two axes and more: matrices, and the biases that `slotwise` gives each slot.
+    AdamW decays arrays of two or more axes: matrices, and the biases for each slot with `slotwise`.
     """
     schedule = learning_rate_schedule(config)
     if config.optimizer == "sgd":
@@ -80,8 +80,8 @@ def init_state(config: Config, model: MusicVAE) -> TrainState:
         params=params,
         opt_state=make_optimizer(config.train).init(params),
         ema_params=ema_params,
-        moments=initial_moments(config.model),
-        controller=init_controller(config.objective, list(config.model.widths)),
+        moments=initial_moments(config.levels),
+        controller=init_controller(config),
     )
 
 
@@ -93,8 +93,7 @@ def model_variables(params: Params, moments: dict[str, Moments]) -> Variables:
 def evaluation_variables(state: TrainState) -> Variables:
     """The variables to evaluate: the moving average of the parameters where there is one.
 
-    Not with batch normalisation: its moments are those of the parameters themselves, and the rate that it commits to
-    holds for that pair.
+    With batch normalisation the parameters themselves: its moments, and so the floor of its KL, are those of them.
     """
     averaged = state.ema_params and not state.moments
     return model_variables(state.ema_params if averaged else state.params, state.moments)

@@ -1,0 +1,179 @@
+"""The latent levels: all that a level is stands in one `LevelConfig`."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+import tyro
+
+from musicvae_jax.config.checks import (
+    check,
+    check_not_negative,
+    check_positive,
+    check_probability,
+    check_types,
+)
+from musicvae_jax.types import GROUPS, LEVELS, span_name
+
+FreeBits = Literal["none", "total", "per_dim", "per_dim_per_example", "capacity"]
+Schedule = Literal["constant", "linear", "cyclical_linear", "cyclical_cosine", "cyclical_sigmoid"]
+
+_USUAL_SPANS = {"global": 0, "local": 4, "fine": 1}
+_USUAL_GROUP = 8  # dims of a group where the config names no sizes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LevelConfig:
+    """One latent level: its latents, its prior, and its KL in the loss."""
+
+    dim: int = 0
+    """Width of one latent; 0 turns the level off."""
+    span: int = 0
+    """Measures that one latent spans; 0 takes the usual: local 4, fine 1. A global latent spans the window."""
+    groups: tuple[int, ...] = ()
+    """Dims of the groups rhythm, pitch, harmony, dynamics, style; empty: 8 each while dims last, the rest style."""
+
+    base: Literal["normal", "ar1"] = "normal"
+    """p(e) of z = loc(above) + scale(above) * e. normal: N(0, 1). ar1: an AR(1) process along time, whose KL from a
+    posterior that is independent along time cannot be 0 (delta-VAE, Razavi et al. 2019)."""
+    alpha: float = 0.9
+    """ar1: the correlation of a latent with the one before it."""
+    prior_context: Literal["independent", "causal"] = "independent"
+    """What loc and scale depend on beside the levels above: nothing, or the earlier latents of the level."""
+    kl_estimate: Literal["exact", "draw"] = "exact"
+    """The KL in closed form, by dim, or log q(e) - log p(e) at the latents drawn, without a value by dim."""
+    batch_norm: float = 0.0
+    """Standard deviation gamma that the posterior means get over a batch, in units of the prior, so that their KL
+    cannot be 0 (Zhu et al. 2020); 0 turns it off."""
+    span_head: bool = False
+    """The level, with those above it, must predict the bag of tokens and the rhythm of its span."""
+
+    beta: float = 1.0
+    """Weight of the KL, times ObjectiveConfig.beta, once the schedule has risen."""
+    schedule: Schedule = "constant"
+    """How the weight rises from 0 to beta (cyclical: Fu et al. 2019)."""
+    schedule_steps: int = 0
+    """linear: steps of the rise. cyclical: steps of all cycles; the weight is constant afterwards."""
+    cycles: int = 4
+    """cyclical: number of cycles."""
+    ramp: float = 0.5
+    """cyclical: share of a cycle in which the weight rises; it is constant for the rest."""
+    free_bits: FreeBits = "none"
+    """Which part of the KL is charged, see `objectives.free_bits`."""
+    nats: float = 0.0
+    """What is free. total, capacity: nats per window; per_dim: per latent and dim; per_dim_per_example: per latent."""
+    capacity_steps: int = 0
+    """capacity: steps in which it rises from 0 to nats."""
+    kl_per_phrase: float = 0.0
+    """Set point of the KL in nats per phrase of four measures, held by a controller of the weight; 0: no controller."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_not_negative(self, "dim", "span", "batch_norm", "beta", "schedule_steps", "nats", "capacity_steps")
+        check_not_negative(self, "kl_per_phrase")
+        check_positive(self, "alpha", "cycles")
+        check_probability(self, "alpha")
+        check(0 < self.ramp <= 1, "LevelConfig.ramp", self.ramp, "0 < value <= 1")
+        sizes = self.groups
+        fits = not sizes or (len(sizes) == len(GROUPS) and min(sizes) >= 0 and sum(sizes) == self.dim)
+        check(fits, "LevelConfig.groups", sizes, f"nothing, or {len(GROUPS)} sizes that add up to dim = {self.dim}")
+        timed = (self.schedule == "constant") == (self.schedule_steps == 0)
+        allowed = f"{'0' if self.schedule == 'constant' else 'above 0'} with schedule = {self.schedule!r}"
+        check(timed, "LevelConfig.schedule_steps", self.schedule_steps, allowed)
+        turning = not self.is_cyclical or self.cycles <= self.schedule_steps
+        allowed = f"at most schedule_steps = {self.schedule_steps}: a cycle takes a step or more"
+        check(turning, "LevelConfig.cycles", self.cycles, allowed)
+        rising = self.free_bits == "capacity" or self.capacity_steps == 0
+        check(rising, "LevelConfig.capacity_steps", self.capacity_steps, f"0 with free_bits = {self.free_bits!r}")
+        free = self.free_bits != "none" or self.nats == 0
+        check(free, "LevelConfig.nats", self.nats, "0 with free_bits = 'none'")
+
+    @property
+    def layout(self) -> dict[str, slice]:
+        """Which dims belong to which group: a partition of the dims, in order, without empty groups.
+
+        Example:
+            >>> LevelConfig(dim=20).layout
+            {'rhythm': slice(0, 8, None), 'pitch': slice(8, 16, None), 'harmony': slice(16, 20, None)}
+        """
+        layout, start = {}, 0
+        for number, group in enumerate(GROUPS):
+            left = self.dim - start
+            usual = left if number == len(GROUPS) - 1 else min(_USUAL_GROUP, left)
+            size = self.groups[number] if self.groups else usual
+            if size:
+                layout[group] = slice(start, start + size)
+            start += size
+        return layout
+
+    def dim_names(self, level: str) -> list[str]:
+        """The name of every dim: its level, its group and its place there, such as ``"fine/rhythm[3]"``."""
+        groups = self.layout.items()
+        return [f"{level}/{group}[{place}]" for group, dims in groups for place in range(dims.stop - dims.start)]
+
+    def span_in(self, num_measures: int) -> int:
+        """Measures that one latent spans in a window of so many."""
+        return self.span or num_measures
+
+    def num_latents(self, num_measures: int) -> int:
+        """Latents in a window of so many measures; the last one may span fewer."""
+        return -(-num_measures // self.span_in(num_measures))
+
+    @property
+    def span_name(self) -> str:
+        """What a span is called in figures: window, phrase, measure; see `types.span_name`."""
+        return span_name(self.span)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the prior of a latent depends on the earlier latents of the level."""
+        return self.prior_context == "causal"
+
+    @property
+    def is_cyclical(self) -> bool:
+        """Whether the schedule of the weight has cycles."""
+        return self.schedule.startswith("cyclical")
+
+    @property
+    def settled_step(self) -> int:
+        """The step at which weight and capacity have first reached their values; of cycles, the end of the first rise.
+
+        Later cycles start from a weight of 0, which cannot make a level collapse.
+        """
+        rise = self.ramp / self.cycles if self.is_cyclical else 1.0
+        return max(round(self.schedule_steps * rise), self.capacity_steps)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LevelsConfig:
+    """The three latent levels, coarse to fine. On the command line and in JSON: ``global``, ``local``, ``fine``."""
+
+    global_: Annotated[LevelConfig, tyro.conf.arg(name="global")] = LevelConfig(dim=128)
+    """The piece: one latent for the whole window."""
+    local: LevelConfig = LevelConfig()
+    """The phrases: one latent for each ``span`` measures, usually 4."""
+    fine: LevelConfig = LevelConfig()
+    """The measures: one latent for each ``span`` measures, usually 1."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(self.global_.span == 0, "levels.global.span", self.global_.span, "0: the level spans the window")
+        for level in ("local", "fine"):
+            own = self[level]
+            object.__setattr__(self, level, dataclasses.replace(own, span=own.span or _USUAL_SPANS[level]))
+
+    def __getitem__(self, level: str) -> LevelConfig:
+        """A level by its name, on or off."""
+        if level not in LEVELS:
+            raise KeyError(f"no level {level!r}: allowed is {', '.join(LEVELS)}")
+        config: LevelConfig = getattr(self, "global_" if level == "global" else level)
+        return config
+
+    @property
+    def on(self) -> dict[str, LevelConfig]:
+        """The levels that are on, coarse to fine."""
+        return {level: self[level] for level in LEVELS if self[level].dim}
+
+    @property
+    def top(self) -> str:
+        """The coarsest level that is on."""
+        return next(iter(self.on))

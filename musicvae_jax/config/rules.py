@@ -1,0 +1,227 @@
+"""Which settings do not go together, as data: `check_rules` refuses them, and docs/levels.md shows them as a table.
+
+``python -m musicvae_jax.config.rules`` prints that table.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from musicvae_jax.config.checks import ConfigError
+from musicvae_jax.config.levels import LevelConfig
+from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
+
+if TYPE_CHECKING:
+    from musicvae_jax.config.experiment import Config
+
+Places = tuple[str, ...]  # dotted names of fields
+
+
+class Rule(NamedTuple):
+    """Two settings that do not go together."""
+
+    setting: str
+    excluded: str
+    reason: str
+    broken: Callable[["Config"], Iterator[Places]]  # the fields that break the rule, for each time it is broken
+
+
+def _once(holds: Callable[["Config"], Any], *places: str) -> Callable[["Config"], Iterator[Places]]:
+    """A rule about the config as a whole: broken where ``holds(config)`` is true."""
+
+    def broken(config: "Config") -> Iterator[Places]:
+        if holds(config):
+            yield places
+
+    return broken
+
+
+def _level(
+    holds: Callable[["Config", LevelConfig], Any], *places: str, below_top: bool = False
+) -> Callable[["Config"], Iterator[Places]]:
+    """A rule about a level that is on: broken where ``holds(config, level)`` is true; ``*`` stands for its name."""
+
+    def broken(config: "Config") -> Iterator[Places]:
+        for number, (name, level) in enumerate(config.levels.on.items()):
+            if holds(config, level) and (number or not below_top):
+                yield tuple(place.replace("*", name) for place in places)
+
+    return broken
+
+
+def _settings_of_levels_off(config: "Config") -> Iterator[Places]:
+    for name in LEVELS:
+        level, default = config.levels[name], LevelConfig()
+        if not level.dim:
+            changed = [
+                field for field in vars(default) if field != "span" and getattr(level, field) != getattr(default, field)
+            ]
+            if changed:
+                yield (f"levels.{name}.dim", *(f"levels.{name}.{field}" for field in changed))
+
+
+def _spans_out_of_order(config: "Config") -> Iterator[Places]:
+    levels = config.levels
+    if levels.local.dim and levels.fine.dim and levels.fine.span > levels.local.span:
+        yield ("levels.fine.span", "levels.local.span")
+
+
+def _is_single(config: "Config", level: LevelConfig) -> bool:
+    return level.num_latents(config.data.measures) == 1
+
+
+def _is_steered(config: "Config", level: LevelConfig) -> bool:
+    """Whether a controller moves the weight of a level."""
+    return bool(level.kl_per_phrase or config.objective.kl_per_phrase)
+
+
+def _has_set_point(config: "Config") -> bool:
+    return any(_is_steered(config, level) for level in config.levels.on.values())
+
+
+def _dies_at_its_set_point(config: "Config", level: LevelConfig) -> bool:
+    train, phrases = config.train, -(-config.data.measures // MEASURES_PER_PHRASE)
+    return train.on_collapse == "stop" and 0 < level.kl_per_phrase * phrases < train.collapse_nats
+
+
+_SET_POINT = ("levels.*.kl_per_phrase", "objective.kl_per_phrase")
+
+RULES = (
+    Rule(
+        "dim = 0 at every level", "any model", "a VAE has a latent",
+        _once(lambda c: not c.levels.on, "levels.global.dim", "levels.local.dim", "levels.fine.dim"),
+    ),
+    Rule("dim = 0", "other settings of the level", "the level is off", _settings_of_levels_off),
+    Rule("fine.span", "a smaller local.span", "levels go from coarse to fine", _spans_out_of_order),
+    Rule(
+        "base = ar1", "inference = ladder", "the product with the prior undoes the floor of the KL",
+        _level(lambda c, level: level.base == "ar1" and c.model.inference == "ladder",
+               "levels.*.base", "model.inference"),
+    ),
+    Rule(
+        "base = ar1", "prior_context = causal", "the memory is that of the AR(1) process",
+        _level(lambda _, level: level.base == "ar1" and level.is_causal, "levels.*.base", "levels.*.prior_context"),
+    ),
+    Rule(
+        "base = ar1", "one latent in a window", "a process needs two latents, so it is never for global",
+        _level(lambda c, level: level.base == "ar1" and _is_single(c, level),
+               "levels.*.base", "levels.*.span", "data.measures"),
+    ),
+    Rule(
+        "base = ar1", "batch_norm", "the floor of batch norm holds for a prior without memory",
+        _level(lambda _, level: level.base == "ar1" and level.batch_norm, "levels.*.base", "levels.*.batch_norm"),
+    ),
+    Rule(
+        "batch_norm", "inference = ladder", "the product with the prior undoes the floor of the KL",
+        _level(lambda c, level: level.batch_norm and c.model.inference == "ladder",
+               "levels.*.batch_norm", "model.inference"),
+    ),
+    Rule(
+        "batch_norm", "prior_context = causal", "a causal prior is not known before its past is drawn",
+        _level(lambda _, level: level.batch_norm and level.is_causal, "levels.*.batch_norm", "levels.*.prior_context"),
+    ),
+    Rule(
+        "batch_norm below the top level", "level_dropout", "a batch may have no window that keeps the level",
+        _level(lambda c, level: level.batch_norm and c.model.level_dropout,
+               "levels.*.batch_norm", "model.level_dropout", below_top=True),
+    ),
+    Rule(
+        "batch_norm", "one window in a microbatch", "one window has no variance",
+        _level(lambda c, level: level.batch_norm and c.train.batch_size // c.train.accumulate < 2,
+               "levels.*.batch_norm", "train.batch_size", "train.accumulate"),
+    ),
+    Rule(
+        "prior_context = causal", "one latent in a window", "there is no earlier latent, so it is never for global",
+        _level(lambda c, level: level.is_causal and _is_single(c, level),
+               "levels.*.prior_context", "levels.*.span", "data.measures"),
+    ),
+    Rule(
+        "kl_estimate = draw", "free_bits = per_dim, per_dim_per_example", "a draw gives no KL by dim",
+        _level(lambda _, level: level.kl_estimate == "draw" and level.free_bits.startswith("per_dim"),
+               "levels.*.kl_estimate", "levels.*.free_bits"),
+    ),
+    Rule(
+        "kl_estimate = draw", "free_bits = total, capacity", "max(KL - c, 0) and |KL - C| of one draw are biased",
+        _level(lambda _, level: level.kl_estimate == "draw" and level.free_bits in ("total", "capacity"),
+               "levels.*.kl_estimate", "levels.*.free_bits"),
+    ),
+    Rule(
+        "level_dropout", "one level", "there is no level below it",
+        _once(lambda c: c.model.level_dropout and len(c.levels.on) == 1, "model.level_dropout"),
+    ),
+    Rule(
+        "span_head", "span_weight = 0", "its loss would weigh nothing",
+        _level(lambda c, level: level.span_head and not c.objective.span_weight,
+               "levels.*.span_head", "objective.span_weight"),
+    ),
+    Rule(
+        "span_weight", "no span_head", "there is no loss to weigh",
+        _once(lambda c: c.objective.span_weight and not any(level.span_head for level in c.levels.on.values()),
+              "objective.span_weight"),
+    ),
+    Rule(
+        "a total set point", "set points of levels", "two controllers would move one weight",
+        _level(lambda c, level: c.objective.kl_per_phrase and level.kl_per_phrase, *_SET_POINT),
+    ),
+    Rule(
+        "a set point", "free_bits = capacity", "a capacity holds the KL at nats already",
+        _level(lambda c, level: _is_steered(c, level) and level.free_bits == "capacity",
+               *_SET_POINT, "levels.*.free_bits"),
+    ),
+    Rule(
+        "a set point", "a cyclical schedule", "the controller would fight the cycles",
+        _level(lambda c, level: _is_steered(c, level) and level.is_cyclical, *_SET_POINT, "levels.*.schedule"),
+    ),
+    Rule(
+        "a set point", "beta = 0 of the level", "a weight of 0 moves nothing",
+        _level(lambda c, level: _is_steered(c, level) and not level.beta, *_SET_POINT, "levels.*.beta"),
+    ),
+    Rule(
+        "a set point", "objective.beta = 0", "a weight of 0 moves nothing",
+        _once(lambda c: _has_set_point(c) and not c.objective.beta, "objective.beta"),
+    ),
+    Rule(
+        "a set point", "controller_integral = 0", "the weight would not reach its value",
+        _once(lambda c: _has_set_point(c) and not c.objective.controller_integral, "objective.controller_integral"),
+    ),
+    Rule(
+        "schedule_steps", "a shorter run", "the weight would not reach its value",
+        _level(lambda c, level: level.schedule_steps > c.train.num_steps,
+               "levels.*.schedule_steps", "train.num_steps"),
+    ),
+    Rule(
+        "on_collapse = stop", "fewer settled validations than collapse_patience", "nothing could stop the run",
+        _once(lambda c: c.train.on_collapse == "stop" and c.train.collapse_patience > c.settled_validations,
+              "train.on_collapse", "train.collapse_patience", "settled_step", "settled_validations"),
+    ),
+    Rule(
+        "on_collapse = stop", "a set point below collapse_nats per window", "the level would count as dead",
+        _level(_dies_at_its_set_point, "train.on_collapse", "levels.*.kl_per_phrase", "train.collapse_nats"),
+    ),
+)  # fmt: skip
+
+
+def check_rules(config: "Config") -> None:
+    """Raises `ConfigError` for the first rule that a config breaks, with the values of the fields that break it."""
+    for rule in RULES:
+        for places in rule.broken(config):
+            values = ", ".join(f"{place} = {value_at(config, place)!r}" for place in places)
+            raise ConfigError(f"{values}: {rule.setting} does not go with {rule.excluded}: {rule.reason}")
+
+
+def value_at(config: "Config", place: str) -> Any:
+    """The value of a field by its dotted name, such as ``"levels.global.dim"``."""
+    value: Any = config
+    for part in place.split("."):
+        value = value[part] if part in LEVELS else getattr(value, part)
+    return value
+
+
+def rules_table() -> str:
+    """The rules as a Markdown table."""
+    rows = [("setting", "does not go with", "why"), ("---", "---", "---")]
+    rows += [(f"{rule.setting}", rule.excluded, rule.reason) for rule in RULES]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+if __name__ == "__main__":
+    print(rules_table())

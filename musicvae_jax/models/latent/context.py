@@ -1,0 +1,94 @@
+"""The frame of a level's latents, z = loc + scale * e: a function of the levels above and of the metre."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from musicvae_jax.config import LevelsConfig, ModelConfig
+from musicvae_jax.models.embedding import MetreEmbedding
+from musicvae_jax.models.latent.gaussian import GaussianHead, from_frame
+from musicvae_jax.models.layers import dtypes, make_block
+from musicvae_jax.models.spans import make_reader, mean_over_spans, read_measures
+from musicvae_jax.types import Array, Gaussian, Latents
+
+
+class ContextAbove(nn.Module):
+    """What the levels above a level, and the metre, say to each of its latents."""
+
+    config: ModelConfig
+    levels: LevelsConfig
+    level: str
+
+    @nn.compact
+    def __call__(self, above: Latents, metre: Array) -> Array:
+        """Latents of the levels above and int[..., measure, 2] to float[..., time, feature]."""
+        config, types, measures = self.config, dtypes(self.config), metre.shape[-2]
+        x = MetreEmbedding(config, name="metre")(metre)
+        for name, z in above.items():
+            level = self.levels[name]
+            reader = make_reader(config, level, f"read_{name}")
+            x = x + read_measures(reader, z.astype(x.dtype), config, level, measures)
+        span = self.levels[self.level].span_in(measures)
+        x = mean_over_spans(x, metre[..., 0] > 0, span).astype(x.dtype)
+        for layer in range(config.prior_layers):
+            hidden = nn.Dense(2 * config.dim, name=f"widen_{layer}", **types)(
+                nn.RMSNorm(name=f"norm_{layer}", **types)(x)
+            )
+            x = x + nn.Dense(config.dim, name=f"narrow_{layer}", **types)(nn.gelu(hidden))
+        return x
+
+
+class Frame(nn.Module):
+    """loc and scale of every latent; with ``causal`` they also depend on the earlier latents. Starts at 0 and 1."""
+
+    config: ModelConfig
+    dim: int
+    causal: bool
+
+    @nn.compact
+    def __call__(self, context: Array, z: Array, present: Array) -> Gaussian:
+        """The frame.
+
+        Args:
+            context: float[..., time, feature], of `ContextAbove`.
+            z: float[..., time, dim], the level's latents; if causal, the frame of latent t depends on those before t.
+            present: bool[..., time].
+        """
+        if self.causal:
+            config, types = self.config, dtypes(self.config)
+            before = jnp.roll(z, 1, -2).at[..., 0, :].set(0).astype(context.dtype)
+            x = context + nn.Dense(config.dim, name="read_before", **types)(before)
+            positions = jnp.arange(z.shape[-2])
+            mask = (positions[:, None] >= positions) & present[..., None, :]
+            for layer in range(max(config.prior_layers, 1)):
+                x, _ = make_block(config, True, f"block_{layer}")(x, positions, mask)
+            context = x
+        return GaussianHead(self.config, self.dim, standard=True, name="head")(context)
+
+
+def ancestral(frame: Callable[[Array], Gaussian], draw: Callable[[Gaussian], Array], shape_like: Array) -> Array:
+    """Draws latents one after the other, where the frame of each depends on those before it.
+
+    Args:
+        frame: latents float[..., time, dim] to the frame of each; that of latent t depends on latents before t only.
+        draw: from the frames of all latents to a draw of all latents.
+        shape_like: float[..., time, dim].
+
+    Returns:
+        float[..., time, dim], the latents.
+    """
+
+    def next_latent(z: Array, t: Array) -> tuple[Array, None]:
+        return jnp.where((jnp.arange(z.shape[-2]) == t)[:, None], draw(frame(z)), z), None
+
+    z, _ = jax.lax.scan(next_latent, jnp.zeros_like(shape_like), jnp.arange(shape_like.shape[-2]))
+    return z
+
+
+def draw_in_frame(frame: Callable[[Array], Gaussian], e: Array, causal: bool) -> Array:
+    """z = loc + scale * e for given e; one latent after the other if the frame depends on earlier latents."""
+    if causal:
+        return ancestral(frame, lambda here: from_frame(e, here), e)
+    return from_frame(e, frame(e))

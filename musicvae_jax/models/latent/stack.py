@@ -1,0 +1,187 @@
+"""The stack of latent levels: one loop, coarse to fine, for inference and for generation.
+
+Generative model: p(z_global) p(z_local | z_global) p(z_fine | z_local, z_global). Inference: each posterior is also given
+the features of the music. A level that is off stands in no condition; one level alone is the latent of a plain VAE.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from musicvae_jax.config import LevelsConfig, ModelConfig
+from musicvae_jax.models.latent.bases import draw_noise, log_ratio, make_base, mask_kl
+from musicvae_jax.models.latent.batch_norm import MeanNorm
+from musicvae_jax.models.latent.context import ContextAbove, Frame, ancestral, draw_in_frame
+from musicvae_jax.models.latent.gaussian import (
+    GaussianHead,
+    from_frame,
+    gaussian_to_frame,
+    merge,
+    standard_normal,
+    to_frame,
+)
+from musicvae_jax.models.spans import present_latents
+from musicvae_jax.types import KL, Array, Gaussian, Latents, Moments
+
+
+class Inferred(NamedTuple):
+    """What a pass down the levels found, by level; see `VAEOutput`."""
+
+    latents: Latents
+    residual: dict[str, Gaussian]
+    frame: dict[str, Gaussian]
+    kl: dict[str, KL]
+    log_ratio: dict[str, Array]
+    present: dict[str, Array]
+    moments: dict[str, Moments]
+    kept: dict[str, Array]
+
+
+class _Conditions(NamedTuple):
+    """What is known of a level before its own latents."""
+
+    present: Array  # bool[..., time], the latents that the window has
+    context: Array | None  # float[..., time, feature], what the levels above say; None for a top level under N(0, 1)
+    frame: Callable[[Array], Gaussian]  # of the level's latents float[..., time, dim]; only a causal one depends on them
+
+
+class LatentStack(nn.Module):
+    """Frames, bases and posteriors of all levels that are on."""
+
+    config: ModelConfig
+    levels: LevelsConfig
+
+    def setup(self) -> None:
+        config, levels = self.config, self.levels.on
+        # No bias before batch normalisation: its gradient is 0, and Adam would amplify the rounding.
+        self.heads = {
+            name: GaussianHead(config, level.dim, centred=bool(level.batch_norm)) for name, level in levels.items()
+        }
+        framed = {name: level for name, level in levels.items() if name != self.levels.top or level.is_causal}
+        self.contexts = {name: ContextAbove(config, self.levels, name) for name in framed}
+        self.priors = {name: Frame(config, level.dim, level.is_causal) for name, level in framed.items()}
+        self.norms = {name: MeanNorm(level.dim, level.batch_norm) for name, level in levels.items() if level.batch_norm}
+
+    def infer(
+        self,
+        features: dict[str, Array],
+        metre: Array,
+        *,
+        deterministic: bool = True,
+        draw: bool = True,
+        given: Mapping[str, Array] | None = None,
+        batch_axes: Sequence[str] = (),
+    ) -> Inferred:
+        """Goes down the levels with the features of the music.
+
+        Args:
+            features: level -> float[..., time, feature].
+            metre: int32[..., measure, 2].
+            deterministic: False turns on level dropout (rng stream ``level_dropout``) and batch statistics.
+            draw: False takes posterior means instead of draws (rng stream ``latent``).
+            given: level -> latents that replace the level's own draw; its posterior and KL stay its own.
+            batch_axes: see `MeanNorm`.
+        """
+        found = Inferred({}, {}, {}, {}, {}, {}, {}, {})
+        number_kept = self._number_kept(metre.shape[:-2]) if not deterministic and self.config.level_dropout else None
+        for number, (name, level) in enumerate(self.levels.on.items()):
+            base, conditions = make_base(level), self._conditions(name, found.latents, metre)
+            present = own = conditions.present
+            if number_kept is not None:
+                found.kept[name] = number_kept > number
+                own = present & found.kept[name][..., None]
+            shape = (*present.shape, level.dim)
+            noise = self._noise("latent", shape) if draw else jnp.zeros(shape, _dtype(self.config))
+            recognised = self._recognise(name, features[name], conditions.context)
+            if level.batch_norm:
+                loc, found.moments[name] = self.norms[name](recognised.loc, own, deterministic, batch_axes)
+                recognised = recognised._replace(loc=loc)
+            e, frame, residual = self._posterior(level.is_causal, recognised, conditions, noise)
+            ratio = log_ratio(base, residual, e, conditions.context)
+            kl = base.kl(residual, conditions.context) if level.kl_estimate == "exact" else KL(ratio, None)
+            z = from_frame(e, frame)
+            if number_kept is not None and number:
+                drawn = base.sample(self._noise("level_dropout", shape), conditions.context, 1.0)
+                z = jnp.where(own[..., None], z, draw_in_frame(conditions.frame, drawn, level.is_causal))
+            if given and name in given:
+                z = given[name]
+            found.latents[name] = jnp.where(present[..., None], z, 0)
+            found.residual[name], found.frame[name], found.present[name] = residual, frame, present
+            found.kl[name] = mask_kl(kl, own)  # what is drawn from the prior costs nothing
+            found.log_ratio[name] = jnp.where(own, ratio, 0)
+        return found
+
+    def sample(
+        self, metre: Array, given: Mapping[str, Array] | None = None, temperature: Mapping[str, float] | None = None
+    ) -> Latents:
+        """Draws latents from the prior, top-down (rng stream ``latent``).
+
+        Args:
+            metre: int32[..., measure, 2].
+            given: level -> float[..., time, dim], levels that are known; the others are drawn.
+            temperature: level -> what multiplies the scale of its base; 1 for levels that are not named.
+        """
+        given, temperature = given or {}, temperature or {}
+        latents: Latents = {}
+        for name, level in self.levels.on.items():
+            conditions = self._conditions(name, latents, metre)
+            # Drawn for a given level, too: the levels below then have the same noise.
+            noise = self._noise("latent", (*conditions.present.shape, level.dim))
+            e = make_base(level).sample(noise, conditions.context, temperature.get(name, 1.0))
+            z = given[name] if name in given else draw_in_frame(conditions.frame, e, level.is_causal)
+            latents[name] = jnp.where(conditions.present[..., None], z, 0)
+        return latents
+
+    def _conditions(self, name: str, above: Latents, metre: Array) -> _Conditions:
+        level = self.levels[name]
+        present = present_latents(metre, level)
+        if name not in self.priors:
+            dtype = _dtype(self.config)
+            return _Conditions(present, None, lambda z: standard_normal(z.shape, dtype))
+        context = self.contexts[name](above, metre)
+        if self.is_initializing():  # an unbound module makes no parameters
+            self.priors[name](context, jnp.zeros((*present.shape, level.dim)), present)
+        module, variables = self.priors[name].unbind()  # so that it can be called inside a scan
+        return _Conditions(present, context, lambda z: module.apply(variables, context, z, present))
+
+    def _recognise(self, name: str, features: Array, context: Array | None) -> Gaussian:
+        """What the music says of a level: the likelihood of a ladder, else the posterior in the units of the frame."""
+        if self.config.inference != "ladder" and context is not None:
+            features = jnp.concatenate([features, context], -1)
+        return self.heads[name](features)
+
+    def _posterior(
+        self, causal: bool, recognised: Gaussian, conditions: _Conditions, noise: Array
+    ) -> tuple[Array, Gaussian, Gaussian]:
+        """The draw e, the frame, and the posterior q(e | x) in the units of the frame."""
+        ladder = self.config.inference == "ladder"
+        if not (ladder or causal):
+            return from_frame(noise, recognised), conditions.frame(noise), recognised
+        if not ladder:  # independent along time, so it cannot be stated in a frame that depends on the past
+            z = from_frame(noise, recognised)
+            frame = conditions.frame(z)
+            return to_frame(z, frame), frame, gaussian_to_frame(recognised, frame)
+        z = noise  # on which only a causal frame depends
+        if causal:
+            z = ancestral(conditions.frame, lambda frame: from_frame(noise, merge(recognised, frame)), noise)
+        frame = conditions.frame(z)
+        posterior = merge(recognised, frame)
+        return to_frame(from_frame(noise, posterior), frame), frame, gaussian_to_frame(posterior, frame)
+
+    def _noise(self, stream: str, shape: tuple[int, ...]) -> Array:
+        return draw_noise(self.make_rng(stream), shape, _dtype(self.config))
+
+    def _number_kept(self, leading: tuple[int, ...]) -> Array:
+        """How many levels, from the top, keep their own latents in a window: int[...]."""
+        number = len(self.levels.on)
+        drop, keep = jax.random.split(self.make_rng("level_dropout"))
+        dropped = jax.random.bernoulli(drop, self.config.level_dropout, leading)
+        return jnp.where(dropped, jax.random.randint(keep, leading, 1, number), number)
+
+
+def _dtype(config: ModelConfig) -> jnp.dtype:
+    """What latents are computed in: float32 or wider."""
+    return jnp.promote_types(config.dtype, jnp.float32)
