@@ -7,22 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicvae_jax.config import CodecConfig, Config, DataConfig, ModelConfig, TrainConfig
+from musicvae_jax.config import CodecConfig, Config, DataConfig, LevelConfig, LevelsConfig, ModelConfig, TrainConfig
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.types import Batch, Field, existing_fields, until_end
 
 FIELDS = (Field("first", 5), Field("second", 3))
 ENDING = (Field("first", 5, end=0), Field("second", 3))  # where class 0 of the first field ends a measure
 SLOTS = 4
-MODEL = ModelConfig(
-    dim=16, num_heads=2, encoder_slot_layers=1, encoder_measure_layers=1, decoder_layers=2, global_dim=6
-)
-# For tests of training, where tracing and compiling are what costs.
+MODEL = ModelConfig(dim=16, num_heads=2, encoder_slot_layers=1, encoder_measure_layers=1, decoder_layers=2)
+# For tests of training, whose time is tracing and compiling.
 SHALLOW = dataclasses.replace(MODEL, encoder_measure_layers=0, conductor_layers=0, decoder_layers=1)
 CONFIG = Config(
     codec=CodecConfig(slots=SLOTS),
     data=DataConfig(measures=3, hop=1),
     model=SHALLOW,
+    levels=LevelsConfig(global_=LevelConfig(dim=6)),
     train=TrainConfig(num_steps=20, batch_size=8, warmup_steps=0, ema_decay=0.9),
 )
 
@@ -51,10 +50,11 @@ def make_ending_batch(size: int = 8, seed: int = 0) -> Batch:
 
 @functools.cache  # nothing writes to what it returns
 def make_vae(
-    model: ModelConfig = MODEL, fields: tuple[Field, ...] = FIELDS, seed: int = 0, scale: float = 0.3
+    config: Config | None = None, fields: tuple[Field, ...] = FIELDS, seed: int = 0, scale: float = 0.3
 ) -> tuple[MusicVAE, dict]:
-    """A model and its variables, every parameter random, of a spread: zeros would hide mistakes."""
-    vae = MusicVAE(model, fields=fields, slots=SLOTS)
+    """A model and its variables, every parameter random and large: zeros would hide mistakes."""
+    config = config or replace(CONFIG, model=vars(MODEL))
+    vae = MusicVAE(config.model, config.levels, fields=fields, slots=SLOTS)
     key = jax.random.key(seed)
     batch = make_batch(2, fields=fields)
     shapes = jax.eval_shape(lambda: vae.init({"params": key, "latent": key}, batch))
@@ -69,7 +69,12 @@ def make_vae(
 
 
 def replace(config: Config, **changes: dict) -> Config:
-    """A config with fields of its parts replaced: ``replace(CONFIG, model={"dim": 32})``."""
-    return dataclasses.replace(
-        config, **{part: dataclasses.replace(getattr(config, part), **fields) for part, fields in changes.items()}
-    )
+    """A config with fields of its parts replaced: ``replace(CONFIG, model={"dim": 32}, fine={"dim": 3, "base": "ar1"})``.
+
+    Names are those of the parts and of the three levels.
+    """
+    names = {"global": "global_", "local": "local", "fine": "fine"}
+    levels = {names[name]: changes.pop(name) for name in [*changes] if name in names}
+    changed = {name: dataclasses.replace(getattr(config.levels, name), **fields) for name, fields in levels.items()}
+    parts = {part: dataclasses.replace(getattr(config, part), **fields) for part, fields in changes.items()}
+    return dataclasses.replace(config, levels=dataclasses.replace(config.levels, **changed), **parts)

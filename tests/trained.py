@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from musicvae_jax.config import Config, DataConfig, TrainConfig
+from musicvae_jax.config import Config, DataConfig, LevelConfig, LevelsConfig, TrainConfig
 from musicvae_jax.training.loop import train
 from tests.tiny import SHALLOW, replace
 
@@ -18,6 +18,7 @@ def small_config(data_dir: str) -> Config:
     config = Config(
         data=DataConfig(measures=2, hop=2, data_dir=data_dir),
         model=SHALLOW,
+        levels=LevelsConfig(global_=LevelConfig(dim=6)),
         train=TrainConfig(
             num_steps=40,
             batch_size=8,

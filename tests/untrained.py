@@ -15,8 +15,11 @@ from tests.tiny import SHALLOW, replace
 
 LEVELS_CONFIG = replace(
     Config(data=DataConfig(measures=4), model=SHALLOW),
-    model={"global_dim": 6, "local_dim": 4, "fine_dim": 3, "local_span": 2, "context": "none"},
+    model={"context": "none"},
     train={"ema_decay": 0.0},
+    **{"global": {"dim": 6}},
+    local={"dim": 4, "span": 2},
+    fine={"dim": 3},
 )
 
 
