@@ -16,7 +16,7 @@ from tests.models.variants import SUBSETS, THREE, each
 from tests.tiny import FIELDS, SLOTS, make_batch, replace
 
 ROOT = Path(__file__).parents[2]
-# (setting, excluded) of a rule -> cases "beside | broken -> mended", as changes of THREE: windows of three measures, levels
+# (setting, excluded) of a rule -> cases "beside | broken -> mended", as changes of THREE: three measures, levels
 # global, local of span 2, and fine. The message must quote every field of "broken".
 CASES = {
     ("dim = 0 at every level", "any model"): ["global.dim=0 local.dim=0 fine.dim=0 -> fine.dim=3"],
