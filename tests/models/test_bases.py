@@ -158,7 +158,7 @@ def test_no_encoder_gets_below_the_committed_rate(scale):
 def test_the_kl_of_a_model_is_the_mean_of_log_q_over_p(name):
     """log_ratio is log q(z | x) - log p(z | above) of the draw, by scipy; its mean is the KL, within five errors.
 
-    The difference of the two has mean 0 whatever the levels above have drawn, so its own standard deviation is the error.
+    The difference of the two has mean 0 under any draws of the levels above, so its own deviation is the error.
     """
     config, num = OF_LATENTS[name], 2000
     vae, variables = make_vae(config)

@@ -1,6 +1,5 @@
 """Laws of the stack of levels: every subset is a model, and no level depends on those below it."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -65,19 +64,35 @@ def test_masked_slots_have_no_say(name):
     jax.tree.map(SAME, output.present, presence(config, batch.metre))
 
 
-@pytest.mark.parametrize("name", ["ladder, causal", "spans, slotwise", "span longer than the window, slotwise"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ladder, causal",
+        "spans, slotwise",
+        "span longer than the window, slotwise",
+        "none, slotwise, deep",
+        "previous, skip",
+    ],
+)
 def test_a_window_stands_alone_and_padding_measures_have_no_say(name):
-    """Windows have the same posteriors when they are encoded one by one and padded to two more measures."""
-    config = OF_LATENTS[name]
+    """Windows have the same posteriors and logits when they are computed one by one and padded to two more measures."""
+    config = (OF_LATENTS | OF_MUSIC)[name]
     vae, variables = make_vae(config)
     batch = make_batch()
     padding = [(0, 0), (0, 2), (0, 0), (0, 0)]
     pad = {part: np.pad(leaf, padding[: leaf.ndim]) for part, leaf in batch._asdict().items() if np.ndim(leaf) > 1}
-    encode = jax.jit(partial(vae.apply, variables, method="encode"))
-    whole, single = encode(batch), jax.vmap(encode)(batch._replace(**pad))
+
+    def compute(batch):
+        posterior = vae.apply(variables, batch, method="encode")
+        means = {level: q.loc for level, q in posterior.items()}
+        return posterior, vae.apply(variables, means, batch, method="decode")
+
+    whole, single = jax.jit(compute)(batch), jax.jit(jax.vmap(compute))(batch._replace(**pad))
     for level, present in presence(config, METRE).items():
-        for one, other in zip(whole[level], single[level], strict=True):
+        for one, other in zip(whole[0][level], single[0][level], strict=True):
             NEAR(np.asarray(other)[:, : present.shape[1]][present], np.asarray(one)[present])
+    for one, other in zip(whole[1], single[1], strict=True):
+        NEAR(other[:, :3][batch.mask], one[batch.mask])
 
 
 @pytest.mark.parametrize("name", ["global", "global+local+fine"])
@@ -225,53 +240,6 @@ def test_a_ladder_merges_the_likelihood_with_the_prior(name):
         merged = merge(likelihood, frame)
         jax.tree.map(NEAR, found.residual[level], gaussian_to_frame(merged, frame))
         assert (merged.log_scale < jnp.minimum(likelihood.log_scale, frame.log_scale))[present].all()
-
-
-NUM = 2000
-FULL = np.full((NUM, 3, 2), 4, np.int32)
-FEATURES = make_features(THREE, NUM)
-
-
-@pytest.mark.parametrize("estimate", ["exact", "draw"])
-def test_under_level_dropout_latents_are_the_priors_from_a_random_level_down(estimate):
-    """Shares within five standard errors of the config's, and draws whose e is standard normal.
-
-    A level costs what its own draw costs, and nothing where it is drawn from the prior: then nll + KL bounds -log p(x)
-    with whatever levels a window keeps.
-    """
-    share, config = 0.4, replace(THREE, **each(kl_estimate=estimate))
-    vae, variables = make_vae(replace(config, model={"level_dropout": share}))
-    find = partial(infer, variables=variables, features=FEATURES, metre=FULL, deterministic=False)
-    kept, found = find(dataclasses.replace(vae, config=config.model)), find(vae)
-    SAME(kept.latents["global"], found.latents["global"])
-    # By more than the rounding in which two compiled programs may differ.
-    moved = {level: np.abs(kept.latents[level] - found.latents[level]) > 2e-6 for level in ("local", "fine")}
-    windows = {level: value.any((1, 2)) for level, value in moved.items()}
-    assert not (windows["local"] & ~windows["fine"]).any()
-    for level, expected in (("local", share / 2), ("fine", share)):
-        SAME(moved[level].all((1, 2)), windows[level])  # all latents of a window or none
-        assert abs(windows[level].mean() - expected) < 5 * np.sqrt(expected * (1 - expected) / NUM)
-        e = np.asarray(to_frame(found.latents[level], found.frame[level]), np.float64)
-        drawn, own = e[windows[level]].ravel(), e[~windows[level]].ravel()
-        assert abs(drawn.mean()) < 5 / np.sqrt(drawn.size)
-        assert abs(drawn.var() - 1) < 5 * np.sqrt(2 / drawn.size)
-        assert max(abs(own.mean()) * np.sqrt(own.size), abs(own.var() - 1) * np.sqrt(own.size / 2)) > 10
-    for level in LEVELS:
-        SAME(found.kept[level], ~windows.get(level, np.zeros(NUM, bool)))
-        for one, other in (
-            (found.kl[level].total, kept.kl[level].total),
-            (found.log_ratio[level], kept.log_ratio[level]),
-        ):
-            np.testing.assert_allclose(one, np.where(found.kept[level][:, None], other, 0), rtol=1e-5, atol=1e-5)
-
-
-def test_level_dropout_is_for_training_alone():
-    vae, variables = make_vae(replace(THREE, model={"level_dropout": 0.4}))
-    one, two = (
-        infer(model, variables, FEATURES, FULL) for model in (vae, dataclasses.replace(vae, config=THREE.model))
-    )
-    jax.tree.map(SAME, one, two)
-    assert not one.kept
 
 
 def test_the_estimate_of_a_draw_is_its_log_ratio_and_changes_nothing_else():

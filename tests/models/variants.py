@@ -1,4 +1,4 @@
-"""Configs of every kind of model, small enough for every law: the subsets of levels, and each option on three levels."""
+"""Small configs of every kind of model: the subsets of levels, and each option on three levels."""
 
 import itertools
 from collections.abc import Iterable
