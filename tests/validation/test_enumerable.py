@@ -31,7 +31,7 @@ NUM_NODES = {1: 32, 2: 32, 4: 8}  # along each latent, by their number
 
 @partial(jax.jit, static_argnums=(0, 1))
 def integrands(config, vae, variables, batch, noise):
-    """At every node: nll of z from the prior; of z from the posterior the objective, the terms of the ELBO, log_ratio."""
+    """At every node: nll under the prior; under the posterior the objective, the terms of the ELBO, and log_ratio."""
 
     def call(*args, **settings):
         parts = (noise[level] for level in config.levels.on)  # in the order in which the levels draw

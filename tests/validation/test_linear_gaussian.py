@@ -1,6 +1,6 @@
 """Levels that are trained on a linear Gaussian model find its likelihood and the true KL of each level.
 
-The frame of the lower level and both posteriors are trained, as parts of the package's `LatentStack`; p(x | z) is given.
+The frame of the lower level and both posteriors are trained, parts of the package's `LatentStack`; p(x | z) is known.
 The features of a level are what it sees of x and one more number, which makes their sum of squares constant: under the
 normalisation of the heads, they stay linear in x, as the true posteriors are.
 """
@@ -21,8 +21,8 @@ from tests.validation.linear_gaussian import TIME, Pass, exact, generate, likeli
 STEPS, BATCH = 4000, 256
 # Thousands of small steps: here a program that runs fast is worth its compilation.
 OPTIMISED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
-# From some starts a level of a ladder dies: its likelihood becomes wide and gets next to no gradient. The warm-up of beta
-# makes this rarer. As with any local optimum, the best of a few starts is taken.
+# From some starts a level of a ladder dies: its likelihood becomes wide and gets next to no gradient. The warm-up of
+# beta makes this rarer. As with any local optimum, the best of a few starts is taken.
 STARTS = {"bottom_up": 1, "ladder": 4}
 BETA = beta_schedule(ObjectiveConfig(beta=1.0, beta_warmup_steps=800))
 CASES = [("bottom_up", (0.7, 0.4)), ("ladder", (0.0, 0.0))]
