@@ -243,6 +243,7 @@ def gallery(
 
 def _load(workdir: str, checkpoint: str) -> "TrainedVAE":
     from musicvae_jax.evaluation.loading import load_workdir
+
     from musicvae_jax.training.parallel import set_up_devices
 
     set_up_devices()
