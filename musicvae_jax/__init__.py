@@ -60,7 +60,8 @@ _HOMES = {
     "evaluation.loading": ("load_workdir",),
     "evaluation.trained": ("TrainedVAE",),
     # to see and to hear
-    "analysis": ("listen", "piano_roll", "render", "write_wav"),
+    "analysis.audio": ("listen", "render", "write_wav"),
+    "analysis.piano_rolls": ("piano_roll",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
