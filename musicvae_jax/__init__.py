@@ -51,6 +51,7 @@ _HOMES = {
     "objectives.schedules": ("beta_schedule", "capacity_schedule", "cyclical_schedule", "level_schedule"),
     # training
     "training.loop": ("train",),
+    "training.metrics": ("read_metrics",),
     "training.parallel": ("make_parallel", "set_up_devices"),
     "training.state": ("TrainState", "init_state", "make_model"),
     "training.step": ("make_device_step", "make_loss"),
@@ -61,7 +62,15 @@ _HOMES = {
     "evaluation.trained": ("TrainedVAE",),
     # to see and to hear
     "analysis.audio": ("listen", "render", "write_wav"),
-    "analysis.piano_rolls": ("piano_roll",),
+    "analysis.curves": ("plot_level_kl", "plot_training_curves"),
+    "analysis.figures": ("save_figure",),
+    "analysis.piano_rolls": (
+        "piano_roll",
+        "plot_interpolation",
+        "plot_reconstruction",
+        "plot_samples",
+        "plot_variants",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
