@@ -10,6 +10,7 @@ Examples:
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +27,8 @@ LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
 
 def main() -> int:
     """Parses the command line and runs one of the commands below."""
-    commands = {command.__name__.lower(): command for command in (Sample, Reconstruct, Interpolate, Resample, Gallery)}
+    classes = (Sample, Reconstruct, Interpolate, Resample, Gallery)
+    commands: dict[str, Callable[..., Command]] = {command.__name__.lower(): command for command in classes}
     check_first_word(commands, "command")
     return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__).run()
 
@@ -223,9 +225,8 @@ class Gallery(Command):
         batch = mv.make_eval_batches(source, min(self.num, max(len(source), 1)), num_examples=self.num)[0]
         copies = vae.scores(vae.reconstruct_tokens(batch, seed=self.seed), batch.metre)
         for number, (original, copy) in enumerate(zip(vae.scores(batch.tokens, batch.metre), copies, strict=True)):
-            self.save_reconstruction(
-                original, copy, f"reconstruction_{number}", title=source.describe(int(batch.index[number]))
-            )
+            title = source.describe(int(batch.index[number]))
+            self.save_reconstruction(original, copy, f"reconstruction_{number}", title)
         samples = vae.sample(self.num, seed=self.seed)
         self.save_scores(samples, "sample")
         self.save_picture(mv.plot_samples(samples), "samples")

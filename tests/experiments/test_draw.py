@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -48,11 +49,10 @@ def test_a_picture_is_drawn(script, arguments, scripts, tmp_path):
 
 
 def test_rates_are_drawn_from_the_rows_that_the_table_counts(scripts, monkeypatch):
-    drawn = []
-    plot = curves.plot_rate_curve
-    monkeypatch.setattr(curves, "plot_rate_curve", lambda points, name: drawn.append(points) or plot(points, name))
+    plot = create_autospec(curves.plot_rate_curve, side_effect=curves.plot_rate_curve)
+    monkeypatch.setattr(curves, "plot_rate_curve", plot)
     assert scripts["rates"](*CURVES).status == 0
-    (points,) = drawn
+    points, _ = plot.call_args.args
     for label, variants in (("three", ["three-10", "three-40"]), ("flat", ["flat-10"])):
         for found, variant in zip(points[label], variants, strict=True):
             np.testing.assert_array_equal(found, [(RATES[variant], 0.1), (RATES[variant] + 1, 1.1)])

@@ -1,4 +1,4 @@
-"""Every option of the commands that make music reaches the model, and what the model gives is what is written."""
+"""Every option of generate.py reaches the model, and the scores that the model returns are written."""
 
 import runpy
 import sys
@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[2] / "experiments" / "generate.py"
 GIVEN = [random_melody(seed, 2) for seed in (3, 4)]
 COOL = SamplingConfig(temperature=0.5)
 
-# command -> files, options that all differ from their defaults, the model's arguments beside the music, what is written
+# command -> number of files, options (none is a default), arguments and settings that the model gets, files written
 COMMANDS: dict[str, Any] = {
     "sample": (
         0,
