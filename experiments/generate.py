@@ -10,7 +10,6 @@ Examples:
 
 import dataclasses
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,9 +25,9 @@ LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
 
 
 def main() -> int:
-    """Parses the command line and runs one of the commands below."""
+    """Parses the command line and runs one of the commands below; returns the exit status."""
     classes = (Sample, Reconstruct, Interpolate, Resample, Gallery)
-    commands: dict[str, Callable[..., Command]] = {command.__name__.lower(): command for command in classes}
+    commands: dict[str, Any] = {command.__name__.lower(): command for command in classes}
     check_first_word(commands, "command")
     return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__).run()
 
@@ -45,9 +44,6 @@ class Command:
     """Seed of all random draws."""
     checkpoint: str = "best"
     """best or latest."""
-
-    def run(self) -> int:
-        raise NotImplementedError
 
     def load(self) -> Any:
         """The `TrainedVAE` of the run."""

@@ -113,11 +113,8 @@ def test_each_of_several_scores_has_its_roll_on_a_page_of_ten_inches(plot):
 
 
 def test_too_few_scores_are_refused():
-    for plot, *scores in (
-        (rolls.plot_samples, []),
-        (rolls.plot_interpolation, [TITLED]),
-        (rolls.plot_variants, TITLED, []),
-    ):
+    calls = [(rolls.plot_samples, []), (rolls.plot_interpolation, [TITLED]), (rolls.plot_variants, TITLED, [])]
+    for plot, *scores in calls:
         with pytest.raises(ValueError, match="allowed is"):
             plot(*scores)
 

@@ -7,6 +7,8 @@ import pytest
 from musicvae_jax.codec import write_midi
 from tests.scripts import Ended, spawn, train_args
 
+NO_SAMPLE = ["--data-dir", "data", "--sample", 0]
+
 
 def assert_refused(ended: Ended, *said: str) -> None:
     assert ended.status == 2
@@ -29,7 +31,6 @@ def name_of(value: object) -> str:
         (["debug", "--model.dim", "wide"], ("'wide'", "--model.dim INT")),
         (["debug", "--train.optimizer", "adamx"], ("'adamx'", "'adamw', 'sgd'")),
         (["debug", "--train.num-steps", "0"], ("TrainConfig.num_steps = 0: allowed is a number above 0",)),
-        (["debug", "--train.num-devices", "3"], ("batch_size = 16: allowed is a multiple of 3 devices", "e.g. 15")),
         (["debug", "--train.num-devices", "64"], ("num_devices = 64: this process has 4 devices",)),
         (["debug", "--data.dataset", "folk_tune"], ("no data set 'folk_tune': did you mean folk_tunes",)),
         (["debug", "--codec.subdivisions", "0", "1/7"], ("('0', '1/7')", "allowed: whole fractions of 480 ticks")),
@@ -65,7 +66,6 @@ def test_the_folder_of_another_run_does_not_change(run, folk_data_dir, tmp_path,
         (["evaluate.py", "--split", "tests"], "folk_tunes has no split 'tests': did you mean test"),
         (["generate.py", "smaple"], "no command 'smaple': did you mean sample"),
         (["generate.py", "sample", "--metre", "4-4"], "allowed is two numbers such as 4/4 or 6/8"),
-        (["generate.py", "sample", "--metre", "12/8"], "12/8 needs 24"),
         (["generate.py", "sample", "--measures", "3"], "measures = 3: allowed is 1 to the window's 2"),
         (["generate.py", "sample", "--num", "0"], "num = 0: allowed is 1 or more"),
         (["generate.py", "sample", "--temperature", "nan"], "SamplingConfig.temperature = nan: allowed is 0 or more"),
@@ -73,7 +73,6 @@ def test_the_folder_of_another_run_does_not_change(run, folk_data_dir, tmp_path,
         (["generate.py", "gallery", "--num", "0"], "num = 0: allowed is 1 or more"),
         (["generate.py", "interpolate", "a.mid", "gone.mid"], "gone.mid, file: missing"),
         (["generate.py", "interpolate", "a.mid", "a.mid", "--track", "7"], "allowed: auto, skyline, or a track with"),
-        (["generate.py", "resample", "a.mid", "--keep", "fine"], "keep = 'fine': allowed is"),
     ],
     ids=name_of,
 )
@@ -91,14 +90,8 @@ def test_commands_on_a_run_refuse_bad_input(arguments, said, run, tune, tmp_path
         (["scaling.py", "debug", "--rounds", 0], "Scaling.rounds = 0: allowed is a number above 0"),
         (["scaling.py", "debug", "--measures", 4, 0], "Scaling.measures = (4, 0): allowed is one number above 0"),
         (["benchmark.py", "debug", "--repeats", 0], "Benchmark.repeats = 0: allowed is a number above 0"),
-        (
-            ["prepare.py", "midi-folder", "--path", "none", "--data-dir", "data", "--sample", 0],
-            "sample = 0: allowed is 1 or more",
-        ),
-        (
-            ["prepare.py", "pop909", "--manual-dir", "none", "--data-dir", "data", "--sample", 0],
-            "sample = 0: allowed is 1 or more",
-        ),
+        (["prepare.py", "midi-folder", "--path", "none", *NO_SAMPLE], "sample = 0: allowed is 1 or more"),
+        (["prepare.py", "pop909", "--manual-dir", "none", *NO_SAMPLE], "sample = 0: allowed is 1 or more"),
         (["evaluate.py", "--workdir", "nothing"], "nothing holds no run: config.json is missing"),
         (["generate.py", "sample", "--workdir", "nothing", "--out", "out"], "nothing holds no run: config.json is"),
     ],
