@@ -112,11 +112,12 @@ def test_each_of_several_scores_has_its_roll_on_a_page_of_ten_inches(plot):
     assert figure.get_figwidth() == 10
 
 
-def test_too_few_scores_are_refused():
-    calls = [(rolls.plot_samples, []), (rolls.plot_interpolation, [TITLED]), (rolls.plot_variants, TITLED, [])]
-    for plot, *scores in calls:
-        with pytest.raises(ValueError, match="allowed is"):
-            plot(*scores)
+@pytest.mark.parametrize(
+    ("plot", "arguments"), [("samples", [[]]), ("interpolation", [[TITLED]]), ("variants", [TITLED, []])]
+)
+def test_too_few_scores_are_refused(plot, arguments):
+    with pytest.raises(ValueError, match="allowed is"):
+        getattr(rolls, f"plot_{plot}")(*arguments)
 
 
 def test_the_pitch_range_is_at_least_an_octave():
