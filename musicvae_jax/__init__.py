@@ -53,6 +53,7 @@ _HOMES = {
     "inference": ("decode_nll", "encode", "forward", "infer", "reconstruct", "sample_prior", "slerp"),
     # training
     "training.loop": ("train",),
+    "training.metrics": ("read_metrics",),
     "training.parallel": ("make_parallel", "set_up_devices"),
     "training.state": ("TrainState", "init_state", "make_model"),
     "training.step": ("make_device_step", "make_loss"),
@@ -61,7 +62,16 @@ _HOMES = {
     "evaluation.information_flow": ("information_flow",),
     "evaluation.trained": ("TrainedVAE", "load_workdir"),
     # to see and to hear
-    "analysis": ("listen", "piano_roll", "render", "write_wav"),
+    "analysis.audio": ("listen", "render", "write_wav"),
+    "analysis.curves": ("plot_level_kl", "plot_training_curves"),
+    "analysis.figures": ("save_figure",),
+    "analysis.piano_rolls": (
+        "piano_roll",
+        "plot_interpolation",
+        "plot_reconstruction",
+        "plot_samples",
+        "plot_variants",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
