@@ -30,12 +30,11 @@ def draw(
     import numpy as np
 
     from musicvae_jax.analysis.rate_curve import plot_rate_curve
-    from musicvae_jax.evaluation.ablations.definition import plan
-    from musicvae_jax.evaluation.ablations.rows import find_rows, read_rows
+    from musicvae_jax.evaluation.ablations import find_rows, plan, read_rows
 
     if ablation not in ABLATIONS:
         raise UserError(f"no ablation {ablation!r}: {nearest(ablation, ABLATIONS)}")
-    done = find_rows(plan(ablation, ABLATIONS[ablation]), read_rows(results / f"{ablation}.jsonl")).done
+    done = find_rows(plan(ablation, ABLATIONS[ablation]), read_rows(results / f"{ablation}.jsonl"))
     points: dict[str, list[np.ndarray]] = {}
     for text in curves:
         label, equals, variants = text.partition("=")
