@@ -10,9 +10,9 @@ import tyro
 from musicvae_jax.config import TrainConfig, UserError
 from musicvae_jax.evaluation.ablation_queue import STOPPED
 from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.figures import write_evaluation
 from musicvae_jax.evaluation.information_flow import information_flow
-from musicvae_jax.evaluation.loading import load_workdir
-from musicvae_jax.evaluation.results import write_evaluation
+from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
 from musicvae_jax.training.parallel import make_parallel, set_up_devices

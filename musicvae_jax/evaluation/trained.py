@@ -1,26 +1,67 @@
 """A trained model in one call: encode music, decode latents, sample, reconstruct, interpolate."""
 
+import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.score import Metre, Score, join
-from musicvae_jax.config import Config, ModelConfig, UserError, check_seed
+from musicvae_jax.config import Config, UserError, check_seed
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.evaluation.row_padding import in_powers_of_two
-from musicvae_jax.evaluation.slerp import slerp
+from musicvae_jax.inference import encode, in_powers_of_two, sample_prior, slerp
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.rng import stream
+from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_local_parallel
+from musicvae_jax.training.state import evaluation_variables, init_state, make_model
+from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
+
+_GREEDY = SamplingConfig(temperature=0.0)
+
+
+def load_workdir(workdir: str | Path, checkpoint: str = "best") -> "TrainedVAE":
+    """The model that a run trained.
+
+    Args:
+        workdir: the folder of the run.
+        checkpoint: ``"best"`` by the validation objective, or ``"latest"``.
+
+    Raises:
+        WorkdirError: the folder holds no run, no checkpoint yet, or a checkpoint of another model.
+        ConfigError: the run is float64, and JAX would compute in float32.
+    """
+    config = read_config(workdir)
+    check_platform(config)
+    codec = make_codec(config.codec)
+    model = make_model(config, codec.fields)
+    shapes = jax.eval_shape(partial(init_state, config, model))
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere()), shapes)
+    with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
+        state, _, _ = checkpoints.restore(like, checkpoint)
+    metres = json.loads((Path(workdir) / "metres.json").read_text())
+    return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
+
+
+def on_all_devices(vae: "TrainedVAE") -> tuple["TrainedVAE", Parallel]:
+    """The model with its variables on the devices of this process, and how batches of its `batch_size` are spread.
+
+    This machine may have other devices than the training had. Each of several processes measures alone.
+    """
+    parallel = make_local_parallel(vae.batch_size)
+    return dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated)), parallel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +70,7 @@ class TrainedVAE:
 
     Example:
         >>> vae = load_workdir("runs/demo")
-        >>> tune = read_score("tune.abc")[0]
+        >>> tune = read_score("notebooks/tune.abc")[0]
         >>> z = vae.encode(vae.windows(tune))["global"].loc
         >>> scores = vae.sample(4, metre=Metre(6, 8), seed=1)
     """
@@ -39,11 +80,11 @@ class TrainedVAE:
     model: MusicVAE
     variables: Variables
     step: int
-    metres: dict[str, int]  # metre -> training measures, e.g. {"4/4": 51204}
+    metres: dict[str, int]  # metre -> training measures, such as {"4/4": 51204}
 
     @property
     def batch_size(self) -> int:
-        """Windows that are measured together: as in training, but enough to find another piece of the same metres."""
+        """Windows that are measured together: as in a training step, at least 16 to find pieces of equal metres."""
         return max(self.config.train.batch_size, 16)
 
     def windows(self, score: Score) -> Batch:
@@ -57,8 +98,8 @@ class TrainedVAE:
         return make_eval_batches(source, len(source))[0]
 
     def encode(self, batch: Batch) -> dict[str, Gaussian]:
-        """The posterior of windows: level -> Gaussian over float[batch, time, dim]; N(0, 1) where no latent is."""
-        return in_powers_of_two(partial(_encode, self.model, self.variables), batch)
+        """The posterior: level -> Gaussian over float[batch, time, dim]; N(0, 1) where a window has no latent."""
+        return in_powers_of_two(partial(encode, self.model, self.variables), batch)
 
     def decode(
         self, latents: Latents, metre: np.ndarray, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig()
@@ -75,7 +116,7 @@ class TrainedVAE:
             UserError: a level is missing, or has another shape than the metres ask for; or the seed is no key.
         """
         check_seed(seed)
-        _check_latents(latents, metre, self.config.model)
+        _check_latents(latents, metre, self.config)
         key = stream(jax.random.key(seed), "sampling")
 
         def draw(latents: Latents, metre: np.ndarray, mask: np.ndarray) -> Array:
@@ -113,7 +154,7 @@ class TrainedVAE:
         measures = self.config.data.measures if measures is None else measures
         if not 1 <= measures <= self.config.data.measures:
             raise UserError(f"measures = {measures}: allowed is 1 to the window's {self.config.data.measures}")
-        _check_temperature(temperature, list(self.config.model.widths))
+        _check_temperature(temperature, list(self.config.levels.on))
         if metre is None:
             names = sorted(self.metres)
             shares = np.array([self.metres[name] for name in names], float)
@@ -134,7 +175,7 @@ class TrainedVAE:
         *,
         temperature: Mapping[str, float] | None = None,
         seed: int = 0,
-        sampling: SamplingConfig = SamplingConfig(temperature=0.0),
+        sampling: SamplingConfig = _GREEDY,
     ) -> list[Score]:
         """Variants of a piece's first window: its upper levels are kept, the levels below are drawn from their priors.
 
@@ -151,7 +192,7 @@ class TrainedVAE:
             UserError: there is nothing below the level, or another argument is out of range.
         """
         check_seed(seed)
-        levels = list(self.config.model.widths)
+        levels = list(self.config.levels.on)
         if keep not in levels[:-1]:
             allowed = " or ".join(levels[:-1]) or f"nothing: {levels[0]} is the model's only level"
             raise UserError(f"keep = {keep!r}: allowed is {allowed}")
@@ -176,9 +217,7 @@ class TrainedVAE:
         batch = self.windows(score)
         return self._like(score, batch.tokens[0], batch.metre[0])
 
-    def reconstruct(
-        self, score: Score, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig(temperature=0.0)
-    ) -> Score:
+    def reconstruct(self, score: Score, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> Score:
         """A piece through its codes and back, window by window, from posterior means.
 
         A note ends with its window, and sounds anew if the next one begins with it.
@@ -187,9 +226,7 @@ class TrainedVAE:
         tokens = self.reconstruct_tokens(batch, seed=seed, sampling=sampling)
         return join([self._like(score, row, metre) for row, metre in zip(tokens, batch.metre, strict=True)])
 
-    def reconstruct_tokens(
-        self, batch: Batch, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig(temperature=0.0)
-    ) -> np.ndarray:
+    def reconstruct_tokens(self, batch: Batch, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> np.ndarray:
         """The windows of a batch through their posterior means and back: int32[batch, measure, slot, field]."""
         latents = {level: gaussian.loc for level, gaussian in self.encode(batch).items()}
         return self.decode(latents, batch.metre, seed=seed, sampling=sampling)
@@ -201,7 +238,7 @@ class TrainedVAE:
         steps: int = 9,
         *,
         seed: int = 0,
-        sampling: SamplingConfig = SamplingConfig(temperature=0.0),
+        sampling: SamplingConfig = _GREEDY,
     ) -> list[Score]:
         """The path between the first windows of two pieces, ends included, along a great circle (White 2016).
 
@@ -214,7 +251,7 @@ class TrainedVAE:
         shares = np.linspace(0, 1, steps)
         latents = {}
         for level in codes[0]:
-            here = [present_latents(end.metre, self.config.model, level)[0, :, None] for end in ends]
+            here = [present_latents(end.metre, self.config.levels[level])[0, :, None] for end in ends]
             one, other = (code[level] for code in codes)
             one, other = jnp.where(here[0], one, other), jnp.where(here[1], other, one)
             latents[level] = jnp.stack([slerp(one, other, share) for share in shares])
@@ -235,17 +272,17 @@ class TrainedVAE:
 
     def _draw(self, frame: np.ndarray, given: Latents, temperature: Mapping[str, float] | None, seed: int) -> Latents:
         """The levels that are not given, from their priors, for metres int32[batch, measure, 2]."""
-        key = stream(jax.random.key(seed), "prior")
-        return _sample_prior(self.model, self.variables, frame, given, temperature or {}, key)
+        keys = row_keys(stream(jax.random.key(seed), "prior"), np.arange(len(frame)))
+        return sample_prior(self.model, self.variables, frame, keys, given, dict(temperature or {}))
 
 
-def _check_latents(latents: Latents, metre: np.ndarray, config: ModelConfig) -> None:
+def _check_latents(latents: Latents, metre: np.ndarray, config: Config) -> None:
     batch, measures = np.shape(metre)[:2]
-    for level, width in config.widths.items():
-        shape, wanted = np.shape(latents.get(level, ())), (batch, config.num_latents(level, measures), width)
+    for name, level in config.levels.on.items():
+        shape, wanted = np.shape(latents.get(name, ())), (batch, level.num_latents(measures), level.dim)
         if shape != wanted:
-            found = f"of shape {shape}" if level in latents else f"missing: given are {', '.join(latents) or 'none'}"
-            raise UserError(f"latents of {level!r} are {found}; allowed is [batch, time, dim] = {wanted}")
+            found = f"of shape {shape}" if name in latents else f"missing: given are {', '.join(latents) or 'none'}"
+            raise UserError(f"latents of {name!r} are {found}; allowed is [batch, time, dim] = {wanted}")
 
 
 def _check_temperature(temperature: Mapping[str, float] | None, drawn: list[str]) -> None:
@@ -254,17 +291,3 @@ def _check_temperature(temperature: Mapping[str, float] | None, drawn: list[str]
             raise UserError(f"temperature of {level!r}: allowed are the levels that are drawn: {', '.join(drawn)}")
         if not (value >= 0 and math.isfinite(value)):
             raise UserError(f"temperature of {level!r} = {value}: allowed is 0 or more")
-
-
-@partial(jax.jit, static_argnums=0)
-def _sample_prior(
-    model: MusicVAE, variables: Variables, frame: np.ndarray, given: Latents, temperature: dict[str, float], key: Array
-) -> Latents:
-    return model.apply(variables, frame, given, temperature, method="sample_prior", rngs={"latent": key})
-
-
-@partial(jax.jit, static_argnums=0)
-def _encode(model: MusicVAE, variables: Variables, batch: Batch) -> dict[str, Gaussian]:
-    posterior = model.apply(variables, batch, method="encode")
-    masks = {level: present_latents(batch.metre, model.config, level)[..., None] for level in posterior}
-    return {level: Gaussian(*(jnp.where(masks[level], leaf, 0) for leaf in q)) for level, q in posterior.items()}

@@ -41,11 +41,13 @@ class Terms(NamedTuple):
     """The objective, weighted, by name. Loss = mean over examples of the sum of ``per_example`` + sum of ``batch``."""
 
     per_example: dict[str, Array]  # name -> float[batch]
-    batch: dict[str, Array]  # name -> float[], of a batch as a whole; on one device its share, see `rates.charge_per_dim`
+    batch: dict[
+        str, Array
+    ]  # name -> float[], of a batch as a whole; on one device its share, see `rates.charge_per_dim`
 
     def loss(self) -> Array:
         """The mean loss of a window, in nats: float[]."""
-        return sum(self.per_example.values()).mean() + sum(self.batch.values())
+        return jnp.mean(sum(self.per_example.values())) + sum(self.batch.values())
 
 
 def token_nll(logits: Sequence[Array], batch: Batch) -> Array:
@@ -76,7 +78,10 @@ def weights_at(config: Config, step: Array | int, controller: ControllerState | 
     """The weights of a step: schedules, times the factors of the controller."""
     factors = controller_factors(config, controller)
     return Weights(
-        {name: level_schedule(config.objective, level)(step) * factors[name] for name, level in config.levels.on.items()},
+        {
+            name: level_schedule(config.objective, level)(step) * factors[name]
+            for name, level in config.levels.on.items()
+        },
         {name: capacity_schedule(level)(step) for name, level in config.levels.on.items()},
     )
 

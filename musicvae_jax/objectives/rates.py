@@ -81,7 +81,8 @@ def _linear(value: float, num_steps: int) -> optax.Schedule:
 def charge(level: LevelConfig, kl: KL, present: Array, capacity: Array | float) -> Array:
     """The charged part of the KL of every example, in nats: float[batch]. Of ``per_dim`` see `charge_per_dim`.
 
-    none: the KL. total: max(KL - nats, 0) (Roberts et al. 2018, as in their code). per_dim_per_example: each dim of each
+    none: the KL. total: max(KL - nats, 0) (Roberts et al. 2018, as in their code). per_dim_per_example: each dim of
+        each
     latent costs at least nats / dims (Li et al. 2019, eq. 5). capacity: abs(KL - C) (Burgess et al. 2018, eq. 8).
 
     Args:
@@ -94,6 +95,7 @@ def charge(level: LevelConfig, kl: KL, present: Array, capacity: Array | float) 
     if level.free_bits == "total":
         return jax.nn.relu(total - level.nats)
     if level.free_bits == "per_dim_per_example":
+        assert kl.per_dim is not None, "refused by config.rules"
         return jnp.where(present[..., None], jnp.maximum(kl.per_dim, level.nats / level.dim), 0).sum((-2, -1))
     if level.free_bits == "capacity":
         return jnp.where(present.any(-1), jnp.abs(total - capacity), 0)
@@ -112,6 +114,7 @@ def charge_per_dim(level: LevelConfig, kl: KL, present: Array, mean: Mean = iden
         present: bool[batch, time], latents that count.
         mean: over devices. Under gradient accumulation a batch is a microbatch.
     """
+    assert kl.per_dim is not None, "refused by config.rules"
     of_dim, latents = kl.per_dim.sum(-2).mean(0), present.sum(-1).mean(dtype=kl.total.dtype)  # float[dim], float[]
     per_latent = mean(of_dim) / jnp.maximum(mean(latents), 1e-9)
     charged = jax.lax.stop_gradient(per_latent) > level.nats

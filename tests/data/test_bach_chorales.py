@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from musicvae_jax.codec import MusicError
-from musicvae_jax.codec.check import check_score
-from musicvae_jax.codec.score import Part, Score
+from musicvae_jax.codec.score import Part, Score, check_score
 from musicvae_jax.codec.tracks import find_polyphony, select_track
 from musicvae_jax.data.datasets import bach_chorales, load_split, prepare, to_score
 from musicvae_jax.data.datasets.bach_scores import VOICES, find_chorales, four_voices, read_chorale

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
-from musicvae_jax.codec.attributes import ATTRIBUTES, SPANS, num_cells
+from musicvae_jax.codec.attributes import ATTRIBUTES
 from musicvae_jax.config import Config, DataConfig, from_json, to_json
 from musicvae_jax.data.attributes import window_attributes
 from musicvae_jax.data.datasets import list_styles
 from musicvae_jax.data.load import count_metres, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches, make_train_iterator
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.types import Batch
+from musicvae_jax.types import STANDARD_SPANS, Batch, span_name
 from tests.data.melodies import melodies, random_melody
 
 STYLES = ("jig", "reel", "waltz")
@@ -38,7 +38,7 @@ SOURCE = WindowSource(SCORES, MelodyCodec(), 4, 2, 2, attributes=True, styles=ST
 
 
 def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys() == set(SPANS)
+    assert one.keys() == other.keys() == set(map(span_name, STANDARD_SPANS))
     for span, values in one.items():
         np.testing.assert_array_equal(values, other[span], err_msg=span)
 
@@ -55,7 +55,7 @@ def test_attributes_are_those_of_the_transposed_tokens(codec):
     again = window_attributes(batch, codec)
     labels = [COLUMN["chord_change_rate"], COLUMN["style"]]
     for span, values in batch.attributes.items():
-        assert values.dtype == np.float32 and values.shape == (64, num_cells(span, 4), len(ATTRIBUTES))
+        assert values.dtype == np.float32 and values.shape == (64, 4 if span == "measure" else 1, len(ATTRIBUTES))
         assert np.isnan(again[span][..., labels]).all()
         np.testing.assert_array_equal(np.delete(values, labels, -1), np.delete(again[span], labels, -1))
     dynamics = batch.attributes["window"][..., COLUMN["mean_velocity"]]
@@ -146,7 +146,7 @@ def test_folk_tunes_have_styles_that_all_splits_number_alike(folk_data_dir):
         assert styles[int(style)] == label if label else np.isnan(style)
     # Real music is where attributes are defined: of the notes' own, only an interval needs two notes.
     window = batch.attributes["window"][:, 0]
-    names = [one.name for one in ATTRIBUTES if one.spans == SPANS and one.group in {"rhythm", "pitch", "harmony"}]
+    names = [one.name for one in ATTRIBUTES if not one.spans and one.group in {"rhythm", "pitch", "harmony"}]
     always = [COLUMN[name] for name in names if name not in {"chord_change_rate", "mean_interval"}]
     assert not np.isnan(window[:, always]).any()
     plain = load_windows(Config(data=dataclasses.replace(config.data, attributes=False)), "validation")

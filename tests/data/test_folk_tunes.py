@@ -12,7 +12,7 @@ import pytest
 
 from musicvae_jax.codec.abc import parse_abc
 from musicvae_jax.codec.base import Encoded
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.codec.grid_codec import MelodyCodec
 from musicvae_jax.codec.score import Score
 from musicvae_jax.data.datasets import folk_tunes, load_split, prepare, to_score
 from musicvae_jax.data.datasets.folk_books import find_tunes, read_tunes
@@ -20,6 +20,7 @@ from musicvae_jax.data.datasets.pieces import GRID, corpus_folder
 from musicvae_jax.data.pipeline import make_train_iterator
 from musicvae_jax.data.splits import window_signatures
 from musicvae_jax.data.windows import WindowSource
+from tests.codec.oracle import quantise
 
 SPLITS = ("train", "validation", "test", "test_airds")
 Records = dict[str, list[Mapping[str, Any]]]
@@ -32,7 +33,7 @@ def records(folk_data_dir: str) -> Records:
 
 def heard_windows(score: Score, length: int = 4) -> Iterator[bytes]:
     """Every window of four measures in ticks, without tokens: onsets, durations and intervals from its first note."""
-    notes = GRID.quantise(score).notes.astype(np.int64)
+    notes = quantise(GRID, score).notes.astype(np.int64)
     starts, ends, pitches = notes[:, 0], notes[:, 0] + notes[:, 1], notes[:, 2]
     borders = np.append(score.measures[:, 0], score.end)
     for first in range(max(1, score.num_measures - length + 1)):

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import PerformanceCodec, VoicesCodec
-from musicvae_jax.codec.melody import HOLD, REST, MelodyCodec
+from musicvae_jax.codec.grid_codec import HOLD, REST, MelodyCodec
 from musicvae_jax.codec.score import Metre, Part, Score
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.windows import WindowSource
-from tests.codec.music import SIXTEENTHS
-from tests.codec.polyphony import chorales, performances
+from tests.codec.music import SIXTEENTHS, chorales, performances
+from tests.codec.oracle import quantise
 from tests.data.melodies import melodies, random_melody
 
 CODEC = MelodyCodec()
@@ -72,7 +72,7 @@ def test_a_window_of_voices_is_what_the_codec_would_write_for_it(score: Score, m
 @settings(max_examples=50)
 @given(performances(), st.integers(1, 3), st.integers(1, 3))
 def test_a_window_of_a_performance_has_the_notes_that_start_in_it(score: Score, measures: int, hop: int) -> None:
-    whole = PERFORMANCE.quantise(score)
+    whole = quantise(PERFORMANCE, score)
     source = WindowSource([score], PERFORMANCE, measures, hop)
     for window, first in zip(source, range(0, score.num_measures, hop), strict=True):
         alone = PERFORMANCE.decode(window.tokens, window.metre)

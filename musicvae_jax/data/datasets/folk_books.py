@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from musicvae_jax.codec.abc import parse_abc
-from musicvae_jax.codec.abc_text import split_tunes
+from musicvae_jax.codec.abc import parse_abc, split_tunes
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.data.datasets.pieces import GRID, Piece, Refusal
 from musicvae_jax.data.datasets.readers import read_parallel

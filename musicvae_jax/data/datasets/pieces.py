@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.codec.grid_codec import MelodyCodec
 from musicvae_jax.data.splits import assign, component_sizes, components
 
 # The default melody grid, but with room for every metre: a codec with more slots may use the long ones.
