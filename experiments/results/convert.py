@@ -8,6 +8,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 LEVELS = ("global", "local", "fine")
 LEVEL, SPAN = "(global|local|fine)", "(measure|phrase|window)"
+SPANS = {"global": "window", "local": "phrase", "fine": "measure"}  # those of all committed runs
 KINDS = {"active_units_a": "active_a", "active_units_b": "active_b"}
 KINDS |= {"active_units_a_raw": "active_a_raw", "active_units_b_raw": "active_b_raw"}
 
@@ -66,6 +67,8 @@ def convert_figures(figures: dict[str, Any]) -> dict[str, Any]:
             pairs = {"iwae.draws": int(found[1]), "iwae.nll": value}
         else:
             pairs = {name_of_figure(name, levels): value}
+        if name == "flow_draws":
+            pairs |= {f"flow.own_span.{level}": SPANS[level] for level in levels}
         if set(pairs) & set(new):
             raise ValueError(f"{name!r} is there twice as {', '.join(pairs)}")
         new |= pairs
