@@ -72,7 +72,11 @@ def convert_figures(figures: dict[str, Any]) -> dict[str, Any]:
         if set(pairs) & set(new):
             raise ValueError(f"{name!r} is there twice as {', '.join(pairs)}")
         new |= pairs
-    return new
+    if levels == ["global"]:  # older files leave out what follows: all KL is that of one latent, whose prior is N(0, 1)
+        implied = {"kl_per_phrase": new["kl_per_phrase"], "kl_per_latent": new["levels.global.kl"]}
+        implied |= {f"{rule}_raw": new[f"levels.global.{rule}"] for rule in ("active_a", "active_b")}
+        new = {f"levels.global.{name}": value for name, value in implied.items()} | new
+    return {name: new[name] for name in [n for n in figures if n in new] + [n for n in new if n not in figures]}
 
 
 def convert_recipe(old: dict[str, Any]) -> dict[str, Any]:
