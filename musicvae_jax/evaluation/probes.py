@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import PredefinedSplit
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from musicvae_jax.config import Config
@@ -167,10 +167,12 @@ def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: np.ndarray) -> n
     if len(np.unique(folds)) > 1:
         for fitted, out in PredefinedSplit(folds).split():
             for number, penalty in enumerate(_PENALTIES):
-                line = _line(len(fitted) * penalty).fit(x[fitted], y[fitted])
-                errors[number] += ((line.predict(x[out]) - y[out]) ** 2).sum(0)
-    return _line(len(x) * _PENALTIES[errors.argmin(0)]).fit(x, y).predict(new)
+                predicted = _predict(x[fitted], y[fitted], x[out], penalty)
+                errors[number] += ((predicted - y[out]) ** 2).sum(0)
+    return _predict(x, y, new, _PENALTIES[errors.argmin(0)])
 
 
-def _line(penalty: float | np.ndarray) -> Pipeline:
-    return make_pipeline(StandardScaler(), Ridge(penalty, solver="cholesky"))
+def _predict(x: np.ndarray, y: np.ndarray, new: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:
+    """Predictions float64[new, target] under a penalty per cell, one for all targets or one for each."""
+    line = make_pipeline(StandardScaler(), Ridge(len(x) * penalty, solver="cholesky")).fit(x, y)
+    return line.predict(new).reshape(len(new), -1)  # of one target scikit-learn returns a vector

@@ -41,7 +41,7 @@ class SamplingConfig:
 
 
 class Choice(NamedTuple):
-    """A `SamplingConfig` for compiled code. Numbers are arguments, so another value does not compile anew; None does."""
+    """A `SamplingConfig` for compiled code. Another number does not compile it anew; None does."""
 
     temperature: Array | float | None
     top_p: Array | float | None
