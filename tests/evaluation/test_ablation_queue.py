@@ -1,0 +1,239 @@
+"""The queue of an ablation, with runs that train nothing, and processes that a shell program stands in for."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from musicvae_jax.config import UserError
+from musicvae_jax.evaluation import ablation_queue
+from musicvae_jax.evaluation.ablation_queue import Queue, RunError, run_in_process
+from musicvae_jax.evaluation.ablations import read_rows
+from musicvae_jax.training.workdir import read_config
+from tests.evaluation.test_ablations import ABLATION, FIGURES
+from tests.tiny import CONFIG, replace
+
+NAMES = ["plain-seed0", "wide-seed0", "plain-seed3", "wide-seed3"]
+WIDER = {"wide": replace(ABLATION.variants["wide"], train={"num_steps": 40})}
+
+
+@pytest.fixture
+def queue(tmp_path) -> Queue:
+    return Queue("size", ABLATION, tmp_path / "runs", tmp_path / "results")
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    """Stands in for `run_in_process`: (stops=, fails=: names of runs) -> names and seconds of the runs that it makes."""
+
+    def trainer_(stops=(), fails=()):
+        made = {}
+
+        def run_in_process(run, workdir, lock, seconds):
+            made[run.name] = seconds
+            if run.name in fails:
+                raise RunError("exit status 2")
+            (workdir / "metrics.jsonl").write_text('{"step": 12}\n')
+            figures = FIGURES | {"train_seconds": 60.0, "kl": 1.0 + read_config(workdir).train.seed}
+            (workdir / "evaluation.json").write_text(json.dumps(figures))
+            return run.name not in stops
+
+        monkeypatch.setattr(ablation_queue, "run_in_process", run_in_process)
+        return made
+
+    return trainer_
+
+
+def rows_of(queue):
+    return read_rows(queue.results / "size.jsonl")
+
+
+def test_what_is_done_is_skipped_wherever_it_was_done(queue, trainer, tmp_path) -> None:
+    first, said = trainer(stops=["wide-seed0"], fails=["plain-seed3"]), []
+    ends = queue.work(say=said.append)
+    assert list(first) == list(ends) == NAMES and [end.split(":")[0] for end in ends.values()] == [
+        "done", "left", "failed", "done",
+    ]  # fmt: skip
+    assert "stopped at step 12 of 30" in said[1] and "exit status 2" in said[2]
+    assert [line.split(" ")[:2] for line in said] == [[str(number), name] for number, name in enumerate(NAMES)]
+    states = [line.split("steps")[1].strip() for line in queue.describe().splitlines()[:-1]]
+    assert states == ["done", "begun, step 12 of 30", "begun, step 0 of 20", "done"]
+    assert "Not done yet: wide-seed0, plain-seed3." in queue.table.read_text()
+
+    elsewhere = dataclasses.replace(queue, root=tmp_path / "other machine", data_dir="/other/data")
+    again = trainer()
+    assert list(elsewhere.work()) == list(again) == ["wide-seed0", "plain-seed3"]
+    assert queue.work() == {} and len(rows_of(queue)) == len(NAMES) and "Not done" not in queue.table.read_text()
+
+
+def test_indices_share_the_plan(queue, trainer) -> None:
+    for index in reversed(range(len(NAMES))):
+        made = trainer()
+        queue.work(index=index)
+        queue.work(index=index)  # a job that is started twice
+        assert list(made) == [NAMES[index]]
+    assert len(rows_of(queue)) == len(NAMES)
+    for index in (-1, len(NAMES)):
+        with pytest.raises(UserError, match=f"index = {index}: allowed is 0 to 3"):
+            queue.work(index=index)
+
+
+def test_a_budget_stops_the_queue(queue, trainer) -> None:
+    made = trainer(stops=NAMES)
+    assert set(queue.work(budget_minutes=1e-9)) == set(NAMES) and not made
+    queue.work(index=0, budget_minutes=2)
+    assert 110 < made["plain-seed0"] <= 120
+    with pytest.raises(UserError, match="budget_minutes = 0"):
+        queue.work(budget_minutes=0)
+
+
+def test_another_recipe_is_made_anew_and_the_old_workdir_and_row_stay(queue, trainer) -> None:
+    trainer()
+    queue.work()
+    longer = dataclasses.replace(queue, ablation=dataclasses.replace(ABLATION, variants=ABLATION.variants | WIDER))
+    made, said = trainer(), []
+    longer.work(say=said.append)
+    assert list(made) == ["wide-seed0", "wide-seed3"]
+    assert "now wide-seed0.old1" in said[0] and "train.num_steps was 30, is 40" in said[0]
+    folder = queue.root / "size"
+    assert read_config(folder / "wide-seed0").train.num_steps == 40
+    assert read_config(folder / "wide-seed0.old1").train.num_steps == 30
+    assert queue.work() == longer.work() == {}
+
+
+def test_figures_of_other_windows_are_measured_anew_in_the_same_workdirs(queue, trainer) -> None:
+    trainer()
+    queue.work()
+    for fields in ({"num_examples": 3}, {"flow_windows": 0}):
+        other = dataclasses.replace(queue, ablation=dataclasses.replace(ABLATION, **fields))
+        assert list(other.work()) == NAMES
+        assert {path.name for path in (queue.root / "size").iterdir() if path.is_dir()} == set(NAMES)
+
+
+def test_a_workdir_is_resumed_where_its_data_are_now(queue) -> None:
+    said = []
+    (queue.prepare(queue.runs[0], said.append) / "metrics.jsonl").write_text('{"step": 12}\n')
+    variants = {"plain": replace(CONFIG, train={"log_every": 3})}
+    moved = dataclasses.replace(queue, ablation=dataclasses.replace(ABLATION, variants=variants), data_dir="/other")
+    workdir = moved.prepare(moved.runs[0], said.append)
+    assert not said and (workdir / "metrics.jsonl").exists()
+    assert read_config(workdir) == moved.runs[0].config and moved.runs[0].config.data.data_dir == "/other"
+
+
+@pytest.mark.parametrize("content", ['{"model": {"no_such_field": 1}}', "a seed", "a file"])
+def test_a_workdir_that_cannot_serve_is_renamed(queue, content) -> None:
+    run, _, other, _ = queue.runs
+    said = []
+    if content == "a file":
+        queue.workdir(run).parent.mkdir(parents=True)
+        queue.workdir(run).write_text(content)
+    elif content == "a seed":
+        queue.prepare(other).rename(queue.workdir(run))
+    else:
+        (queue.prepare(run) / "config.json").write_text(content)
+    workdir = queue.prepare(run, said.append)
+    assert read_config(workdir) == run.config and "now plain-seed0.old1" in said[0]
+    assert workdir.with_name("plain-seed0.old1").exists() and queue.prepare(run, said.append) and len(said) == 1
+
+
+def test_a_run_of_another_process_is_left_alone(queue, trainer) -> None:
+    made = trainer()
+    with queue.lock(queue.runs[1]) as lock:
+        assert lock is not None
+        assert queue.work()["wide-seed0"] == "left: another process has it" and "wide-seed0" not in made
+    assert queue.work() == {"wide-seed0": "done"}
+
+
+def test_an_error_of_a_fork_is_not_taken_for_a_held_lock(queue) -> None:
+    """Both are a BlockingIOError."""
+    with pytest.raises(BlockingIOError, match="no more processes"), queue.lock(queue.runs[0]):
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+    with queue.lock(queue.runs[0]) as lock:
+        assert lock is not None
+
+
+def test_a_killed_append_loses_no_row_but_its_own(queue, tmp_path) -> None:
+    rows = [{"seed": seed, "note": "é\n"} for seed in range(3)]
+    for row in rows[:2]:
+        queue.record(row)
+    first, second = (queue.results / "size.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(len(second) + 1):
+        (queue.results / "size.jsonl").write_bytes(first + second[:cut])
+        queue.record(rows[2])
+        assert rows_of(queue) == (rows if cut >= len(second) - 1 else [rows[0], rows[2]])
+
+
+def test_processes_append_at_once_and_the_last_table_has_all_rows(queue, monkeypatch) -> None:
+    def slow_table(name, ablation, rows):
+        time.sleep(0.2 * (len(rows) == 1))
+        return str(len(rows))
+
+    monkeypatch.setattr(ablation_queue, "make_table", slow_table)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: queue.record({"number": number, "long": "x" * 20000}), range(20)))
+    assert sorted(row["number"] for row in rows_of(queue)) == list(range(20)) and queue.table.read_text() == "20"
+
+
+PATIENT = "trap 'kill $!; echo saved; exit 143' TERM; echo ready; sleep 60 & wait"
+
+
+@pytest.fixture
+def program(queue, tmp_path, monkeypatch):
+    """The text of a shell program -> its call in place of Python, as a run of the queue that may take so many seconds."""
+
+    def program_(text, seconds=None):
+        path = tmp_path / "program"
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(path))
+        with queue.lock(queue.runs[0]) as lock:
+            return run_in_process(queue.runs[0], tmp_path, lock, seconds)
+
+    return program_
+
+
+def test_a_run_ends_as_its_process_does(program) -> None:
+    assert program('[ "$*" = "-m musicvae_jax.evaluation.ablation_run $3 --num-examples None --flow-windows 128" ]')
+    assert not program("exit 143") and not program("kill -TERM $$")
+    with pytest.raises(RunError, match=r"(?s)exit status 3; .*log.txt ends with.*why"):
+        program("echo why; exit 3")
+
+
+def test_a_run_is_told_to_stop_when_its_time_is_up(program, tmp_path) -> None:
+    begun = time.monotonic()
+    assert not program(PATIENT, 2.0)
+    assert 2 <= time.monotonic() - begun < 40 and "saved" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_run_before_this_process(program, tmp_path, number) -> None:
+    log, before = tmp_path / "log.txt", signal.getsignal(number)
+
+    def send() -> None:
+        while not (log.exists() and "ready" in log.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    with pytest.raises(SystemExit) as stop:
+        program(PATIENT)
+    thread.join()
+    assert stop.value.code == 128 + number and "saved" in log.read_text() and signal.getsignal(number) is before
+
+
+def test_a_process_that_lives_on_holds_the_lock(program, queue, tmp_path) -> None:
+    assert program("sleep 60 & echo $! > $3/pid")
+    try:
+        with queue.lock(queue.runs[0]) as lock:
+            assert lock is None
+    finally:
+        subprocess.run(["kill", (tmp_path / "pid").read_text().strip()], check=True)
