@@ -12,10 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvae_jax.config import check_seed
-from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
-from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.data.windows import Families, WindowSource
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate, strata_of
 from musicvae_jax.evaluation.level_codes import Costs, level_costs
 from musicvae_jax.evaluation.likeness import Likeness, true_attributes

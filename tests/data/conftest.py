@@ -4,9 +4,9 @@ import functools
 from pathlib import Path
 
 import pytest
+from musicvae_jax.data.datasets.readers import read_parallel
 
 from musicvae_jax.data.datasets import pop909, prepare
-from musicvae_jax.data.datasets.readers import read_parallel
 from tests.data.pop909_data import write_song
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from musicvae_jax.data.datasets.bach_scores import VOICES, find_chorales, four_voices, read_chorale
+from musicvae_jax.data.datasets.pieces import Piece, Refusal, corpus_folder
+from musicvae_jax.data.datasets.readers import read_parallel
 
 from musicvae_jax.codec import MusicError
 from musicvae_jax.codec.check import check_score
 from musicvae_jax.codec.score import Part, Score
 from musicvae_jax.codec.tracks import find_polyphony, select_track
 from musicvae_jax.data.datasets import bach_chorales, load_split, prepare, to_score
-from musicvae_jax.data.datasets.bach_scores import VOICES, find_chorales, four_voices, read_chorale
-from musicvae_jax.data.datasets.pieces import Piece, Refusal, corpus_folder
-from musicvae_jax.data.datasets.readers import read_parallel
 from tests.data.test_folk_tunes import heard_windows
 
 SAME_MELODY = ("bwv245.14", "bwv245.28")  # two settings of one hymn

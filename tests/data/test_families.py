@@ -3,10 +3,10 @@
 import dataclasses
 
 import numpy as np
+from musicvae_jax.data.families import Families
 
 from musicvae_jax.codec import VoicesCodec
 from musicvae_jax.codec.score import PITCH, TRACK
-from musicvae_jax.data.families import Families
 from musicvae_jax.data.windows import WindowSource
 from tests.data.melodies import random_melody
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from musicvae_jax.data.datasets.folk_books import find_tunes, read_tunes
+from musicvae_jax.data.datasets.pieces import GRID, corpus_folder
 
 from musicvae_jax.codec.abc import parse_abc
 from musicvae_jax.codec.base import Encoded
 from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.codec.score import Score
 from musicvae_jax.data.datasets import folk_tunes, load_split, prepare, to_score
-from musicvae_jax.data.datasets.folk_books import find_tunes, read_tunes
-from musicvae_jax.data.datasets.pieces import GRID, corpus_folder
 from musicvae_jax.data.pipeline import make_train_iterator
 from musicvae_jax.data.splits import window_signatures
 from musicvae_jax.data.windows import WindowSource

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from musicvae_jax.data.datasets.pop909_chords import chord_rows, find_root
 
 C, D, E, F, G, A, B = 0, 2, 4, 5, 7, 9, 11

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from musicvae_jax.data.datasets.readers import AHEAD, read_parallel
 
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.data.datasets.readers import AHEAD, read_parallel
 
 
 def work(item: int) -> tuple[int, int, np.ndarray]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from musicvae_jax.data.datasets.features import score_features
 from tensorflow_datasets.core import example_serializer, writer
 
 from musicvae_jax.data.datasets import prepare
-from musicvae_jax.data.datasets.features import score_features
 from musicvae_jax.data.datasets.spool import Spool
 from tests.data.folder_music import make_music
 

@@ -1,8 +1,7 @@
-"""The melodies of dMelodies and the nine factors that make them, both ways, vectorised.
+"""The melodies of dMelodies: from factors to melodies and back, vectorised.
 
-A melody is two measures of 4/4 on a grid of eighths. Its four chords, I IV V I, are broken into three notes each, up or
-down; two of the eight eighths of each measure rest. Every melody has a number, its factors counted with the last one
-fastest.
+A melody is two measures of 4/4 on a grid of eighths. It is an arpeggio of the chords I, IV, V, I, three notes each, up
+or down, so each measure has six notes and two rests. The number of a melody counts its factors, the last one fastest.
 
 Pati, Gururani and Lerch 2020, dMelodies: A Music Dataset for Disentanglement Learning.
 """
@@ -26,34 +25,34 @@ FACTORS = {
 }
 NUM_MELODIES = math.prod(FACTORS.values())  # 1,354,752
 SCALES = ("major", "minor", "blues")
-STEPS = 16  # eighths of a melody
+NUM_EIGHTHS = 16  # of a melody
 REST = -1
-# Semitones above the root of the scale's steps 0-8, and the steps of the chords I, IV, V, I.
+# Semitones of the degrees 0-8 of each scale, and the degrees in the chords I, IV, V, I.
 _SEMITONES = np.array([[0, 2, 4, 5, 7, 9, 11, 12, 14], [0, 2, 3, 5, 7, 8, 11, 12, 14], [0, 2, 3, 5, 6, 9, 10, 12, 14]])
 _CHORDS = np.array([[0, 2, 4], [3, 5, 7], [4, 6, 8], [0, 2, 4]])
 _ONSETS = np.array(list(itertools.combinations(range(8), 6)))  # [rhythm, 6]
-_RHYTHMS = (1 << _ONSETS).sum(1)  # the same as bit sets
+_RHYTHMS = (1 << _ONSETS).sum(1)  # as bit sets
 _SHAPE = tuple(FACTORS.values())
 
 
 def to_factors(index: np.ndarray | int) -> np.ndarray:
-    """Numbers of melodies int[...] to factors int32[..., 9]; raises ValueError outside 0 to NUM_MELODIES - 1."""
+    """Numbers of melodies int[...] to factors int32[..., 9]; raises ValueError if not in 0..NUM_MELODIES - 1."""
     return np.stack(np.unravel_index(np.asarray(index, np.int64), _SHAPE), axis=-1).astype(np.int32)
 
 
 def to_index(factors: np.ndarray) -> np.ndarray:
-    """Factors int[..., 9] to numbers of melodies int64[...]; raises ValueError for a factor out of its range."""
+    """Factors int[..., 9] to numbers of melodies int64[...]; raises ValueError if a factor is out of range."""
     return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(np.asarray(factors), -1, 0)), _SHAPE), np.int64)
 
 
-def to_steps(factors: np.ndarray) -> np.ndarray:
-    """What factors sound like.
+def to_melody(factors: np.ndarray) -> np.ndarray:
+    """The melodies of factors.
 
     Args:
         factors: int[..., 9].
 
     Returns:
-        int8[..., 16]: the MIDI pitch that starts with each eighth and lasts to the next, or `REST`.
+        int8[..., 16]: the MIDI pitch of each eighth, or `REST`.
     """
     factors = np.asarray(factors)
     root = 60 + 12 * factors[..., 1] + factors[..., 0]
@@ -61,29 +60,29 @@ def to_steps(factors: np.ndarray) -> np.ndarray:
     down = factors[..., 5:, None] == 1
     pitches = np.where(down, chords[..., ::-1], chords).reshape(*factors.shape[:-1], 12)
     onsets = np.concatenate([_ONSETS[factors[..., 3]], 8 + _ONSETS[factors[..., 4]]], axis=-1)
-    steps = np.full((*factors.shape[:-1], STEPS), REST, np.int8)
-    np.put_along_axis(steps, onsets, pitches.astype(np.int8), axis=-1)
-    return steps
+    melody = np.full((*factors.shape[:-1], NUM_EIGHTHS), REST, np.int8)
+    np.put_along_axis(melody, onsets, pitches.astype(np.int8), axis=-1)
+    return melody
 
 
-def from_steps(steps: np.ndarray) -> np.ndarray:
+def from_melody(melody: np.ndarray) -> np.ndarray:
     """The factors of melodies.
 
     Args:
-        steps: int[..., 16], as `to_steps` gives them.
+        melody: int[..., 16], from `to_melody`.
 
     Returns:
         int32[..., 9].
 
     Raises:
-        ValueError: some of them are no melody of the data set.
+        ValueError: a melody that is not in the data set.
     """
-    steps = np.asarray(steps)
-    flat = steps.reshape(-1, STEPS)
+    melody = np.asarray(melody)
+    flat = melody.reshape(-1, NUM_EIGHTHS)
     sounds = flat != REST
     rhythms = (sounds.reshape(-1, 2, 8) << np.arange(8)).sum(-1)
     rhythm = (rhythms[..., None] == _RHYTHMS).argmax(-1)
-    # Of what is no melody the values below mean nothing, but are in range; the last check finds it.
+    # For other melodies the values below are in range but meaningless; the check at the end finds them.
     order = np.argsort(~sounds, axis=1, kind="stable")[:, :12]
     chords = np.take_along_axis(flat, order, axis=1).reshape(-1, 4, 3).astype(np.int64)
     down = chords[..., 0] > chords[..., 2]
@@ -91,7 +90,7 @@ def from_steps(steps: np.ndarray) -> np.ndarray:
     scale = np.where(third - low == 4, 0, np.where(fifth - low == 7, 1, 2))
     octave, tonic = np.divmod(low - 60, 12)
     factors = np.column_stack([tonic, octave.clip(0, 2), scale, rhythm, down]).astype(np.int32)
-    wrong = (to_steps(factors) != flat).any(1)
+    wrong = (to_melody(factors) != flat).any(1)
     if wrong.any():
-        raise ValueError(f"eighths {flat[wrong.argmax()].tolist()}; allowed: what to_steps gives")
-    return factors.reshape(*steps.shape[:-1], len(FACTORS))
+        raise ValueError(f"eighths {flat[wrong.argmax()].tolist()}; allowed: what to_melody gives")
+    return factors.reshape(*melody.shape[:-1], len(FACTORS))
