@@ -83,7 +83,7 @@ def prepare_folder(
 
 
 def _prepare_and_report(name: str, data_dir: str, sample: int, **options: Any) -> int:
-    from musicvae_jax.data.overview import format_overview, overview, refusal_table
+    from musicvae_jax.data.overview import overview, refusal_table
     from musicvae_jax.data.prepare import prepare
 
     check(sample > 0, "sample", sample, "1 or more")
@@ -95,7 +95,7 @@ def _prepare_and_report(name: str, data_dir: str, sample: int, **options: Any) -
         print(f"{table}\n")
     for split, shared in builder.info.metadata.get("shared_windows", {}).items():
         print(f"{split}: {shared['pieces']} pieces ({shared['share']:.1%}) share 4 measures with another split")
-    print(format_overview(overview(builder, MEASURES, sample), seconds if is_new else None))
+    print(overview(builder, MEASURES, sample, seconds if is_new else None))
     print(f"\nin {folder}")
     return 0
 

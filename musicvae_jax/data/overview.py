@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,43 +21,46 @@ CODECS: dict[str, tuple[Codec, str]] = {  # with the track that each takes
 _SHARES = ("pieces", "notes", "onsets", "velocities")
 
 
-class Overview(NamedTuple):
-    """The figures of a data set."""
-
-    name: str
-    pieces: dict[str, int]  # split -> number
-    measures: int  # in a window
-    num_windows: int  # without overlap; estimated from the sample
-    sample: int  # number of pieces that were read
-    kept: dict[str, dict[str, float]]  # codec -> shares of the sample, see `kept_shares`
-    refused: dict[str, int]  # reason -> number
-
-
-def overview(builder: tfds.core.GeneratorBasedBuilder, measures: int, sample: int) -> Overview:
-    """Reads a sample of pieces, at even distances over all splits.
+def overview(builder: tfds.core.GeneratorBasedBuilder, measures: int, sample: int, seconds: float | None) -> str:
+    """Two tables: what the codecs keep, and one row for the README.
 
     Args:
         builder: of a prepared data set.
         measures: in a window.
-        sample: the most pieces to read, at least 1.
+        sample: the most pieces to read, at even distances over all splits; at least 1.
+        seconds: of the preparation, or None if it was done before.
     """
-    splits = [builder.as_data_source(split) for split in builder.info.splits]
-    starts = np.cumsum([0, *map(len, splits)])
-    total, sample = int(starts[-1]), min(sample, int(starts[-1]))
-    records = []
-    for number in np.arange(sample) * total // sample:
-        split = int(np.searchsorted(starts, number, side="right")) - 1
-        records.append(splits[split][int(number - starts[split])])
+    splits = {name: builder.as_data_source(name) for name in builder.info.splits}
+    records, total = _sample(list(splits.values()), sample), sum(map(len, splits.values()))
     num_windows = sum(-(-len(record["measures"]) // measures) for record in records)
-    return Overview(
-        builder.info.full_name,
-        {name: split.num_examples for name, split in builder.info.splits.items()},
-        measures,
-        round(num_windows * total / sample),
-        sample,
-        {name: kept_shares(_scores(records, track), codec) for name, (codec, track) in CODECS.items()},
-        dict(builder.info.metadata["refused"]),
-    )
+    kept = {name: kept_shares(_scores(records, track), codec) for name, (codec, track) in CODECS.items()}
+    width = max(map(len, kept))
+    lines = [f"kept, of {len(records):,} pieces; notes, onsets and velocities of the pieces that the codec takes"]
+    lines.append(f"{'codec':<{width}}" + "".join(f"{name:>12}" for name in _SHARES))
+    for name, shares in kept.items():
+        cells = [f"{shares[share]:.2%}" if share == "pieces" or shares["pieces"] else "-" for share in _SHARES]
+        lines.append(f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in cells))
+    about = "" if len(records) == total else "about "
+    refused = builder.info.metadata["refused"].items()
+    row = {
+        "data set": builder.info.full_name,
+        "pieces": f"{total:,} ({', '.join(f'{name} {len(split):,}' for name, split in splits.items())})",
+        f"windows of {measures} measures": f"{about}{round(num_windows * total / len(records)):,}",
+        "notes kept (performance)": f"{kept['performance']['notes']:.2%}",
+        "refused": ", ".join(f"{number:,} {reason}" for reason, number in refused) or "none",
+        "preparation": "done before" if seconds is None else f"{seconds:.1f} s",
+    }
+    widths = [max(len(name), len(value)) for name, value in row.items()]
+    table = (row.keys(), ["-" * width for width in widths], row.values())
+    return "\n".join([*lines, "", *("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in table)])
+
+
+def _sample(splits: Sequence[Sequence[Any]], sample: int) -> list[Mapping[str, Any]]:
+    starts = np.cumsum([0, *map(len, splits)])
+    total = int(starts[-1])
+    numbers = np.arange(min(sample, total)) * total // min(sample, total)
+    split_of = np.searchsorted(starts, numbers, side="right") - 1
+    return [splits[split][int(number - starts[split])] for split, number in zip(split_of, numbers, strict=True)]
 
 
 def _scores(records: Sequence[Mapping[str, Any]], track: str) -> Iterator[Score]:
@@ -67,34 +70,6 @@ def _scores(records: Sequence[Mapping[str, Any]], track: str) -> Iterator[Score]
             yield piece_score(record, track)
         except MusicError:
             yield piece_score(record, "")
-
-
-def format_overview(found: Overview, seconds: float | None) -> str:
-    """Two tables: what the codecs keep, and one row for the README.
-
-    Args:
-        found: the figures.
-        seconds: of the preparation, or None if it was done before.
-    """
-    width = max(map(len, found.kept))
-    total = sum(found.pieces.values())
-    about = "" if found.sample == total else "about "
-    lines = [f"kept, of {found.sample:,} pieces; notes, onsets and velocities of the pieces that the codec takes"]
-    lines.append(f"{'codec':<{width}}" + "".join(f"{name:>12}" for name in _SHARES))
-    for name, shares in found.kept.items():
-        cells = [f"{shares[share]:.2%}" if share == "pieces" or shares["pieces"] else "-" for share in _SHARES]
-        lines.append(f"{name:<{width}}" + "".join(f"{cell:>12}" for cell in cells))
-    row = {
-        "data set": found.name,
-        "pieces": f"{total:,} ({', '.join(f'{name} {number:,}' for name, number in found.pieces.items())})",
-        f"windows of {found.measures} measures": f"{about}{found.num_windows:,}",
-        "notes kept (performance)": f"{found.kept['performance']['notes']:.2%}",
-        "refused": ", ".join(f"{number:,} {reason}" for reason, number in found.refused.items()) or "none",
-        "preparation": "done before" if seconds is None else f"{seconds:.1f} s",
-    }
-    widths = [max(len(name), len(value)) for name, value in row.items()]
-    table = (row.keys(), ["-" * width for width in widths], row.values())
-    return "\n".join([*lines, "", *("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in table)])
 
 
 def refusal_table(folder: Path, metadata: Mapping[str, Any], max_rows: int = 40) -> str:

@@ -4,13 +4,12 @@ Making it encodes every piece, which takes minutes for a large folder, in parall
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,14 +27,6 @@ VERSION = 1
 NO_PITCHES = (127, 0)  # of a piece without notes; every transposition keeps it in range
 _CHUNK = 64  # pieces sent to a process at a time
 _FEW = 2000  # pieces for which it is not worth starting processes
-
-
-class _HasTokens(Protocol):
-    @property
-    def tokens(self) -> np.ndarray: ...
-
-    @property
-    def dropped(self) -> dict[str, int]: ...
 
 
 class PieceFacts(NamedTuple):
@@ -79,7 +70,7 @@ def make_index(
     Args:
         records: pieces in random access.
         codec: makes tokens of them.
-        track: the melody that is taken of each piece; ``""``: the whole piece.
+        track: see `piece_score`.
         num_processes: the default is the number of cores, or 1 for few pieces.
     """
 
@@ -96,20 +87,16 @@ def make_index(
 
 def _chunk_facts(task: tuple[list[Mapping[str, Any]], Codec, str]) -> list[PieceFacts]:
     records, codec, track = task
-    return [find_facts(functools.partial(_encode, record, codec, track), codec) for record in records]
-
-
-def _encode(record: Mapping[str, Any], codec: Codec, track: str) -> Encoded:
-    return codec.encode(piece_score(record, track))
+    return [find_facts(lambda: codec.encode(piece_score(record, track)), codec) for record in records]  # noqa: B023
 
 
 def piece_score(record: Mapping[str, Any] | Score, track: str) -> Score:
-    """The score that is encoded: the whole of a piece, or one melody of it."""
+    """The score that is encoded: one melody of a piece, see `codec.tracks.select_track`, or for ``""`` the whole."""
     score = record if isinstance(record, Score) else to_score(record)
     return select_track(score, track)
 
 
-def find_facts(encode: Callable[[], _HasTokens], codec: Codec) -> PieceFacts:
+def find_facts(encode: Callable[[], Encoded], codec: Codec) -> PieceFacts:
     """The facts of the piece that `encode` encodes with this codec."""
     try:
         encoded = encode()
@@ -133,14 +120,10 @@ def gather_facts(facts: Iterable[PieceFacts]) -> PieceIndex:
 def _write(index: PieceIndex, path: Path) -> None:
     refusals = {number: [e.source, e.place, e.reason, e.detail] for number, e in index.refusals.items()}
     text = json.dumps({"reasons": list(index.dropped), "refusals": refusals})
-    arrays = {
-        "measures": index.measures,
-        "pitches": index.pitches,
-        "dropped": np.array(list(index.dropped.values()), np.int32).reshape(len(index.dropped), len(index.measures)),
-        "text": np.frombuffer(text.encode(), np.uint8),
-    }
+    dropped = np.array(list(index.dropped.values()), np.int32).reshape(len(index.dropped), len(index.measures))
+    coded = np.frombuffer(text.encode(), np.uint8)
     with replacing(path) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, measures=index.measures, pitches=index.pitches, dropped=dropped, text=coded)
 
 
 def _read(path: Path) -> PieceIndex:

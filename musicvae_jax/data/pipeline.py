@@ -94,8 +94,8 @@ def make_train_iterator(
         source: the windows. Their attributes, if any, are those of the augmented windows.
         batch_size: rows of the global batch, over all processes.
         seed: of order and augmentation; augmentation is a function of (seed, position).
-        process_index: the number of this process.
-        process_count: processes that share the global batch.
+        process_index: the number of this process, of the `process_count` that share the global batch.
+        process_count: see `process_index`.
         num_workers: worker processes that make batches; 0: a thread of this process makes them.
         start: the number of the first batch.
         augmentation: fields of `Augmentation`.
@@ -165,8 +165,8 @@ def make_eval_batches(
         source: the windows.
         batch_size: rows of the global batch, over all processes.
         num_examples: the number of windows, at even distances over the split; None for all.
-        process_index: the number of this process.
-        process_count: processes that share the global batch; all get the same number of batches.
+        process_index: the number of this process, of the `process_count`; all get the same number of batches.
+        process_count: see `process_index`.
 
     Raises:
         UserError: no windows, or num_examples below 1.

@@ -23,11 +23,7 @@ from musicvae_jax.data.datasets.pop909 import Pop909
 from musicvae_jax.data.records import to_score
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
-    "bach_chorales": BachChorales,
-    "dmelodies": DMelodies,
-    "folk_tunes": FolkTunes,
-    "midi_folder": MidiFolder,
-    "pop909": Pop909,
+    builder.name: builder for builder in (BachChorales, DMelodies, FolkTunes, MidiFolder, Pop909)
 }
 
 
@@ -123,7 +119,7 @@ def _make_builder(name: str, data_dir: str, path: str, num_processes: int | None
     if issubclass(builder_class, MidiFolder):
         if config or not path:
             raise UserError(f"{name} needs the path of a folder, and has no configs: --path DIR, or --data.path DIR")
-        with _no_log():  # TFDS warns of a config that is not in BUILDER_CONFIGS
+        with _quiet():  # TFDS warns of a config that is not in BUILDER_CONFIGS
             return builder_class(config=FolderConfig.of(path, num_processes), **options)
     if path:
         raise UserError(f"path = {path!r} is for midi_folder, the data set is {name}")
@@ -197,19 +193,12 @@ def _former(target: Path) -> Path:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hides TFDS's progress bars, log and prints; the builders have their own progress bar."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), _no_log():
+        with contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         tfds.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _no_log() -> Iterator[None]:
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
         logging.set_verbosity(verbosity)

@@ -18,6 +18,11 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+
+class LostError(Exception):
+    """A process ended without an answer."""
+
+
 AHEAD = 16  # items per process that are read before their results are asked for
 
 
@@ -106,10 +111,6 @@ def _read_in_processes(
         threads.shutdown()
         for reader in readers:
             reader.end()
-
-
-class LostError(Exception):
-    """The process ended without an answer."""
 
 
 class Reader:

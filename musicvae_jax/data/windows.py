@@ -7,11 +7,11 @@ window cannot know which note a leading HOLD holds.
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from musicvae_jax.codec.base import Codec
+from musicvae_jax.codec.base import Codec, Encoded
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import Score
 from musicvae_jax.codec.tracks import select_track
@@ -21,16 +21,6 @@ from musicvae_jax.data.splits import components, melody_signatures
 from musicvae_jax.types import Batch
 
 STANDARD_SPANS = (1, 4, 0)  # of attributes, in measures: measure, phrase, and 0 for the window
-
-
-class _Piece(NamedTuple):
-    """An encoded piece."""
-
-    tokens: np.ndarray  # int32[measure, slot, field]
-    first: np.ndarray  # int32[measure, field], the first slot of a window that starts at the measure
-    mask: np.ndarray  # bool[measure, slot]
-    metre: np.ndarray  # int32[measure, 2]
-    dropped: dict[str, int]
 
 
 class WindowSource(Sequence[Batch]):
@@ -122,11 +112,7 @@ class WindowSource(Sequence[Batch]):
         return Batch(one.tokens[0], one.mask[0], one.metre[0], one.index[0], attributes)
 
     def gather(self, index: np.ndarray) -> Batch:
-        """A batch of windows.
-
-        Args:
-            index: int[batch], numbers of windows; -1 gives a row of padding.
-        """
+        """The batch of the windows index int[batch]; -1 gives a row of padding."""
         return self.with_attributes(self.cut(index))
 
     def with_attributes(self, batch: Batch) -> Batch:
@@ -149,18 +135,15 @@ class WindowSource(Sequence[Batch]):
         mask, metre = np.zeros(shape, bool), np.zeros((*shape[:2], 2), np.int32)
         pieces, starts = self._locate(index)
         for row in np.flatnonzero(index >= 0).tolist():
-            piece, start = self._piece(int(pieces[row])), int(starts[row])
+            (piece, first_slots), start = self._piece(int(pieces[row])), int(starts[row])
             window = slice(start, start + self.measures)
             real = np.s_[row, : len(piece.metre[window])]
             tokens[real], mask[real], metre[real] = piece.tokens[window], piece.mask[window], piece.metre[window]
-            tokens[row, 0, 0] = piece.first[start]
+            tokens[row, 0, 0] = first_slots[start]
         return Batch(tokens, mask, metre, index.astype(np.int32))
 
     def pitch_range(self, index: np.ndarray) -> np.ndarray:
-        """The lowest and highest MIDI pitch of the piece of each window: int[batch] -> int16[batch, 2].
-
-        (127, 0) for a piece without notes.
-        """
+        """Lowest and highest MIDI pitch of the piece of each window, int16[batch, 2]; (127, 0) without notes."""
         return self._pitches[self.pieces(index)]
 
     def pieces(self, index: np.ndarray) -> np.ndarray:
@@ -193,12 +176,12 @@ class WindowSource(Sequence[Batch]):
         return MusicError(score.source, "measures", "short", detail)
 
     def _facts(self, number: int) -> PieceFacts:
-        return find_facts(lambda: self._piece(number), self.codec)  # keeps the encoded piece in the cache
+        return find_facts(lambda: self._piece(number)[0], self.codec)  # keeps the encoded piece in the cache
 
-    def _encode(self, number: int) -> _Piece:
+    def _encode(self, number: int) -> tuple[Encoded, np.ndarray]:
+        """An encoded piece, and for each measure the first slot of a window that starts with it."""
         encoded = self.codec.encode(self._score(number))
-        first = self.codec.first_slots(encoded.tokens, encoded.mask)
-        return _Piece(encoded.tokens, first, encoded.mask, encoded.metre, encoded.dropped)
+        return encoded, self.codec.first_slots(encoded.tokens, encoded.mask)
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process starts with an empty cache: an lru_cache cannot be pickled, and would be large.

@@ -56,13 +56,7 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder):
     def read_splits(
         self, read: Callable[[Source], Piece | Refusal], sources: Sequence[Source], **metadata: Any
     ) -> dict[str, Any]:
-        """The examples of each split, for TFDS; also sets the metadata of the data set.
-
-        Args:
-            read: reads one piece, in any process.
-            sources: its arguments.
-            metadata: further metadata.
-        """
+        """The examples of each split, for TFDS. Reads all sources in parallel and adds to the metadata."""
         pieces, refusals = drop_copies(list(read_parallel(read, sources, desc=f"Reading {self.name}")))
         by_split, sizes = self.choose_splits(pieces)
         in_a_split = {piece.id for split in by_split.values() for piece in split}
@@ -98,19 +92,16 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder):
 
 def drop_copies(read: Sequence[Piece | Refusal]) -> tuple[list[Piece], list[Refusal]]:
     """The pieces whose notes and measures differ from those of all earlier pieces, and all refusals."""
-    seen: set[bytes] = set()
-    kept: list[Piece] = []
-    refused = [item for item in read if isinstance(item, Refusal)]
-    for piece in read:
-        if isinstance(piece, Refusal):
-            continue
-        key = piece.record["notes"].tobytes() + piece.record["measures"].tobytes()
-        if key in seen:
-            refused.append(Refusal(piece.id, "duplicate"))
+    kept: dict[bytes, Piece] = {}
+    refused = []
+    for item in read:
+        if isinstance(item, Refusal):
+            refused.append(item)
+        elif (key := item.record["notes"].tobytes() + item.record["measures"].tobytes()) in kept:
+            refused.append(Refusal(item.id, "duplicate"))
         else:
-            kept.append(piece)
-        seen.add(key)
-    return kept, refused
+            kept[key] = item
+    return list(kept.values()), refused
 
 
 def corpus_folder() -> Path:

@@ -70,13 +70,7 @@ def lost_item(item: Item, what: str) -> list[Outcome]:
 
 
 def copy_of(piece: FolderPiece, first_id: str, first_file: bytes) -> FolderRefusal:
-    """The refusal of a piece whose notes and measures equal those of an earlier piece.
-
-    Args:
-        piece: the copy.
-        first_id: the id of the earlier piece.
-        first_file: the digest of its file.
-    """
+    """The refusal of a piece whose notes and measures equal those of the earlier piece `first_id`."""
     same_file = first_file == piece.file and first_id.partition("#")[0] != piece.record["source"]
     reason, detail = ("duplicate", "the same bytes as") if same_file else ("same_music", "the same notes as")
     return FolderRefusal(piece.order, piece.id, "file", reason, f"{detail} {first_id}")

@@ -52,12 +52,7 @@ class Join(NamedTuple):
 
 
 def find_songs(original: Path, corrected: Path) -> list[Song]:
-    """All songs, by number. File names may have a space: ``"043 .mid"``.
-
-    Args:
-        original: the folder of the original repository.
-        corrected: the folder of POP909-CL.
-    """
+    """All songs of the two repositories, by number. One file name has a space: ``"043 .mid"``."""
     first = {path.stem: str(path) for path in original.glob("POP909/*/*.mid") if path.stem == path.parent.name}
     second = {path.stem.strip(): str(path) for path in corrected.glob("POP909_processed/*.mid")}
     numbers = sorted(first.keys() | second.keys())
@@ -118,10 +113,6 @@ def find_shift(notes: np.ndarray, others: np.ndarray) -> Join:
     Each pair of equal pitches votes for the difference of its onsets, in bins of `BIN` ticks. Of the `CANDIDATES` bins
     with most votes, the one whose shift matches most notes wins. The shift is then refined by the median distance of
     the matched notes: the other notes lie on a grid, so all of them may be half a bin away from the bin's middle.
-
-    Args:
-        notes: int[note, 5].
-        others: int[note, 5].
     """
     notes, others = notes.astype(np.int64), others.astype(np.int64)
     votes = [np.zeros(0, np.int64)]
@@ -188,13 +179,9 @@ def _tempo(path: str) -> float:
 
 
 def chord_rows(notes: np.ndarray) -> np.ndarray:
-    """`Score.chords` of a track of chords: each onset is a chord.
+    """`Score.chords` int32[chord, 4] of a track of chords, int[note, 5] sorted by (onset, pitch).
 
-    Args:
-        notes: int[note, 5], sorted by (onset, pitch).
-
-    Returns:
-        int32[chord, 4]. A chord lasts as long as its longest note, but not beyond the next chord.
+    Each onset is a chord. It lasts as long as its longest note, but not beyond the next chord.
     """
     onsets, chord = np.unique(notes[:, ONSET], return_inverse=True)
     rows = np.zeros((len(onsets), 4), np.int64)
