@@ -15,6 +15,13 @@ Variables: TypeAlias = dict[str, Any]  # a model's: "params", and "batch_stats" 
 
 LEVELS = ("global", "local", "fine")  # coarse to fine
 MEASURES_PER_PHRASE = 4
+STANDARD_SPANS = (1, MEASURES_PER_PHRASE, 0)  # measures that an attribute is taken over; 0 is the whole window
+GROUPS = ("rhythm", "pitch", "harmony", "dynamics", "style")  # of attributes, and of the dims of a level
+
+
+def span_name(span: int) -> str:
+    """The name of a span of measures: 1 "measure", 4 "phrase", 0 "window" (all measures), n "n_measures"."""
+    return {0: "window", 1: "measure", MEASURES_PER_PHRASE: "phrase"}.get(span, f"{span}_measures")
 
 
 class Batch(NamedTuple):

@@ -1,4 +1,4 @@
-"""`Score` to MusicXML, every duration exact: what no note value expresses, as in a performance, has no note type."""
+"""`Score` to MusicXML with exact durations: a note whose length is no note value has no note type."""
 
 import os
 import re
@@ -8,32 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
-from musicvae_jax.codec.check import check_score
-from musicvae_jax.codec.chord_kinds import kind_of
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.musicxml_voices import VALUES, Piece, note_values, share_out
-from musicvae_jax.codec.mxl import pack
-from musicvae_jax.codec.score import DURATION, ONSET, TICKS_PER_QUARTER, TRACK, Part, Score
-from musicvae_jax.codec.spelling import spell
+from musicvae_jax.codec.musicxml_file import pack
+from musicvae_jax.codec.musicxml_voices import VALUES, Piece, divide_voices, note_values
+from musicvae_jax.codec.notation import chord_name, spell
+from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, Part, Score, check_score
 from musicvae_jax.codec.tracks import part_of
 from musicvae_jax.files import replacing
 
-_MAX_PARTS = 200  # what `read_musicxml` takes
-_PITCHED = [channel for channel in range(1, 17) if channel != 10]  # MIDI's channels that are no percussion
+_MAX_PARTS = 200  # the limit of `read_musicxml`
+_PITCHED = [channel for channel in range(1, 17) if channel != 10]  # channel 10 is percussion
 _MODES = ("major", "minor", "dorian", "phrygian", "lydian", "mixolydian", "aeolian", "ionian", "locrian")
 _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
 
 def write_musicxml(score: Score, path: str | os.PathLike[str]) -> None:
-    """Writes a MusicXML file, compressed if its suffix is ``.mxl``, whole or not at all.
+    """Writes a MusicXML file, compressed if its suffix is ``.mxl``, completely or not at all.
 
-    ``read_musicxml(path, drums=True)`` gives the score back. What MusicXML cannot say is lost: chords without a known
-    root and name, phrase ends at which no note of the marked track ends, modes that it does not name, control
-    characters and double spaces in names, and a missing title.
+    ``read_musicxml(path, drums=True)`` reads the same score. MusicXML loses chords without a known root and name,
+    phrase ends at which no note of the marked track ends, modes that it does not know, control characters and double
+    spaces in names, and a missing title.
 
     Raises:
-        MusicError: "invalid" or "metre" for no valid score, or over 200 tracks.
-        OSError: the file cannot be written; nothing is left behind.
+        MusicError: "invalid" or "metre" for a bad score, or over 200 tracks.
+        OSError: the file cannot be written.
     """
     text = musicxml_text(score)
     content = pack(text) if Path(path).suffix.lower() == ".mxl" else text
@@ -70,7 +68,7 @@ def musicxml_text(score: Score) -> bytes:
 
 
 def _marked_track(score: Score) -> int:
-    """The track that gets the fermatas: the first of those with most of the phrase ends."""
+    """The track that gets the fermatas: the one in which notes end at the most phrase ends, the first of several."""
     ends = score.notes[np.isin(score.notes[:, ONSET] + score.notes[:, DURATION], score.phrase_ends)]
     spots = np.unique(np.stack([ends[:, TRACK], ends[:, ONSET] + ends[:, DURATION]], axis=1), axis=0)
     return int(np.bincount(spots[:, 0]).argmax()) if len(spots) else 0
@@ -93,8 +91,8 @@ class _PartWriter:
         self.score, self.track = score, track
         self.fifths = score.fifths or 0
         notes = score.notes[score.notes[:, TRACK] == track]
-        self.voices = share_out(notes, set(phrase_ends), score.measures[1:, 0].tolist())
-        self.low = len(notes) > 0 and float(np.median(notes[:, 2])) < 57
+        self.voices = divide_voices(notes, set(phrase_ends), score.measures[1:, 0].tolist())
+        self.low = len(notes) > 0 and float(np.median(notes[:, PITCH])) < 57
 
     def write(self, element: ET.Element) -> None:
         metre = None
@@ -149,7 +147,7 @@ class _PartWriter:
             _child(clef, "line", 4 if self.low else 2)
 
     def _voice(self, measure: ET.Element, pieces: list[Piece], start: int, end: int, voice: int) -> None:
-        """The pieces of one voice in a measure, with rests around them, so that every voice fills the measure."""
+        """Writes the pieces of one voice in a measure, with rests between them to fill the measure."""
         tick, before = start, None
         for piece in pieces:
             in_chord = before is not None and (piece.onset, piece.duration) == (before.onset, before.duration)
@@ -169,8 +167,7 @@ class _PartWriter:
                 _duration(rest, duration, voice)
 
     def _note(self, measure: ET.Element, piece: Piece, voice: int, in_chord: bool) -> None:
-        # MusicXML counts loudness in percent of a velocity of 90.
-        note = _child(measure, "note", dynamics=f"{piece.velocity / 0.9:.2f}")
+        note = _child(measure, "note", dynamics=f"{piece.velocity / 0.9:.2f}")  # percent of a velocity of 90
         if in_chord:
             _child(note, "chord")
         step, alter, octave = spell(piece.pitch, self.fifths)
@@ -190,8 +187,8 @@ class _PartWriter:
 
 
 def _chords_in(score: Score, start: int, end: int) -> Iterator[tuple[int, int, str]]:
-    """(tick, root, kind) of the chord symbols of a measure; "none" where chords pause."""
-    chords = [(*chord[:3], kind_of(*chord[2:]) if chord[2] >= 0 else None) for chord in score.chords.tolist()]
+    """(tick, root, kind) of the chord symbols of a measure; kind "none" where no chord follows."""
+    chords = [(*chord[:3], chord_name(*chord[2:]) if chord[2] >= 0 else None) for chord in score.chords.tolist()]
     for index, (onset, duration, root, kind) in enumerate(chords):
         if kind and start <= onset < end:
             yield onset, root, kind

@@ -13,7 +13,8 @@ from musicvae_jax.data.augment import Augmentation
 from musicvae_jax.data.piece_index import load_index
 from musicvae_jax.data.pipeline import TrainIterator, make_train_iterator
 from musicvae_jax.data.prepare import list_styles, prepare, split_records
-from musicvae_jax.data.windows import STANDARD_SPANS, WindowSource
+from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.types import STANDARD_SPANS
 
 TRAIN = "train"
 

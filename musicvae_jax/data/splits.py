@@ -12,8 +12,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 import numpy as np
 
 from musicvae_jax.codec.base import Encoded
-from musicvae_jax.codec.grid_codec import GridCodec
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.codec.grid_codec import GridCodec, MelodyCodec
 from musicvae_jax.codec.score import Score
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}

@@ -18,9 +18,7 @@ from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.attributes import PieceLabels, window_attributes
 from musicvae_jax.data.piece_index import PieceFacts, PieceIndex, find_facts, gather_facts, piece_score
 from musicvae_jax.data.splits import components, melody_signatures
-from musicvae_jax.types import Batch
-
-STANDARD_SPANS = (1, 4, 0)  # of attributes, in measures: measure, phrase, and 0 for the window
+from musicvae_jax.types import STANDARD_SPANS, Batch
 
 
 class WindowSource(Sequence[Batch]):
@@ -123,9 +121,8 @@ class WindowSource(Sequence[Batch]):
         if self._labels is None:
             return batch
         pieces, starts = self._locate(batch.index)
-        changes = self._labels.changes(pieces, starts, self.measures)
-        style = self._labels.style(pieces)
-        return batch._replace(attributes=window_attributes(batch, self.codec, changes=changes, style=style))
+        labels = {"changes": self._labels.changes(pieces, starts, self.measures), "style": self._labels.style(pieces)}
+        return batch._replace(attributes=window_attributes(batch, self.codec, spans=self._spans, **labels))
 
     def cut(self, index: np.ndarray) -> Batch:
         """`gather` without attributes."""

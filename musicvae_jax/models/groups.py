@@ -1,7 +1,7 @@
 """The named groups of a level's dims: what each number of a latent is meant to be about."""
 
-from musicvae_jax.codec.attributes import GROUPS
 from musicvae_jax.config import ModelConfig
+from musicvae_jax.types import GROUPS
 
 _DEFAULT_SIZE = 8  # dims of a group, unless the config says otherwise; the last one gets the rest
 

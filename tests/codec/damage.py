@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from musicvae_jax.codec.mxl import pack
 
 from musicvae_jax.codec import MelodyCodec, MusicError, Part, Score, check_score, read_whole, select_track, write_abc
 from musicvae_jax.codec.midi import write_midi
 from musicvae_jax.codec.musicxml_write import musicxml_text
-from musicvae_jax.codec.mxl import pack
 from tests.codec import damage_abc, damage_midi, damage_mxl, damage_xml
 from tests.codec.music import score_of
 

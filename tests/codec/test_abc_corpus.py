@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 import symusic
+from musicvae_jax.codec.abc_text import read_tune, split_tunes
 
 from musicvae_jax.codec import MelodyCodec, MusicError, check_score, parse_abc, read_abc
-from musicvae_jax.codec.abc_text import read_tune, split_tunes
 
 _BOOKS = ("ryansMammoth", "oneills1850", "airdsAirs", "miscFolk")
 

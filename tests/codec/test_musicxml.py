@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+from musicvae_jax.codec.chord_kinds import KINDS, bits_of, kind_of
 
 from musicvae_jax.codec import MusicError, Part, read_musicxml
-from musicvae_jax.codec.chord_kinds import KINDS, bits_of, kind_of
 from tests.codec.music import notes_of
 from tests.codec.musicxml_documents import BAR, REPEAT, document, note, read
 

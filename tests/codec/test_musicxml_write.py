@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from musicvae_jax.codec.chord_kinds import KINDS, bits_of
+from musicvae_jax.codec.spelling import spell
 
 from musicvae_jax.codec import MusicError, Part, Score, check_score, read_musicxml, write_musicxml
-from musicvae_jax.codec.chord_kinds import KINDS, bits_of
 from musicvae_jax.codec.musicxml_write import musicxml_text
-from musicvae_jax.codec.spelling import spell
 from tests.codec.music import assert_same, polyphony, score_of
 
 KEYS = st.tuples(st.none(), st.just("")) | st.tuples(

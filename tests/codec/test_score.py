@@ -4,8 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from musicvae_jax.codec.check import check_score
-from musicvae_jax.codec.score import join
+from musicvae_jax.codec.score import check_score, join
 from tests.data.melodies import random_melody
 
 

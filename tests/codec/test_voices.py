@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import MelodyCodec, MusicError, Part, VoicesCodec, check_score, make_codec
-from musicvae_jax.codec.melody import FIRST_PITCH
+from musicvae_jax.codec.grid_codec import FIRST_PITCH
 from musicvae_jax.config import CodecConfig, ConfigError
 from tests.codec.music import METRES, SIXTEENTHS, assert_same, score_of, scores
 from tests.codec.polyphony import chorales

@@ -11,8 +11,7 @@ from musicvae_jax.data.datasets.pieces import Piece, Refusal, corpus_folder
 from musicvae_jax.data.datasets.readers import read_parallel
 
 from musicvae_jax.codec import MusicError
-from musicvae_jax.codec.check import check_score
-from musicvae_jax.codec.score import Part, Score
+from musicvae_jax.codec.score import Part, Score, check_score
 from musicvae_jax.codec.tracks import find_polyphony, select_track
 from musicvae_jax.data.datasets import bach_chorales, load_split, prepare, to_score
 from tests.data.test_folk_tunes import heard_windows

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.codec.check import check_score
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.codec.grid_codec import MelodyCodec
+from musicvae_jax.codec.score import check_score
 from musicvae_jax.data.datasets import dmelodies, load_split, prepare
 from musicvae_jax.data.datasets import to_score as read_back
 from musicvae_jax.data.datasets.dmelodies import DMelodies, deal_out, to_score

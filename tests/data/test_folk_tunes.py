@@ -14,7 +14,7 @@ from musicvae_jax.data.datasets.pieces import GRID, corpus_folder
 
 from musicvae_jax.codec.abc import parse_abc
 from musicvae_jax.codec.base import Encoded
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.codec.grid_codec import MelodyCodec
 from musicvae_jax.codec.score import Score
 from musicvae_jax.data.datasets import folk_tunes, load_split, prepare, to_score
 from musicvae_jax.data.pipeline import make_train_iterator

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicvae_jax.codec.melody import FIRST_PITCH, MelodyCodec
+from musicvae_jax.codec.grid_codec import FIRST_PITCH, MelodyCodec
 from musicvae_jax.codec.score import Score
 from musicvae_jax.data.pipeline import TrainIterator, make_eval_batches, make_train_iterator
 from musicvae_jax.data.windows import WindowSource

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from musicvae_jax.codec.check import check_score
+from musicvae_jax.codec.score import check_score
 from musicvae_jax.config import CodecConfig, Config, DataConfig, UserError
 from musicvae_jax.data.datasets import load_split, pop909, prepare, to_score
 from musicvae_jax.data.datasets.pop909_songs import CORRECTED, ORIGINAL

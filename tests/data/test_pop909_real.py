@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from musicvae_jax.data.datasets.pieces import GRID, Refusal
 
-from musicvae_jax.codec.check import check_score
+from musicvae_jax.codec.score import check_score
 from musicvae_jax.codec.tracks import find_polyphony, select_track
 from musicvae_jax.data.datasets import load_split, prepare, to_score
 from musicvae_jax.data.datasets.pop909_songs import BIN, CORRECTED, ORIGINAL, Song, find_songs, join_song, read_song

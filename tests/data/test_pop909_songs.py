@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from musicvae_jax.data.datasets.pieces import Refusal
 
-from musicvae_jax.codec.check import check_score
+from musicvae_jax.codec.score import check_score
 from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.datasets.pop909_songs import (
     BIN,

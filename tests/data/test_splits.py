@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from musicvae_jax.codec.melody import MelodyCodec
+from musicvae_jax.codec.grid_codec import MelodyCodec
 from musicvae_jax.codec.score import Metre, Score
 from musicvae_jax.data.splits import assign, component_sizes, components, sharing, window_signatures
 from tests.data.melodies import melodies, random_melody

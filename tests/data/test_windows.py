@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import PerformanceCodec, VoicesCodec
-from musicvae_jax.codec.melody import HOLD, REST, MelodyCodec
+from musicvae_jax.codec.grid_codec import HOLD, REST, MelodyCodec
 from musicvae_jax.codec.score import Metre, Part, Score
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.windows import WindowSource

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from musicvae_jax.codec.abc import MAX_BYTES, parse_abc
-from musicvae_jax.codec.abc_text import split_tunes
-from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.abc import MAX_BYTES, parse_abc, split_tunes
+from musicvae_jax.codec.errors import MusicError, read_bytes
 from musicvae_jax.codec.files import ABC_SUFFIXES, read_whole
 from musicvae_jax.codec.score import Score
-from musicvae_jax.codec.source import read_bytes
 from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.datasets.folder_files import Item
 from musicvae_jax.data.records import to_record

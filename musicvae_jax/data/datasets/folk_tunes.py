@@ -11,8 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from musicvae_jax.codec.abc import parse_abc
-from musicvae_jax.codec.abc_text import split_tunes
+from musicvae_jax.codec.abc import parse_abc, split_tunes
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.data.datasets.corpus import CorpusBuilder, Piece, Refusal, corpus_folder
 from musicvae_jax.data.records import to_record

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from musicvae_jax.codec.attributes.metrical import pulses, pulses_of
+
 from musicvae_jax.codec.score import Metre
 from tests.codec.attributes.windows import METRES, one_window
 

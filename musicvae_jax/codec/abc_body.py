@@ -1,75 +1,65 @@
-"""From the symbols of an ABC tune to bars: what sounds between two bar lines, and for how long."""
+"""The body of an ABC tune: its symbols, and the bars that they make.
 
-import dataclasses
+Grace notes, decorations, chord symbols, fingerings, slurs and line breaks are dropped. Grace notes in particular take
+no time of their own: counted as notes they would shift all later ones.
+"""
+
 import functools
 import re
 
 from musicvae_jax.codec.abc_keys import Key
-from musicvae_jax.codec.abc_text import symbols
-from musicvae_jax.codec.check import check_metre
+from musicvae_jax.codec.bars import QUARTER, Bar, BarNote, parse_metre
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.score import TICKS_PER_QUARTER, Metre
+from musicvae_jax.codec.score import Metre
 
-FINE = 5040  # sub-ticks per tick: 2^4 * 3^2 * 5 * 7, so that tuplets and broken rhythms stay whole numbers
-WHOLE = 4 * TICKS_PER_QUARTER * FINE
-_TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q; 5, 7 and 9 depend on the metre
-
-
-@dataclasses.dataclass(slots=True)
-class BarNote:
-    """A note as written; times in sub-ticks."""
-
-    start: int  # from the bar's start
-    length: int
-    pitch: int
-    continues: bool  # tied to a note of the same pitch just before
-
-
-@dataclasses.dataclass(slots=True)
-class Bar:
-    """What stands between two bar lines; its length need not be what the metre says."""
-
-    metre: Metre
-    notes: list[BarNote] = dataclasses.field(default_factory=list)
-    length: int = 0  # sub-ticks
-    line: str = ""  # the bar line that ends it
-    ending: int = 0  # the number of the repeat's ending that starts with it, 0 for none
-
-    @property
-    def full(self) -> int:
-        """The length the metre asks for, in sub-ticks."""
-        return self.metre.ticks * FINE
-
-    @property
-    def ends_strain(self) -> bool:
-        """Whether its bar line is a repeat, a double or a final bar."""
-        return self.line != "|"
+_LENGTH = r"\d{0,4}(?:/+\d{0,4})*"
+# The name of the last group of a match is the kind of the symbol. No pattern looks beyond its own end: damaged text
+# would then take quadratic time.
+_SYMBOL = re.compile(
+    rf"""
+    (?P<skip>    \{{[^{{}}]*\}} | "[^"]*" | ![^!\s|]*! | Hx | y{_LENGTH} )
+  | (?P<field>   \[(?P<name>[A-Za-z]):(?P<value>[^][]*)\] )
+  | (?P<bar>     (?: \[\| | :*\|+ | ::+ ) [|\]:]* (?P<after>\d[\d,.-]*)? | :(?=\s*$) )
+  | (?P<ending>  \[\s*(?P<number>\d)[\d,.-]* )
+  | (?P<tuplet>  \((?P<p>\d)(?: :(?P<q>\d{{0,2}}) (?: :(?P<r>\d{{0,2}}) )? )? )
+  | (?P<note>    (?P<accidental>[_^=]{{0,4}}) (?P<letter>[A-Ga-g]) (?P<octave>[,']*) (?P<length>{_LENGTH}) )
+  | (?P<rest>    [zx](?P<rest_length>{_LENGTH}) )
+  | (?P<bars>    [ZX](?P<count>\d{{0,4}}) )
+  | (?P<broken>  >+ | <+ )
+  | (?P<tie>     - )
+  | (?P<open>    \[ )
+  | (?P<close>   \](?P<close_length>{_LENGTH}) )
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+_TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q; for 5, 7 and 9 q depends on the metre
+_Ties = dict[tuple[str, str], int]  # letter and octave of a note -> its pitch
 
 
 class BarReader:
-    """Reads a tune body into bars, in notated order: repeats are not expanded and every ending is kept.
+    """Reads a tune body into bars in written order: repeats are not expanded, and every ending is kept.
 
     Args:
-        metre, unit, key: of the tune's header; ``[M:]``, ``[L:]`` and ``[K:]`` in the body change them.
+        metre, unit, key: from the header; ``[M:]``, ``[L:]`` and ``[K:]`` in the body change them.
         source: for messages.
     """
 
     def __init__(self, metre: Metre, unit: str, key: Key, source: str):
         self.metre, self.key, self.source = metre, key, source
-        self.unit = parse_unit(unit, source)
+        self.unit = _parse_unit(unit, source)
         self.bars: list[Bar] = []
         self.bar = Bar(metre)
         self.chord: list[BarNote] | None = None
         self.newest: tuple[Bar, list[BarNote]] | None = None  # the newest note, chord or rest, and its bar
-        self.broken = (1, 1)  # what a > or < makes of the next symbol
+        self.broken = (1, 1)  # the factor of > or < on the next symbol
         self.tuplet, self.tuplet_left = (1, 1), 0
-        self.written: dict[tuple[str, str], int] = {}  # letter and octave -> pitch, of the newest symbol
-        self.tied: dict[tuple[str, str], int] = {}  # the same, of what a tie leads into the next symbol
-        self.carried: dict[tuple[str, str], int] = {}  # and of what a tie led into this one
+        self.written: _Ties = {}  # notes of the newest symbol
+        self.tied: _Ties = {}  # notes that a tie leads into the next symbol
+        self.carried: _Ties = {}  # notes that a tie led into this symbol
 
     def read(self, body: str) -> list[Bar]:
-        """All bars that last; raises `MusicError` "metre", "range" or "unreadable"."""
-        for symbol in symbols(body):
+        """All bars of some length; raises `MusicError` "metre", "range" or "unreadable"."""
+        for symbol in _SYMBOL.finditer(body):
             kind = symbol.lastgroup
             if kind == "note":
                 self._note(symbol)
@@ -95,7 +85,7 @@ class BarReader:
                 self._close_chord(symbol["close_length"])
             elif kind == "bars":
                 self._next_symbol()
-                # Behind other notes it is a slip for z: a rest of whole measures has its bar to itself.
+                # A rest of whole measures stands alone in its bar: after other notes Z is a slip for z.
                 length = self._scaled(symbol["count"]) if self.bar.length else int(symbol["count"] or 1) * self.bar.full
                 self._advance([BarNote(0, length, -1, False)])
             elif kind == "field":
@@ -114,19 +104,18 @@ class BarReader:
         if carried is not None and continues:
             pitch = carried  # a tie carries an accidental over the bar line
         if not 0 <= pitch <= 127:
-            raise MusicError(
-                self.source, "body", "range", f"{symbol[0][:20]!r} is MIDI pitch {pitch}; allowed: 0 to 127"
-            )
+            detail = f"{symbol[0][:20]!r} is MIDI pitch {pitch}; allowed: 0 to 127"
+            raise MusicError(self.source, "body", "range", detail)
         self.written[name] = pitch
         if self.chord is None:
             self._advance([BarNote(0, self._scaled(symbol["length"]), pitch, continues)])
         else:
-            number, divisor = parse_length(symbol["length"])
+            number, divisor = _parse_length(symbol["length"])
             self.chord.append(BarNote(0, number * self.unit // divisor, pitch, continues))
 
     def _close_chord(self, length: str) -> None:
         chord, self.chord = self.chord, None
-        if chord:  # a chord is as long as its first note says, times the factor after the bracket
+        if chord:  # its length is that of its first note times the factor after the bracket
             total = self._scaled(length) * chord[0].length // self.unit
             for note in chord:
                 note.length = total
@@ -136,8 +125,8 @@ class BarReader:
         self.carried, self.tied, self.written = self.tied, {}, {}
 
     def _scaled(self, text: str) -> int:
-        """The length of a symbol with the length text, in sub-ticks, under broken rhythm and tuplet."""
-        number, divisor = parse_length(text)
+        """The length in sub-ticks that a length text means under the current broken rhythm and tuplet."""
+        number, divisor = _parse_length(text)
         length = self.unit * number * self.broken[0] // (divisor * self.broken[1])
         self.broken = (1, 1)
         if self.tuplet_left:
@@ -146,7 +135,7 @@ class BarReader:
         return length
 
     def _advance(self, group: list[BarNote]) -> None:
-        """Appends simultaneous notes, or a rest (pitch -1), to the bar."""
+        """Appends notes that sound together, or a rest (pitch -1), to the bar."""
         for note in group:
             note.start = self.bar.length
             if note.pitch >= 0:
@@ -187,37 +176,24 @@ class BarReader:
         if name == "K":
             self.key = Key(value)
         elif name == "L":
-            self.unit = parse_unit(value, self.source)
+            self.unit = _parse_unit(value, self.source)
         elif name == "M":
             self.metre = parse_metre(value, self.source)
             if not self.bar.length:  # inside a bar it takes effect at the next bar line
                 self.bar.metre = self.metre
 
 
-def parse_metre(text: str, source: str) -> Metre:
-    """``C``, ``C|``, ``6/8`` or ``2+3/8``; raises `MusicError` "metre" for anything else, free metre included."""
-    text = text.strip()
-    common = {"C": Metre(4, 4), "C|": Metre(2, 2)}.get(text)
-    if common:
-        return common
-    match = re.fullmatch(r"\(?(\d{1,3}(?:\s*\+\s*\d{1,3})*)\)?\s*/\s*(\d{1,3})", text)
-    if not match:
-        raise MusicError(source, "M:", "metre", f"{text!r}; allowed: C, C| or a fraction such as 6/8")
-    metre = Metre(sum(int(number) for number in match[1].split("+")), int(match[2]))
-    return check_metre(metre, source=source, place="M:")
-
-
-def parse_unit(text: str, source: str) -> int:
-    """``1/8`` -> its length in sub-ticks."""
+def _parse_unit(text: str, source: str) -> int:
+    """The length in sub-ticks of a unit such as ``1/8``."""
     match = re.fullmatch(r"\s*(\d{1,3})\s*(?:/\s*(\d{1,3}))?\s*", text)
     if not match or not int(match[1]) or (match[2] and not int(match[2])):
         raise MusicError(source, "L:", "unreadable", f"{text!r}; allowed: a fraction such as 1/8")
-    return WHOLE * int(match[1]) // int(match[2] or 1)
+    return 4 * QUARTER * int(match[1]) // int(match[2] or 1)
 
 
 @functools.cache
-def parse_length(text: str) -> tuple[int, int]:
-    """``3/2`` -> (3, 2); ``/`` -> (1, 2); ``//`` -> (1, 4); an empty text is 1."""
+def _parse_length(text: str) -> tuple[int, int]:
+    """``3/2`` -> (3, 2); ``/`` -> (1, 2); ``//`` -> (1, 4); an empty text -> (1, 1)."""
     number, slash, divisor = text.partition("/")
     halvings = len(divisor) - len(divisor := divisor.lstrip("/"))
     divisor = divisor.partition("/")[0]
