@@ -30,9 +30,9 @@ class TrainIterator(Iterator[Batch]):
     with the same windows, batch size, seed and augmentation.
     """
 
-    def __init__(self, batches: "_TrainBatches", num_workers: int, start: int):
+    def __init__(self, batches: "_TrainBatches", num_workers: int):
         self._batches, self._num_workers = batches, num_workers
-        self._open(start)
+        self._open(0)
 
     def __next__(self) -> Batch:
         batch = next(self._iterator)
@@ -81,7 +81,6 @@ def make_train_iterator(
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-    start: int = 0,
     **augmentation: Any,
 ) -> TrainIterator:
     """Endless training batches, shuffled in each epoch, augmented at random, resumable.
@@ -95,9 +94,7 @@ def make_train_iterator(
         batch_size: rows of the global batch, over all processes.
         seed: of order and augmentation; augmentation is a function of (seed, position).
         process_index: the number of this process, of the `process_count` that share the global batch.
-        process_count: see `process_index`.
         num_workers: worker processes that make batches; 0: a thread of this process makes them.
-        start: the number of the first batch.
         augmentation: fields of `Augmentation`.
 
     Raises:
@@ -109,10 +106,10 @@ def make_train_iterator(
     settings.check(source.codec)
     if not len(source):
         raise UserError(f"no training windows: {len(source.records)} pieces, refused {source.refused}")
-    for name, value in (("seed", seed), ("num_workers", num_workers), ("start", start)):
+    for name, value in (("seed", seed), ("num_workers", num_workers)):
         if value < 0:
             raise ValueError(f"{name} = {value}: allowed is 0 or more")
-    return TrainIterator(_TrainBatches(source, batch_size, seed, settings, rows), num_workers, start)
+    return TrainIterator(_TrainBatches(source, batch_size, seed, settings, rows), num_workers)
 
 
 class _TrainBatches(Sequence[Batch]):
@@ -164,9 +161,8 @@ def make_eval_batches(
     Args:
         source: the windows.
         batch_size: rows of the global batch, over all processes.
-        num_examples: the number of windows, at even distances over the split; None for all.
+        num_examples: the number of windows, at even distances; None for all.
         process_index: the number of this process, of the `process_count`; all get the same number of batches.
-        process_count: see `process_index`.
 
     Raises:
         UserError: no windows, or num_examples below 1.

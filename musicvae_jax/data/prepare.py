@@ -137,16 +137,15 @@ def _warn_if_changed(builder: tfds.core.GeneratorBasedBuilder) -> None:
     if state is None or state.digest == metadata["digest"]:
         return
     then = f"{metadata['files']} files of {metadata['bytes']:,} bytes"
-    _warn(
-        f"{folder} has changed since {builder.info.full_name} was prepared (then {then}, now {state}); the prepared "
-        f"data set is used. To read the folder again: prepare.py midi-folder --path {folder} --refresh"
+    _print_once(
+        f"warning: {folder} has changed since {builder.info.full_name} was prepared (then {then}, now {state}); the "
+        f"prepared data set is used. To read the folder again: prepare.py midi-folder --path {folder} --refresh"
     )
 
 
 @functools.cache
-def _warn(text: str) -> None:
-    """Prints a warning once, even if the data set is opened many times."""
-    print(f"warning: {text}", file=sys.stderr)
+def _print_once(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _beam_options(options: Sequence[str]) -> Any:

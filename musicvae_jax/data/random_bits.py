@@ -7,15 +7,9 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def random_bits(seed: int, use: int, counter: np.ndarray) -> np.ndarray:
-    """64 random bits of each counter, by SplitMix64 (Steele, Lea and Flood 2014).
+    """64 random bits of each counter uint64[...], by SplitMix64 (Steele, Lea and Flood 2014): uint64[...].
 
-    Args:
-        seed: 0 or more.
-        use: what the numbers are for; different uses have independent numbers.
-        counter: uint64, any shape.
-
-    Returns:
-        uint64, the shape of the counter.
+    Different uses have independent numbers.
     """
     return _mix(_mix(_mix(np.array([seed], np.uint64)) + np.uint64(use)) + counter * _GAMMA)
 

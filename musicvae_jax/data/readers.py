@@ -190,11 +190,7 @@ class Reader:
 
 
 def serve(name: str) -> None:
-    """The loop of a reader's process: answers the items on standard input until it is closed.
-
-    Args:
-        name: ``"module:function"``.
-    """
+    """The loop of a reader's process: answers the items on standard input with the function ``"module:function"``."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Only answers may go to standard output. Other output, that of C libraries included, goes to standard error.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from musicvae_jax.codec.score import Part, Score
-
-if TYPE_CHECKING:
-    from tensorflow_datasets.core.features import FeaturesDict
 
 NO_KEY = 99  # stored for Score.fifths = None
 
@@ -61,12 +58,8 @@ def to_score(record: Mapping[str, Any]) -> Score:
     )
 
 
-def score_features(**labels: Any) -> "FeaturesDict":
-    """The features of `to_record` for TFDS.
-
-    Args:
-        labels: further features of a data set, name -> TFDS feature.
-    """
+def score_features(**labels: Any) -> Any:
+    """TFDS's FeaturesDict of `to_record`; labels are further features of a data set, name -> TFDS feature."""
     import tensorflow_datasets as tfds  # not at the top: worker processes make records and do not need it
 
     text, integer = tfds.features.Text, tfds.features.Scalar(np.int32)

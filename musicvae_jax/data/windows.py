@@ -53,7 +53,7 @@ class WindowSource(Sequence[Batch]):
             records: pieces in random access, as records (`records.to_record`) or scores.
             codec: makes tokens of them.
             measures: measures in a window.
-            hop: measures from one window to the next.
+            hop: measures from the start of one window to the next.
             min_measures: windows with fewer real measures are left out.
             cache_pieces: number of encoded pieces kept in memory (a folk tune takes about 4 kB).
             track: the melody that is taken of each piece, see `codec.tracks.select_track`; ``""``: the whole piece.

@@ -21,18 +21,12 @@ from musicvae_jax.data.datasets.folder_pieces import (
     lost_item,
     read_item,
 )
-from musicvae_jax.data.datasets.folder_report import REFUSALS, REPORT, SPLITS, write_refusals
+from musicvae_jax.data.datasets.folder_report import REFUSALS, REPORT, SPLITS, RefusalWriter
 from musicvae_jax.data.readers import LostError, Reader
 
 
 def read_folder(pipeline: beam.Pipeline, folder: Path, target: Path) -> dict[str, beam.PCollection]:
-    """The pieces of each split. The pipeline also writes `REFUSALS` and `REPORT` into the target.
-
-    Args:
-        pipeline: gets the steps.
-        folder: the music.
-        target: an existing folder.
-    """
+    """The pieces of each split of a folder. The pipeline also writes `REFUSALS` and `REPORT` into `target`."""
     outcomes = (
         pipeline
         | "Items" >> beam.Create(FolderItems(folder))
@@ -103,6 +97,9 @@ def _across(group: tuple[bytes, Iterable[tuple[str, str]]]) -> Iterator[tuple[st
 
 
 def _write_report(target: str, refusals: list[FolderRefusal], sizes: dict[str, int], shared: dict[str, int]) -> None:
-    refused = write_refusals(refusals, Path(target, REFUSALS))
-    report: dict[str, Any] = {"sizes": sizes, "refused": refused, "shared": shared}
+    writer = RefusalWriter(Path(target, REFUSALS))
+    for refusal in sorted(refusals):
+        writer.add(refusal)
+    writer.close()
+    report: dict[str, Any] = {"sizes": sizes, "refused": writer.counts, "shared": shared}
     Path(target, REPORT).write_text(json.dumps(report), encoding="utf-8")

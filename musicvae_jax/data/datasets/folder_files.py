@@ -44,17 +44,13 @@ class FolderState(NamedTuple):
         return f"{self.files} files of {self.bytes:,} bytes"
 
 
-def walk(folder: Path) -> Iterator[Entry]:
+def walk(folder: Path, prefix: str = "") -> Iterator[Entry]:
     """All entries with the suffix of a music file, at any depth, in the order of their names.
 
     Links to files count as files. Links to folders are not followed, because they may be endless or leave the folder.
     Problems: "link", a link to a folder; "unreadable", a folder or link that cannot be opened; "no_file", a pipe or a
-    device.
+    device. `prefix` is put before the names.
     """
-    yield from _walk(folder, "")
-
-
-def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -65,7 +61,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
         name = prefix + entry.name
         try:
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(folder / entry.name, name + "/")
+                yield from walk(folder / entry.name, name + "/")
                 continue
             if entry.is_dir():
                 yield Entry(name, 0, 0, "link")

@@ -3,7 +3,7 @@
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,15 +33,6 @@ class RefusalWriter:
     def close(self) -> None:
         self._file.write("\n]\n" if self.counts else "[]\n")
         self._file.close()
-
-
-def write_refusals(refusals: Iterable[FolderRefusal], path: Path) -> Counter[str]:
-    """Writes refusals sorted by their order; returns how many there are of each reason."""
-    writer = RefusalWriter(path)
-    for refusal in sorted(refusals):
-        writer.add(refusal)
-    writer.close()
-    return writer.counts
 
 
 class SharedWindows:

@@ -199,11 +199,7 @@ def find_root(bits: int, bass: int) -> int:
     """The root of a chord, 0-11, or -1 if the chord is none of `QUALITIES` or `SHELLS`.
 
     The bass is the root if it can be: C E G A with bass C is a sixth chord on C, not a seventh chord on A. Otherwise
-    the root is the note above which the chord is the earliest of `QUALITIES`.
-
-    Args:
-        bits: pitch classes as a bit set, bit 0 is C.
-        bass: the lowest pitch class.
+    the root is the note above which the chord is the earliest of `QUALITIES`. `bits` are pitch classes, bit 0 is C.
     """
     classes = [number for number in range(12) if bits >> number & 1]
     on_bass = _above(classes, bass)
