@@ -19,7 +19,7 @@ from musicvae_jax.data.pipeline import make_train_iterator
 from musicvae_jax.data.random_bits import uniform
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.types import Batch, until_end
-from tests.codec.polyphony import chorales, performances
+from tests.codec.music import chorales, performances
 from tests.data.melodies import melodies, random_melody
 
 MELODY, VOICES = MelodyCodec(slots=64), VoicesCodec(slots=64)

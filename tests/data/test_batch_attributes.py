@@ -114,18 +114,6 @@ def test_rows_of_padding_are_nan_and_others_do_not_depend_on_their_batch(score, 
             assert_equal({span: values[row] for span, values in batch.attributes.items()}, one.attributes)
 
 
-def test_worker_processes_and_resumed_runs_make_the_same_attributes():
-    alone = make_train_iterator(SOURCE, 4, seed=3, transpose=5)
-    expected = [next(alone) for _ in range(6)]
-    workers = make_train_iterator(SOURCE, 4, seed=3, transpose=5, num_workers=2)
-    workers.set_state({**workers.get_state(), "next_batch": 3})
-    found = [next(workers) for _ in range(3)]
-    alone.close()
-    workers.close()
-    for one, other in zip(found, expected[3:], strict=True):
-        assert_equal(one.attributes, other.attributes)
-
-
 def test_attributes_are_off_by_default_and_change_nothing_else():
     assert not Config().data.attributes
     plain = WindowSource(SCORES, MelodyCodec(), 4, 2, 2)

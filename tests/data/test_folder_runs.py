@@ -70,27 +70,25 @@ def test_a_killed_preparation_starts_again(tmp_path, ready) -> None:
 
 def test_a_spool_writes_the_files_of_tfds(tmp_path, ready) -> None:
     builder = ready(make_music(tmp_path / "music"))
-    features = score_features()
-    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    features, file_format = score_features(), builder.info.file_format
     records = list(builder.as_data_source("train"))
-    written = []
-    for name in ("spool", "tfds"):
-        target = tmp_path / name
-        target.mkdir()
-        template = builder._get_filename_template("train").replace(data_dir=target)
-        if name == "spool":
-            spool = Spool(target / "train.spool", "train", features)
-            for record in records:
-                spool.add(record["id"].decode(), record)
-            info = spool.write(template, builder.info.file_format)
-            lengths, size = info.shard_lengths, info.num_bytes
-        else:
-            own = writer.Writer(serializer, template, "train", False, writer.ExampleWriter(builder.info.file_format))
-            for record in reversed(records):
-                own.write(record["id"].decode(), features.encode_example(record))
-            lengths, size = own.finalize()
-        written.append((list(lengths), size, {path.name: path.read_bytes() for path in target.iterdir()}))
-    assert written[0] == written[1] and sum(written[0][0]) == len(records) > 10
+    assert len(records) > 10
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir(), theirs.mkdir()
+    template = builder._get_filename_template("train")
+    spool = Spool(ours / "train.spool", "train", features)
+    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    writer_ = writer.Writer(
+        serializer, template.replace(data_dir=theirs), "train", False, writer.ExampleWriter(file_format)
+    )
+    for record in records:
+        spool.add(record["id"].decode(), record)
+    for record in reversed(records):
+        writer_.write(record["id"].decode(), features.encode_example(record))
+    info = spool.write(template.replace(data_dir=ours), file_format)
+    assert (info.shard_lengths, info.num_bytes) == writer_.finalize()
+    assert [path.name for path in ours.iterdir()] == [path.name for path in theirs.iterdir()]
+    assert all((theirs / path.name).read_bytes() == path.read_bytes() for path in ours.iterdir())
 
 
 def test_beam_prepares_the_same_data_set(tmp_path, ready) -> None:

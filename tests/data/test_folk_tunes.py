@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.codec.oracle import quantise
 
 from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.codec.abc import parse_abc
@@ -22,6 +21,7 @@ from musicvae_jax.data.prepare import prepare, split_records
 from musicvae_jax.data.records import to_score
 from musicvae_jax.data.splits import GRID, melody_signatures, window_signatures
 from musicvae_jax.data.windows import WindowSource
+from tests.codec.oracle import quantise
 
 SPLITS = ("train", "validation", "test", "test_airds")
 Records = dict[str, list[Mapping[str, Any]]]

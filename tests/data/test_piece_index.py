@@ -1,6 +1,5 @@
 """Windows with an index compared with windows without one."""
 
-import pickle
 from pathlib import Path
 
 import pytest
@@ -40,8 +39,6 @@ def test_windows_do_not_depend_on_the_index(codec, num_processes: int) -> None:
     index = make_index(records, codec, num_processes=num_processes)
     assert_same_source(WindowSource(records, codec, 4, 2, 3, index=index), plain)
     assert "short" in plain.refused and plain.dropped
-    again = pickle.loads(pickle.dumps(WindowSource(records, codec, 4, 2, 3, cache_pieces=1, index=index)))
-    assert_same_source(again, plain)
 
 
 def test_an_index_is_made_once_for_each_codec_track_split_and_number_of_pieces(tmp_path: Path, monkeypatch) -> None:

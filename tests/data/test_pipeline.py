@@ -19,7 +19,8 @@ from musicvae_jax.types import Batch
 from tests.data.melodies import random_melody
 
 CODEC = MelodyCodec()
-SOURCE = WindowSource([random_melody(seed, 5 + seed % 7) for seed in range(12)], CODEC, 4, hop=2, min_measures=2)
+SCORES = [random_melody(seed, 5 + seed % 7) for seed in range(12)]
+SOURCE = WindowSource(SCORES, CODEC, measures=4, hop=2, min_measures=2, attributes=True)
 
 
 def take(iterator: TrainIterator, count: int) -> list[Batch]:
@@ -36,12 +37,13 @@ def stream(count: int, batch_size: int = 4, start: int = 0, **options: Any) -> l
 
 
 def join(batches: list[Batch]) -> Batch:
-    return Batch(*map(np.concatenate, zip(*(batch[:4] for batch in batches), strict=True)))
+    parts = map(np.concatenate, zip(*(batch[:4] for batch in batches), strict=True))
+    spans = batches[0].attributes or {}
+    return Batch(*parts, {span: np.concatenate([batch.attributes[span] for batch in batches]) for span in spans})
 
 
 def assert_same(one: Batch, other: Batch) -> None:
-    for left, right in zip(one, other, strict=True):
-        np.testing.assert_array_equal(left, right)
+    np.testing.assert_equal(tuple(one), tuple(other))
 
 
 @given(st.integers(0, 2**40), st.integers(0, 50), st.integers(0, 6))
@@ -147,7 +149,8 @@ def test_evaluation_covers_every_window_exactly_once(rows: int, process_count: i
     assert len(set(whole.index[real].tolist())) == real.sum()
     assert real.sum() == min(num_examples or len(SOURCE), len(SOURCE))
     assert (~real).sum() < batch_size
-    assert_same(Batch(*(array[real] for array in whole[:4])), SOURCE.gather(whole.index[real]))
+    attributes = {span: values[real] for span, values in whole.attributes.items()}
+    assert_same(Batch(*(array[real] for array in whole[:4]), attributes), SOURCE.gather(whole.index[real]))
 
 
 @pytest.mark.parametrize(

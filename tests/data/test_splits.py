@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.codec.oracle import quantise
 
 from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.codec.score import Metre, Score
 from musicvae_jax.data.splits import assign, component_sizes, components, sharing, window_signatures
+from tests.codec.oracle import quantise
 from tests.data.melodies import melodies, random_melody
 
 CODEC = MelodyCodec()

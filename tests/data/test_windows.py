@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.codec.oracle import quantise
 
 from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
 from musicvae_jax.codec.grid_codec import HOLD, REST
@@ -16,6 +15,7 @@ from musicvae_jax.codec.score import ONSET, PITCH, TRACK, Metre, Part, Score
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.windows import Families, WindowSource
 from tests.codec.music import SIXTEENTHS, chorales, performances
+from tests.codec.oracle import quantise
 from tests.data.melodies import melodies, random_melody
 
 CODEC = MelodyCodec()

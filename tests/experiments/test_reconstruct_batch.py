@@ -4,7 +4,7 @@ import pytest
 
 from musicvae_jax.analysis import report
 from musicvae_jax.codec import MusicError
-from tests.codec.test_abc_tempo import TUNE
+from tests.codec.music import TUNE
 from tests.untrained import write_workdir
 
 
