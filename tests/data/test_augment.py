@@ -243,15 +243,6 @@ def test_a_state_of_other_augmentation_is_refused(name):
         make_train_iterator(source, 4, **{**ALL, name: 0}).set_state(state)
 
 
-def test_a_state_from_before_there_was_more_than_transposition_is_read():
-    source = performance_source()
-    old = make_train_iterator(source, 4, transpose=5)
-    state = {name: value for name, value in old.get_state().items() if name not in set(ALL) - {"transpose"}}
-    old.set_state(state)
-    with pytest.raises(ValueError, match=r"velocity_scale = 0, this run has 0.3"):
-        make_train_iterator(source, 4, **ALL).set_state(state)
-
-
 @pytest.mark.parametrize(
     ("codec", "settings_", "message"),
     [

@@ -21,6 +21,7 @@ from musicvae_jax.data.prepare import prepare, split_records
 from musicvae_jax.data.records import to_score
 from musicvae_jax.data.splits import melody_signatures
 from tests.data.pop909_data import FOLDER, needs_pop909, write_song
+from tests.data.test_folk_tunes import assert_disjoint
 
 
 def test_the_data_set_holds_every_song_once(made: Path, tmp_path: Path) -> None:
@@ -132,15 +133,12 @@ def test_no_two_splits_of_real_songs_share_a_window_of_melody(tmp_path: Path) ->
     assert builder.info.metadata["refused_ids"] == {"pop909/553": "join", "pop909/658": "join"}
     counts = builder.info.metadata["notes"]
     assert counts["before_start"] + counts["below_melody"] < 0.002 * counts["found"]
-    windows: dict[str, set[bytes]] = {}
-    sizes, on_beat, in_scale, melody_notes = {}, np.zeros(4), 0.0, 0
-    for split in ("train", "validation", "test"):
-        records = split_records(builder, split)
-        sizes[split] = len(records)
-        windows[split] = set()
-        for score in map(to_score, records):
+    windows: dict[str, set[bytes]] = {"train": set(), "validation": set(), "test": set()}
+    on_beat, in_scale, melody_notes = np.zeros(4), 0.0, 0
+    for split, found in windows.items():
+        for score in map(to_score, split_records(builder, split)):
             melody = select_track(score, "melody")
-            windows[split].update(melody_signatures(melody))
+            found.update(melody_signatures(melody))
             if score.metre(0) == (4, 4):
                 onsets = score.notes[score.notes[:, 4] == 2, 0] % 1920
                 on_beat += [np.count_nonzero((onsets - beat + 20) % 1920 < 40) for beat in (0, 480, 960, 1440)]
@@ -148,8 +146,7 @@ def test_no_two_splits_of_real_songs_share_a_window_of_melody(tmp_path: Path) ->
                 scale = [(7 * (score.fifths + fifth)) % 12 for fifth in range(-1, 6)]
                 in_scale += float(np.isin(melody.notes[:, 2] % 12, scale).sum())
                 melody_notes += len(melody.notes)
-    assert not windows["train"] & (windows["validation"] | windows["test"])
-    assert not windows["validation"] & windows["test"]
-    assert sizes == {"train": 685, "validation": 86, "test": 86}
+    assert_disjoint(windows, 200)
+    assert [builder.info.splits[split].num_examples for split in windows] == [685, 86, 86]
     # Two checks that are independent of the join: beat 1 has most onsets, and the melody is in the key.
     assert on_beat[0] == on_beat.max() and in_scale > 0.95 * melody_notes
