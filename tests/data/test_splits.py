@@ -67,7 +67,8 @@ def test_a_short_piece_has_one_window_and_silence_has_none() -> None:
 def test_components_are_what_can_be_reached(pieces: list[set[int]]) -> None:
     labels = components(pieces)
     for first in range(len(pieces)):
-        reached, before = {first}, set()
+        reached: set[int] = {first}
+        before: set[int] = set()
         while reached != before:
             before, found = reached, set().union(*(pieces[piece] for piece in reached))
             reached = reached | {piece for piece, items in enumerate(pieces) if items & found}
