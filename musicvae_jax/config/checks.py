@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 
 class UserError(ValueError):
-    """An error that users can mend: the message says what is wrong and what is allowed. Scripts print it in one line."""
+    """An error that users can mend: it says what is wrong and what is allowed. Scripts print it in one line."""
 
 
 class ConfigError(UserError):

@@ -28,7 +28,7 @@ class ProbeData(NamedTuple):
     means: dict[str, Array]  # level -> float[window, time, dim], posterior means
     attributes: dict[str, Array]  # span -> float[window, time, attribute], as `true_attributes` gives them
     metre: Array  # int32[window, measure, 2], (0, 0) in measures that a window lacks
-    families: Array  # [window], see `data.families`
+    families: Array  # [window], see `data.windows.Families`
 
 
 def probe_figures(
