@@ -32,7 +32,7 @@ def queue(tmp_path) -> Queue:
 
 @pytest.fixture
 def trainer(monkeypatch):
-    """Stands in for `run_in_process`: (stops=, fails=: names of runs) -> names and seconds of the runs that it makes."""
+    """Replaces `run_in_process`; given the runs that stop or fail, it returns name -> seconds of the runs it makes."""
 
     def trainer_(stops=(), fails=()):
         made = {}
@@ -57,7 +57,8 @@ def rows_of(queue):
 
 
 def test_what_is_done_is_skipped_wherever_it_was_done(queue, trainer, tmp_path) -> None:
-    first, said = trainer(stops=["wide-seed0"], fails=["plain-seed3"]), []
+    first = trainer(stops=["wide-seed0"], fails=["plain-seed3"])
+    said: list[str] = []
     ends = queue.work(say=said.append)
     assert list(first) == list(ends) == NAMES and [end.split(":")[0] for end in ends.values()] == [
         "done", "left", "failed", "done",
@@ -99,7 +100,8 @@ def test_another_recipe_is_made_anew_and_the_old_workdir_and_row_stay(queue, tra
     trainer()
     queue.work()
     longer = dataclasses.replace(queue, ablation=dataclasses.replace(ABLATION, variants=ABLATION.variants | WIDER))
-    made, said = trainer(), []
+    made = trainer()
+    said: list[str] = []
     longer.work(say=said.append)
     assert list(made) == ["wide-seed0", "wide-seed3"]
     assert "now wide-seed0.old1" in said[0] and "train.num_steps was 30, is 40" in said[0]
@@ -112,14 +114,14 @@ def test_another_recipe_is_made_anew_and_the_old_workdir_and_row_stay(queue, tra
 def test_figures_of_other_windows_are_measured_anew_in_the_same_workdirs(queue, trainer) -> None:
     trainer()
     queue.work()
-    for fields in ({"num_examples": 3}, {"flow_windows": 0}):
-        other = dataclasses.replace(queue, ablation=dataclasses.replace(ABLATION, **fields))
+    for ablation in (dataclasses.replace(ABLATION, num_examples=3), dataclasses.replace(ABLATION, flow_windows=0)):
+        other = dataclasses.replace(queue, ablation=ablation)
         assert list(other.work()) == NAMES
         assert {path.name for path in (queue.root / "size").iterdir() if path.is_dir()} == set(NAMES)
 
 
 def test_a_workdir_is_resumed_where_its_data_are_now(queue) -> None:
-    said = []
+    said: list[str] = []
     (queue.prepare(queue.runs[0], said.append) / "metrics.jsonl").write_text('{"step": 12}\n')
     variants = {"plain": replace(CONFIG, train={"log_every": 3})}
     moved = dataclasses.replace(queue, ablation=dataclasses.replace(ABLATION, variants=variants), data_dir="/other")
@@ -131,7 +133,7 @@ def test_a_workdir_is_resumed_where_its_data_are_now(queue) -> None:
 @pytest.mark.parametrize("content", ['{"model": {"no_such_field": 1}}', "a seed", "a file"])
 def test_a_workdir_that_cannot_serve_is_renamed(queue, content) -> None:
     run, _, other, _ = queue.runs
-    said = []
+    said: list[str] = []
     if content == "a file":
         queue.workdir(run).parent.mkdir(parents=True)
         queue.workdir(run).write_text(content)
@@ -150,6 +152,19 @@ def test_a_run_of_another_process_is_left_alone(queue, trainer) -> None:
         assert lock is not None
         assert queue.work()["wide-seed0"] == "left: another process has it" and "wide-seed0" not in made
     assert queue.work() == {"wide-seed0": "done"}
+
+
+def test_a_run_that_another_process_finishes_in_the_meantime_is_skipped(queue, trainer, tmp_path, monkeypatch) -> None:
+    trainer()
+    run_alone = ablation_queue.run_in_process
+
+    def run_in_company(run, *args):
+        if run.name == NAMES[0]:
+            dataclasses.replace(queue, root=tmp_path / "other machine").work(index=1)
+        return run_alone(run, *args)
+
+    monkeypatch.setattr(ablation_queue, "run_in_process", run_in_company)
+    assert list(queue.work()) == [NAMES[0], *NAMES[2:]] and len(rows_of(queue)) == len(NAMES)
 
 
 def test_an_error_of_a_fork_is_not_taken_for_a_held_lock(queue) -> None:
@@ -171,15 +186,26 @@ def test_a_killed_append_loses_no_row_but_its_own(queue, tmp_path) -> None:
         assert rows_of(queue) == (rows if cut >= len(second) - 1 else [rows[0], rows[2]])
 
 
-def test_processes_append_at_once_and_the_last_table_has_all_rows(queue, monkeypatch) -> None:
+def test_many_may_append_at_once(queue) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: queue.record({"number": number, "long": "x" * 20000}), range(20)))
+    assert sorted(row["number"] for row in rows_of(queue)) == list(range(20))
+
+
+def test_an_older_table_is_not_written_over_a_newer(queue, monkeypatch) -> None:
+    """While one process makes its table, another has a row to append and a table to write."""
+    other = threading.Thread(target=queue.record, args=({"number": 1},))
+
     def slow_table(name, ablation, rows):
-        time.sleep(0.2 * (len(rows) == 1))
+        if other.ident is None:
+            other.start()
+            other.join(0.5)
         return str(len(rows))
 
     monkeypatch.setattr(ablation_queue, "make_table", slow_table)
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: queue.record({"number": number, "long": "x" * 20000}), range(20)))
-    assert sorted(row["number"] for row in rows_of(queue)) == list(range(20)) and queue.table.read_text() == "20"
+    queue.record({"number": 0})
+    other.join()
+    assert queue.table.read_text() == "2"
 
 
 PATIENT = "trap 'kill $!; echo saved; exit 143' TERM; echo ready; sleep 60 & wait"
@@ -187,7 +213,7 @@ PATIENT = "trap 'kill $!; echo saved; exit 143' TERM; echo ready; sleep 60 & wai
 
 @pytest.fixture
 def program(queue, tmp_path, monkeypatch):
-    """The text of a shell program -> its call in place of Python, as a run of the queue that may take so many seconds."""
+    """Runs a shell program in place of Python as the first run of the queue."""
 
     def program_(text, seconds=None):
         path = tmp_path / "program"

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -34,7 +35,12 @@ def num_parameters(config: Config) -> int:
 
 def small_model_of(config: Config) -> Config:
     """The model of a config with its parts small, so that it is traced quickly, and only once for equal models."""
-    parts = {"encoder_slot_layers": 1, "encoder_measure_layers": 0, "conductor_layers": 0, "decoder_layers": 1}
+    parts: dict[str, Any] = {
+        "encoder_slot_layers": 1,
+        "encoder_measure_layers": 0,
+        "conductor_layers": 0,
+        "decoder_layers": 1,
+    }
     names = ("dim", "span", "groups", "base", "alpha", "prior_context", "batch_norm", "span_head")
     own = [LevelConfig(**{name: getattr(level, name) for name in names}) for level in vars(config.levels).values()]
     return Config(
@@ -60,8 +66,8 @@ def test_three_levels_and_flat_differ_in_model_steps_and_set_points_only() -> No
     for name, three in LEVELS_OR_FLAT.variants.items():
         if name.startswith("three"):
             flat = LEVELS_OR_FLAT.variants[name.replace("three", "flat")]
-            changed = {field for field in differences(three, flat) if not field.startswith(("model.", "levels."))}
-            assert changed == {"train.num_steps", "objective.kl_per_phrase"}
+            rest = {field for field in differences(three, flat) if not field.startswith(("model.", "levels."))}
+            assert rest == {"train.num_steps", "objective.kl_per_phrase"}
             nats = float(name.split("-")[1])
             assert math.isclose(sum(level.kl_per_phrase for level in three.levels.on.values()), nats)
             assert math.isclose(flat.objective.kl_per_phrase, nats * FLAT_POINT[flat.data.measures])
@@ -148,5 +154,6 @@ def test_a_run_that_fails_says_why(tmp_path) -> None:
     ablation = Ablation(text="", variants={"wrong": replace(PLAIN, data={"dataset": "folk_tunez"})}, columns=())
     queue = Queue("wrong", ablation, tmp_path, tmp_path)
     run, workdir = queue.runs[0], queue.prepare(queue.runs[0])
-    with queue.lock(run) as lock, pytest.raises(RunError, match=r"(?s)status 1; .*log.txt.*no data set 'folk_tunez'"):
-        run_in_process(run, workdir, lock, None)
+    said = r"(?s)exit status 1; .*log.txt.*no data set 'folk_tunez'"
+    with open(tmp_path / "lock", "w") as lock, pytest.raises(RunError, match=said):
+        run_in_process(run, workdir, lock.fileno(), None)
