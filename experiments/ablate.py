@@ -53,9 +53,10 @@ def ablate(
         data_dir: folder of prepared data sets; TFDS's default if not given.
 
     Returns:
-        0, or 1 if a run failed. A signal ends it with 128 + the signal, after the run in progress has saved its state.
+        0, or 1 if a run failed. At SIGTERM or Ctrl-C the run in progress saves its state, and the script ends.
     """
     from musicvae_jax.evaluation.ablation_queue import Queue
+    from musicvae_jax.training.parallel import set_up_devices
 
     if name not in ABLATIONS:
         raise UserError(f"no ablation {name!r}: {nearest(name, ABLATIONS)}")
@@ -67,6 +68,7 @@ def ablate(
         queue.record()
         print(queue.table)
         return 0
+    set_up_devices()
     say = functools.partial(print, flush=True)  # a log file shows each line at once
     ends = queue.work(index=index, budget_minutes=budget_minutes, say=say).values()
     done, failed, left = (sum(end.startswith(word) for end in ends) for word in ("done", "failed", "left"))

@@ -10,13 +10,15 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import jax
+
 from musicvae_jax.config import UserError, to_json
+from musicvae_jax.config.checks import check
 from musicvae_jax.evaluation.ablation_table import make_table
 from musicvae_jax.evaluation.ablations import (
     Ablation,
@@ -29,15 +31,18 @@ from musicvae_jax.evaluation.ablations import (
     read_rows,
     recipe_of,
 )
-from musicvae_jax.training.metrics import read_metrics
+from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.figures import write_evaluation
+from musicvae_jax.evaluation.information_flow import information_flow
+from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.figures import flatten, without_nan
+from musicvae_jax.training.loop import train
+from musicvae_jax.training.metrics import read_metrics, train_seconds
+from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.training.workdir import read_config, write_text
 
-STOPPED = 128 + signal.SIGTERM  # exit status of a run that saved its state because it was told to stop
+SPLIT = "test"
 Say = Callable[[str], None]
-
-
-class RunError(UserError):
-    """A run failed; the message has the last lines of its log."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,48 +87,47 @@ class Queue:
 
         Args:
             index: only this run of the plan, from 0.
-            budget_minutes: stop after this time, also within a run; the next call resumes it.
+            budget_minutes: stop training after this time; the next call resumes it.
             say: takes a line per run.
 
         Returns:
-            Name of a run -> how it ended: "done", "failed: ..." or "left: ...".
+            Name of a run -> how it ended: "done", "failed: ..." or "left: ..."; nothing follows a run that was stopped.
 
         Raises:
             UserError: no run has that index, or the budget is not above 0.
         """
-        runs = self.runs
-        if index is not None and not 0 <= index < len(runs):
-            raise UserError(f"index = {index}: allowed is 0 to {len(runs) - 1}, the runs of {self.name!r}")
-        if budget_minutes is not None and budget_minutes <= 0:
-            raise UserError(f"budget_minutes = {budget_minutes}: allowed is a number above 0")
+        runs, last = self.runs, len(self.runs) - 1
+        check(index is None or 0 <= index <= last, "index", index, f"0 to {last}, the runs of {self.name!r}")
+        check(budget_minutes is None or budget_minutes > 0, "budget_minutes", budget_minutes, "a number above 0")
         end = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
         done, endings = self.done(runs), dict[str, str]()
         for number, run in enumerate(runs):
             if run.name in done or index not in (None, number):
                 continue
-            seconds = None if end is None else max(end - time.monotonic(), 0)
-            if seconds == 0:
-                endings[run.name] = "left: no time"
-                continue
-            with self.lock(run) as lock:
+            with self.lock(run) as held:
                 if self.done([run]):  # another process finished it in the meantime
                     continue
-                endings[run.name] = self._make(run, lock, seconds, say)
+                endings[run.name] = self._make(run, end, say) if held else "left: another process has it"
             say(f"{number} {run.name} {endings[run.name]}")
+            if endings[run.name].startswith("left: stopped"):
+                break
         self.record()
         return endings
 
-    def _make(self, run: Run, lock: int | None, seconds: float | None, say: Say) -> str:
+    def _make(self, run: Run, end: float | None, say: Say) -> str:
         """Trains and evaluates a run, appends its row, and says how it ended."""
-        if lock is None:
-            return "left: another process has it"
         workdir = self.prepare(run, say)
         try:
-            if not run_in_process(run, workdir, lock, seconds):
+            finished = False
+            with contextlib.suppress(_StoppedError), _stop_at(end):
+                finished = train(run.config, workdir).finished
+            if not finished:
                 return f"left: stopped at {self._progress(run)}, the same command resumes it"
-        except RunError as error:
+            self.record(measure(run, workdir))
+        except (UserError, RuntimeError) as error:  # JAX raises RuntimeErrors, such as one for memory that is full
             return f"failed: {error}"
-        self.record(make_row(run, json.loads((workdir / "evaluation.json").read_text())))
+        finally:
+            jax.clear_caches()  # the next run compiles its own programs
         return "done"
 
     def prepare(self, run: Run, say: Say = print) -> Path:
@@ -139,20 +143,17 @@ class Queue:
         return workdir
 
     @contextlib.contextmanager
-    def lock(self, run: Run) -> Iterator[int | None]:
-        """Holds the lock of a run: its file descriptor, or None if another process has it.
-
-        A process that inherits the descriptor holds the lock, too, should this one be killed.
-        """
+    def lock(self, run: Run) -> Iterator[bool]:
+        """Holds the lock of a run, which ends with the process; False if another process holds it."""
         path = self.workdir(run).with_name(f".{run.name}.lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a") as file:
-            lock: int | None = file.fileno()
+            held = True
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                lock = None
-            yield lock
+                held = False
+            yield held
 
     def record(self, row: Row | None = None) -> None:
         """Appends a row, if given, and writes the table anew; other processes wait."""
@@ -174,50 +175,44 @@ class Queue:
         return f"step {rows[-1]['step'] if rows else 0} of {run.config.train.num_steps}"
 
 
-def run_in_process(run: Run, workdir: Path, lock: int, seconds: float | None) -> bool:
-    """Trains and evaluates a run in a new process, whose memory and compiled code are its own.
+def measure(run: Run, workdir: Path) -> Row:
+    """Evaluates the last checkpoint of a finished training, writes evaluation.json, and returns the row."""
+    vae, settings, devices = load_workdir(workdir, "latest"), run.recipe, make_parallel(run.config.train).mesh.devices
+    evaluation = evaluate(vae, SPLIT, num_examples=settings["evaluation.num_examples"])
+    if windows := settings["evaluation.flow_windows"]:
+        flow = information_flow(vae, SPLIT, num_windows=windows, num_probed=4 * windows)
+        evaluation = dataclasses.replace(evaluation, flow=flow)
+    evaluation = dataclasses.replace(
+        evaluation,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),
+        train_seconds=train_seconds(workdir / "metrics.jsonl"),
+        devices=f"{devices.size} {devices.flat[0].device_kind} device{'s' * (devices.size > 1)}",
+    )
+    write_evaluation(workdir, evaluation)
+    return make_row(run, without_nan(flatten(evaluation)))
 
-    When this function ends, also by a signal or after so many seconds, that process has ended and saved its state.
-    It inherits the lock, and what it prints is in WORKDIR/log.txt.
 
-    Returns:
-        False if it was stopped.
-
-    Raises:
-        RunError: it failed.
-    """
-    command = [sys.executable, "-m", "musicvae_jax.evaluation.ablation_run", str(workdir)]
-    for name in ("num_examples", "flow_windows"):
-        command += [f"--{name.replace('_', '-')}", str(run.recipe[f"evaluation.{name}"])]
-    log = workdir / "log.txt"
-    with _exit_on_signals(), open(log, "ab") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=(lock,))
-        try:
-            status = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    if status in (STOPPED, -signal.SIGTERM):  # negative: the signal came before or after the training
-        return False
-    if status:
-        last = log.read_text(errors="replace").replace("\r", "\n").splitlines()[-5:]
-        raise RunError("\n  ".join([f"exit status {status}; {log} ends with", *last]))
-    return True
+class _StoppedError(Exception):
+    """A SIGTERM outside the loop of a training, such as while it compiles."""
 
 
 @contextlib.contextmanager
-def _exit_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGINT raise SystemExit with status 128 + signal."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda number, _: sys.exit(128 + number)) for number in numbers]
+def _stop_at(end: float | None) -> Iterator[None]:
+    """Sends this process a SIGTERM at a time of the monotonic clock. A training then saves its state and returns."""
+
+    def stop(*_: object) -> None:
+        raise _StoppedError
+
+    before = signal.signal(signal.SIGTERM, stop)
+    seconds = threading.TIMEOUT_MAX if end is None else max(end - time.monotonic(), 0)
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    timer.start()
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        timer.cancel()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _mismatch(workdir: Path, run: Run) -> str:

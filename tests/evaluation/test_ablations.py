@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from musicvae_jax.config import ConfigError, TrainConfig, differences
-from musicvae_jax.evaluation.ablation_run import describe_devices, train_seconds
+from musicvae_jax.config import ConfigError, differences
 from musicvae_jax.evaluation.ablation_table import make_table, mean_and_error
 from musicvae_jax.evaluation.ablations import Ablation, Column, changes, find_rows, make_row, plan, read_rows, recipe_of
+from musicvae_jax.training.metrics import train_seconds
 from tests.tiny import CONFIG, replace
 
 ABLATION = Ablation(
@@ -136,9 +136,3 @@ def test_training_time_adds_up_over_the_parts_of_a_run(tmp_path) -> None:
     rows = [{"step": 10, "step_seconds": 2.0}, {"step": 15, "validation.nll": 1.0}, {"step": 18, "step_seconds": 0.5}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert train_seconds(path) == 10 * 2.0 + 8 * 0.5
-
-
-def test_only_devices_that_divide_the_batch_count() -> None:
-    """Of the four devices of the tests."""
-    assert describe_devices(TrainConfig(batch_size=6)) == "3 cpu devices"
-    assert describe_devices(TrainConfig(batch_size=8, num_devices=1)) == "1 cpu device"
