@@ -1,18 +1,21 @@
-"""A page to draw on, measured in inches, and what all pictures share."""
+"""What all pictures share: a page with a layout in inches, colours, the look of axes, and saving to a file."""
 
 import io
 import os
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from musicvae_jax.config import UserError
 from musicvae_jax.files import replacing
 
-DPI = 120  # legible at the width of a README
+DPI = 120
 INK, GREY = "#333333", "#6A6A6A"
+# Okabe & Ito (2008): people with any colour vision can tell these colours apart.
 OKABE_ITO = {
     "blue": "#0072B2",
     "orange": "#E69F00",
@@ -21,66 +24,65 @@ OKABE_ITO = {
     "sky": "#56B4E9",
     "vermilion": "#D55E00",
 }
+# File format -> metadata without date and version, so that equal figures give equal files.
+_FORMATS: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
-class Page:
-    """A figure without pyplot, whose axes are placed in inches from its upper left corner.
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes PNG, PDF or SVG by the suffix, whole or not at all. Creates missing folders.
 
-    Args:
-        width: inches.
-        height: inches.
+    Raises:
+        UserError: any other suffix.
     """
+    file_format = Path(path).suffix.lower().removeprefix(".")
+    if file_format not in _FORMATS:
+        raise UserError(f"picture {str(path)!r}: allowed is a name that ends in .{', .'.join(_FORMATS)}")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=file_format, metadata=_FORMATS[file_format])
+
+
+class Page(Figure):
+    """A figure without pyplot; all lengths are in inches from its upper left corner."""
 
     def __init__(self, width: float, height: float):
+        super().__init__(figsize=(width, height), dpi=DPI)
         self.width, self.height = width, height
-        self.figure = _NotebookFigure(figsize=(width, height), dpi=DPI)
-        FigureCanvasAgg(self.figure)
 
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        """New axes, all in inches."""
+    def place_axes(self, left: float, top: float, width: float, height: float) -> Axes:
         bottom = self.height - top - height
-        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
+        return self.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
-    def title(self, text: str, baseline: float) -> None:
-        """A heading at the left; what it says is shown as it is, dollar signs included."""
-        place = (0.1 / self.width, 1 - baseline / self.height)
-        self.figure.text(*place, text, fontsize=11, fontweight="bold", color=INK, parse_math=False)
+    def add_heading(self, text: str, baseline: float) -> None:
+        """Bold text at the left, `baseline` inches below the top edge. Dollar signs do not start a formula."""
+        x, y = 0.1 / self.width, 1 - baseline / self.height
+        self.text(x, y, text, fontsize=11, fontweight="bold", color=INK, parse_math=False)
 
-    def legend(self, styles: Mapping[str, tuple[str, str]]) -> None:
-        """What boxes mean, in the upper right corner: text -> (face, edge)."""
-        self.figure.legend(
-            handles=[Patch(facecolor=face, edgecolor=edge, label=text) for text, (face, edge) in styles.items()],
-            loc="upper right",
-            bbox_to_anchor=(1 - 0.1 / self.width, 1 - 0.08 / self.height),
-            ncols=len(styles),
-            frameon=False,
-            fontsize=9.5,
-            handlelength=1.4,
-            columnspacing=1.4,
-            borderaxespad=0,
-        )
+    def add_box_legend(self, styles: Mapping[str, tuple[str, str]]) -> None:
+        """A legend in the upper right corner: label -> (face colour, edge colour) of a box."""
+        boxes = [Patch(facecolor=face, edgecolor=edge, label=text) for text, (face, edge) in styles.items()]
+        corner = (1 - 0.1 / self.width, 1 - 0.08 / self.height)
+        spacing = {"handlelength": 1.4, "columnspacing": 1.4, "borderaxespad": 0}
+        options = {"ncols": len(boxes), "frameon": False, "fontsize": 9.5, **spacing}
+        self.legend(handles=boxes, loc="upper right", bbox_to_anchor=corner, **options)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the PNG, whole or not at all."""
-        with replacing(path) as temporary:
-            self.figure.savefig(temporary, format="png", metadata={"Software": None})
+    def _repr_png_(self) -> bytes:
+        """Notebooks show the figure through this method, without pyplot."""
+        picture = io.BytesIO()
+        self.savefig(picture, format="png")
+        return picture.getvalue()
 
 
-def tidy(ax: Axes) -> None:
-    """The frame of a curve: a faint grid behind it, small grey numbers, no box."""
+def style_axes(ax: Axes, xlabel: str = "step") -> None:
+    """The look of all curves: a light grid, small grey numbers, no upper and right spine."""
     ax.grid(color="#E8E8E8", linewidth=0.7)
     ax.set_axisbelow(True)
     ax.tick_params(which="both", length=0, labelsize=8, labelcolor=GREY)
     ax.margins(x=0.02)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#B0B0B0")
-    ax.set_xlabel("step", fontsize=8, color=GREY, labelpad=2)
+    ax.set_xlabel(xlabel, fontsize=8, color=GREY, labelpad=2)
 
 
-class _NotebookFigure(Figure):
-    """A figure that notebooks show without pyplot or a magic command."""
-
-    def _repr_png_(self) -> bytes:
-        picture = io.BytesIO()
-        self.savefig(picture, format="png")
-        return picture.getvalue()
+def add_legend(ax: Axes, **options: Any) -> None:
+    """A small legend of the labelled curves; `options` are those of ``ax.legend``."""
+    ax.legend(fontsize=8, frameon=False, labelcolor=INK, handlelength=1.4, **options)

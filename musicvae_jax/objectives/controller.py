@@ -56,9 +56,8 @@ def check_set_points(config: Config) -> None:
         if name == TOTAL:
             place, floor = "objective.kl_per_phrase", sum(floors.values())
         if point < floor:
-            raise ConfigError(
-                f"{place} = {point!r}: allowed is {floor:.4g} and more, which base, batch_norm or free_bits leave in any case"
-            )
+            kept = "which base, batch_norm or free_bits keep in any case"
+            raise ConfigError(f"{place} = {point!r}: allowed is {floor:.4g} and more, {kept}")
 
 
 def init_controller(config: Config) -> ControllerState | tuple[()]:
@@ -94,8 +93,8 @@ def update_controller(
     """The state after a step: proportional and integral control of the logarithms.
 
     error = log(KL / set point); log(factor) = sum over steps of integral gain x error + proportional gain x last error.
-    Shao et al. (2020) control the weight itself. In the logarithm, a weight that is wrong by a factor takes the same time
-    to correct at any size.
+    Shao et al. (2020) control the weight itself. In the logarithm, a weight that is wrong by a factor takes the same
+    time to correct at any size.
 
     Args:
         config: gains, bounds and set points.

@@ -18,9 +18,9 @@ class CollapseError(UserError):
 class CollapseMonitor:
     """Watches the validations of a run.
 
-    A level is dead if it carries less than ``TrainConfig.collapse_nats`` nats per window. A group of a living level is dead
-    if none of its dims is active by rule b on the residual (`objectives.usage`). Both must hold in ``collapse_patience``
-    validations in a row; validations before `Config.settled_step` do not count.
+    A level is dead if it carries less than ``TrainConfig.collapse_nats`` nats per window. A group of a living level is
+    dead if none of its dims is active by rule b on the residual (`objectives.usage`). Both must hold in
+    ``collapse_patience`` validations in a row; validations before `Config.settled_step` do not count.
 
     Attributes:
         dead: what is dead now, name -> a sentence that says why.

@@ -93,8 +93,8 @@ class Progress:
 
 
 def validation_line(step: int, result: ValidationFigures) -> str:
-    """A validation in a line: nats per window and, per level, the shares of active dims by rules a and b, I(x; z) in nats,
-    and the group with the least KL.
+    """A validation in a line: nats per window and, per level, the shares of active dims by rules a and b, I(x; z) in
+    nats, and the group with the least KL.
     """
     levels = []
     for level, figures in result.levels.items():

@@ -15,7 +15,8 @@ from musicvae_jax.inference import forward
 from musicvae_jax.models.latent.batch_norm import average_moments
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.controller import ControllerState, update_controller
-from musicvae_jax.objectives.loss import Terms, balanced_weights, elbo_terms, objective, weights_at
+from musicvae_jax.objectives.loss import Terms, elbo_terms, objective
+from musicvae_jax.objectives.rates import balanced_weights, identity, weights_at
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.state import (
     Params,
@@ -44,23 +45,27 @@ Loss = Callable[[Params, Carried, Batch, Array], tuple[Terms, Metrics, dict[str,
 def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Loss:
     """The objective in training: ``loss(params, carried, batch, keys) -> (terms, metrics of [batch], batch moments)``.
 
-    ``keys`` holds one key per example, from which all noise of the example comes, so that no number depends on how examples
-    are spread over devices. Metrics: ``nll``, ``kl``, ``kl_<level>`` in nats, ``beta_<level>`` (schedule x controller x
-    KL balance), ``span_nll_<level>``; counts ``tokens``, ``phrases`` and, with level dropout, ``phrases_<level>`` of the
-    windows that keep the level (in others its KL is 0).
+    ``keys`` holds one key per example, from which all noise of the example comes, so that no number depends on how
+    examples are spread over devices. Metrics: ``nll``, ``kl``, ``kl_<level>`` in nats, ``beta_<level>`` (schedule x
+    controller x KL balance), ``span_nll_<level>``; counts ``tokens``, ``phrases`` and, with level dropout,
+    ``phrases_<level>`` of the windows that keep the level (in others its KL is 0).
 
-    Free bits per dim, KL balance and batch normalisation depend on the batch as a whole: they use means over the batch and
-    over ``axes``, the mapped axes over which it is spread. Without mapped axes, as in a notebook, leave ``axes`` out.
-    Under gradient accumulation the batch is the microbatch.
+    Free bits per dim, KL balance and batch normalisation depend on the batch as a whole: they use means over the batch
+    and over ``axes``, the mapped axes over which it is spread. Without mapped axes, as in a notebook, leave ``axes``
+    out. Under gradient accumulation the batch is the microbatch.
     """
-    mean = partial(jax.lax.pmean, axis_name=axes) if axes else lambda value: value
+    mean = partial(jax.lax.pmean, axis_name=axes) if axes else identity
 
     def loss(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Terms, Metrics, dict[str, Moments]]:
         variables = model_variables(params, carried.moments)
         output = forward(model, variables, batch, keys, deterministic=False, batch_axes=axes)
         weights = weights_at(config, carried.step, carried.controller)
         weights = balanced_weights(config, weights, carried.step, output, mean)
-        terms, elbo, phrases = objective(config, output, batch, weights, mean), elbo_terms(output, batch), num_phrases(batch.mask)
+        terms, elbo, phrases = (
+            objective(config, output, batch, weights, mean),
+            elbo_terms(output, batch),
+            num_phrases(batch.mask),
+        )
         metrics = {
             "nll": elbo.nll,
             "kl": sum(elbo.kl.values()),
@@ -82,9 +87,9 @@ Gradients = Callable[[Params, Carried, Batch], tuple[Params, Metrics, dict[str, 
 def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     """``gradients(params, carried, batch)`` of the mean loss per token over the global batch, the same on every device.
 
-    ``batch`` is the share of one device; metrics are means over the global batch. Must run under a mapped axis named `AXIS`.
-    With ``TrainConfig.accumulate`` all results are means over microbatches: those of the whole batch, but for the terms
-    that depend on a batch as a whole (see `make_loss`), which are means of those of each microbatch.
+    ``batch`` is the share of one device; metrics are means over the global batch. Must run under a mapped axis named
+    `AXIS`. With ``TrainConfig.accumulate`` all results are means over microbatches: those of the whole batch, but for
+    the terms that depend on a batch as a whole (see `make_loss`), which are means of those of each microbatch.
     """
     make_terms = make_loss(config, model, (AXIS,))
     accumulate = config.train.accumulate
@@ -135,10 +140,11 @@ def over_kept_windows(metrics: Metrics, levels: list[str]) -> Metrics:
 
 
 def average_params(average: Params, params: Params, decay: float, step: Array) -> Params:
-    """The moving average of the parameters after a step, with weights that decay and add up to 1 from the first step on.
+    """The moving average of the parameters after a step, with weights that decay and add up to 1 from the first step
+    on.
 
-    Corrected for its start as the moments of Adam are (Kingma & Ba 2015, section 3): without that, the average of a short
-    run would be mostly its random initial values.
+    Corrected for its start as the moments of Adam are (Kingma & Ba 2015, section 3): without that, the average of a
+    short run would be mostly its random initial values.
 
     Args:
         average: of the parameters after earlier steps; does not count at the first step.

@@ -7,8 +7,8 @@ import pytest
 
 from musicvae_jax.data import windows
 from musicvae_jax.data.attributes import window_attributes
-from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import load_windows
+from musicvae_jax.data.windows import Families
 from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import information_flow as flow
 from musicvae_jax.evaluation.loading import load_workdir

@@ -10,6 +10,7 @@ import pytest
 
 from musicvae_jax.models.embedding import PADDING, START
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
+from musicvae_jax.models.vae import decoder_method
 from musicvae_jax.types import existing_fields, until_end
 from tests.models.variants import DEEP, make_latents
 from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_ending_batch, make_vae, replace
@@ -55,10 +56,10 @@ def stepped(vae, variables, latents, batch):
     apply, context = partial(vae.apply, variables), vae.config.context
     size, measures, slots = batch.mask.shape
     lanes = size * measures if context == "none" else size  # with none, measures are decoded in parallel
-    conditions = apply(latents, batch.metre, method="conditions")
+    conditions = apply(latents, batch.metre, method=decoder_method("conditions"))
     conditions = jnp.broadcast_to(conditions, (size, measures, slots, *conditions.shape[3:]))
     length = {"none": slots, "previous": 2 * slots, "flat": measures * slots}[context]
-    cache = apply((lanes,), length, method="empty_cache")
+    cache = apply((lanes,), length, method=decoder_method("empty_cache"))
 
     def by_position(leaf):
         return jnp.moveaxis(jnp.reshape(leaf, (lanes, -1, *leaf.shape[3:])), 1, 0)
@@ -71,9 +72,9 @@ def stepped(vae, variables, latents, batch):
             origin = position - slot - slots
             moved = jax.tree.map(lambda leaf: jnp.roll(leaf, -slots, 1).at[:, slots:].set(0), cache)
             cache = jax.tree.map(lambda one, other: jnp.where(slot == 0, one, other), moved, cache)
-        x, cache = apply(past, special, position, condition, cache, origin, method="step")
+        x, cache = apply(past, special, position, condition, cache, origin, method=decoder_method("step"))
         last = slot == slots - 1
-        logits = tuple(apply(x, tokens[:, :number], last, method="field_logits") for number in range(2))
+        logits = tuple(apply(x, tokens[:, :number], last, method=decoder_method("field_logits")) for number in range(2))
         return (tokens, jnp.where(present, -1, PADDING), cache), logits
 
     inputs = [by_position(leaf) for leaf in (conditions, batch.tokens, batch.mask)]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from musicvae_jax.models.vae import decoder_method
 from musicvae_jax.objectives.loss import token_nll
 from musicvae_jax.types import Batch, Field, existing_fields, until_end
 from tests.models.variants import apply
@@ -65,9 +66,9 @@ def test_remat_changes_no_gradient():
 def test_end_is_the_only_field_of_its_slot_and_fills_the_last_slot(last):
     vae, variables = make_vae(fields=ENDING)
     x = jax.random.normal(jax.random.key(0), (4, MODEL.dim))
-    logits = partial(vae.apply, variables, method="field_logits")
-    first = jax.nn.softmax(logits(x, jnp.zeros((4, 0), jnp.int32), last))
-    second = [jax.nn.softmax(logits(x, jnp.full((4, 1), token), last)) for token in range(5)]
+    logits = partial(vae.apply, variables, method=decoder_method("field_logits"))
+    first = jax.nn.softmax(logits(x, jnp.zeros((4, 0), jnp.int32), jnp.asarray(last)))
+    second = [jax.nn.softmax(logits(x, jnp.full((4, 1), token), jnp.asarray(last))) for token in range(5)]
     np.testing.assert_array_equal(second[0], np.eye(3)[[0] * 4])
     assert (jnp.stack(second[1:]) > 0).all()
     assert (first[:, 0] == 1).all() if last else (first > 0).all()

@@ -9,7 +9,8 @@ import pytest
 from scipy.special import logsumexp
 
 from musicvae_jax.models.latent import stack
-from musicvae_jax.objectives.loss import Weights, elbo_terms, objective, token_nll
+from musicvae_jax.objectives.loss import elbo_terms, objective, token_nll
+from musicvae_jax.objectives.rates import Weights
 from musicvae_jax.types import LEVELS, Batch, Field
 from tests.models.variants import SUBSETS, THREE, each, off
 from tests.tiny import SLOTS, make_vae, replace
