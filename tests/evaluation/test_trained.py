@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from musicvae_jax import SamplingConfig, evaluate, evaluate_baselines, load_windows, load_workdir, slerp
+from musicvae_jax import SamplingConfig, evaluate, evaluate_baselines, inference, load_windows, load_workdir
 from musicvae_jax.codec import Metre, MusicError
 from musicvae_jax.config import ConfigError, UserError
+from musicvae_jax.models import sampling
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.workdir import WorkdirError, open_workdir
 from tests.codec.music import score_of
+from tests.data.melodies import random_melody
 from tests.tiny import CONFIG, replace
 
 KEYS = {
@@ -149,18 +151,6 @@ def _first(vae, tune):
     return type(batch)(*(leaf[:1] for leaf in batch))
 
 
-def test_slerp_keeps_the_norm_and_hits_the_ends():
-    rng = np.random.default_rng(0)
-    a, b = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 8)))
-    np.testing.assert_allclose(slerp(a, b, 0.0), a, atol=1e-6)
-    np.testing.assert_allclose(slerp(a, b, 1.0), b, atol=1e-6)
-    for share in (0.2, 0.5, 0.9):
-        between = slerp(a, b, share)
-        np.testing.assert_allclose(np.linalg.norm(between), 1, rtol=1e-5)
-        np.testing.assert_allclose(np.arccos(a @ between), share * np.arccos(a @ b), rtol=1e-4)  # at an even pace
-    np.testing.assert_allclose(slerp(a, 2 * a, 0.5), 1.5 * a, rtol=1e-4)
-
-
 def test_a_long_metre_is_refused_by_name(vae):
     with pytest.raises(MusicError, match="12/8"):
         vae.sample(1, metre=Metre(12, 8))
@@ -195,3 +185,26 @@ def test_loading_leaves_nothing_open(trained_workdir, monkeypatch):
     with pytest.raises(WorkdirError, match="no checkpoint 'worst'"):
         load_workdir(trained_workdir, "worst")
     assert len(closed) == 2
+
+
+def test_pieces_of_many_lengths_compile_once(vae, tunes):
+    """Windows are filled up to a power of two: five to eight take the shape of eight."""
+    compiled = inference.encode, sampling._sample_tokens
+    sizes = []
+    for measures in (9, 10, 12, 14, 16):  # of windows of two measures
+        vae.reconstruct(random_melody(measures, measures))
+        sizes.append([function._cache_size() for function in compiled])
+    assert all(size == sizes[0] for size in sizes)
+
+
+def test_a_negative_seed_is_refused(vae, tunes):
+    batch = vae.windows(tunes[0])
+    latents = {level: gaussian.loc for level, gaussian in vae.encode(batch).items()}
+    for call in (
+        lambda: vae.decode(latents, batch.metre, seed=-1),
+        lambda: vae.reconstruct(tunes[0], seed=-1),
+        lambda: vae.reconstruct_tokens(batch, seed=-1),
+        lambda: vae.interpolate(*tunes, steps=2, seed=-1),
+    ):
+        with pytest.raises(ConfigError, match="seed = -1"):
+            call()
