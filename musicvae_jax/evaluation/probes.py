@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import PredefinedSplit
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from musicvae_jax.config import Config
@@ -134,6 +134,8 @@ def _explained(
             continue
         columns = np.flatnonzero(kind.reshape(-1) == number)
         columns = columns[(np.ptp(y[here][:, columns], 0) > 0) & (np.ptp(new_y[there][:, columns], 0) > 0)]
+        if not len(columns):
+            continue
         known_y, true_y = y[here][:, columns], new_y[there][:, columns]
         predicted = ridge(x[here], known_y, new_x[there], folds[here])
         within = partial(distances, counts=np.ones(true_y.shape, bool), groups=places[there])
@@ -167,10 +169,11 @@ def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: np.ndarray) -> n
     if len(np.unique(folds)) > 1:
         for fitted, out in PredefinedSplit(folds).split():
             for number, penalty in enumerate(_PENALTIES):
-                line = _line(len(fitted) * penalty).fit(x[fitted], y[fitted])
-                errors[number] += ((line.predict(x[out]) - y[out]) ** 2).sum(0)
-    return _line(len(x) * _PENALTIES[errors.argmin(0)]).fit(x, y).predict(new)
+                predicted = _predict(x[fitted], y[fitted], x[out], len(fitted) * penalty)
+                errors[number] += ((predicted - y[out]) ** 2).sum(0)
+    return _predict(x, y, new, len(x) * _PENALTIES[errors.argmin(0)])
 
 
-def _line(penalty: float | np.ndarray) -> Pipeline:
-    return make_pipeline(StandardScaler(), Ridge(penalty, solver="cholesky"))
+def _predict(x: np.ndarray, y: np.ndarray, new: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:
+    line = make_pipeline(StandardScaler(), Ridge(penalty, solver="cholesky")).fit(x, y)
+    return line.predict(new).reshape(len(new), -1)  # scikit-learn drops the axis of a single target
