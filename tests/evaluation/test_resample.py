@@ -85,9 +85,12 @@ def test_what_cannot_be_resampled_is_refused(arguments, said, vae) -> None:
         vae.resample(PIECE, **({"keep": "global"} | arguments))
 
 
-def test_a_model_of_one_level_cannot_resample(tmp_path, vae) -> None:
+def test_the_temperature_of_an_unknown_level_is_refused(vae) -> None:
     with pytest.raises(UserError, match=r"temperature of 'loud': allowed are .*: global, local, fine"):
         vae.sample(1, temperature={"loud": 1.0})
+
+
+def test_a_model_of_one_level_cannot_resample(tmp_path) -> None:
     flat = replace(LEVELS_CONFIG, local={"dim": 0, "span": 0}, fine={"dim": 0})
     one = load_workdir(write_workdir(tmp_path / "one", flat))
     with pytest.raises(UserError, match="allowed is nothing: global is the model's only level"):
