@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from commandline import choose
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.commandline import choose
 from musicvae_jax.config import (
     CodecConfig,
     Config,
