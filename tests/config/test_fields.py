@@ -37,7 +37,9 @@ from tests.tiny import replace
 KINDS: list[Any] = [
     CodecConfig, DataConfig, ModelConfig, LevelConfig, LevelsConfig, ObjectiveConfig, TrainConfig, Config,
 ]  # fmt: skip
-HINTS = [(kind, name, hint) for kind in KINDS for name, hint in typing.get_type_hints(kind).items()]
+HINTS: list[tuple[Any, str, Any]] = [
+    (kind, name, hint) for kind in KINDS for name, hint in typing.get_type_hints(kind).items()
+]
 WRONG_TYPES: dict[Any, tuple] = {
     int: (True, 8.0, np.int64(8), "8", None),
     float: (True, "0.5", None, np.float32(0.5)),
@@ -66,7 +68,7 @@ def test_wrong_types_and_numbers_out_of_range_are_refused_by_name(kind, name, hi
         for option in options:
             refused(kind, name, f"{option}e", f"{listed}; did you mean ")
         refused(kind, name, 8, listed)
-    elif dataclasses.is_dataclass(hint):
+    elif hint in KINDS:
         refused(kind, name, {}, f"a value of type {hint.__name__}")
     elif typing.get_origin(hint) is tuple:
         refused(kind, name, [], "a tuple")  # a list would come back from JSON as a tuple
@@ -214,8 +216,8 @@ def test_json_is_refused_with_the_place_and_the_value(tree, message):
 def test_levels_on_the_command_line(monkeypatch):
     words = "--levels.global.dim 20 --levels.local.dim 8 --levels.fine.free-bits per_dim --levels.fine.dim 4"
     monkeypatch.setattr(sys, "argv", ["train.py", "default", *words.split(), "--levels.local.groups", *"44000"])
-    wanted = {"global": {"dim": 20}, "local": {"dim": 8, "groups": (4, 4, 0, 0, 0)}}
-    assert choose({"default": ("", Config())}) == replace(Config(), **wanted, fine={"dim": 4, "free_bits": "per_dim"})
+    local, fine = {"dim": 8, "groups": (4, 4, 0, 0, 0)}, {"dim": 4, "free_bits": "per_dim"}
+    assert choose({"default": ("", Config())}) == replace(Config(), local=local, fine=fine, **{"global": {"dim": 20}})
     monkeypatch.setattr(sys, "argv", ["train.py", "default", "--levels.global.span", "2"])
     with pytest.raises(ConfigError, match=r"levels\.global\.span = 2"):
         choose({"default": ("", Config())})
