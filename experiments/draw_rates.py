@@ -31,12 +31,11 @@ def draw(
 
     from musicvae_jax.analysis.curves import plot_rate_curve
     from musicvae_jax.analysis.figures import save_figure
-    from musicvae_jax.evaluation.ablations.definition import plan
-    from musicvae_jax.evaluation.ablations.rows import find_rows, read_rows
+    from musicvae_jax.evaluation.ablations import find_rows, plan, read_rows
 
     if ablation not in ABLATIONS:
         raise UserError(f"no ablation {ablation!r}: {nearest(ablation, ABLATIONS)}")
-    done = find_rows(plan(ablation, ABLATIONS[ablation]), read_rows(results / f"{ablation}.jsonl")).done
+    done = find_rows(plan(ablation, ABLATIONS[ablation]), read_rows(results / f"{ablation}.jsonl"))
     points: dict[str, list[np.ndarray]] = {}
     for label, variants in split_labels("curves", curves, "'LABEL=VARIANT VARIANT ...'").items():
         points[label] = []

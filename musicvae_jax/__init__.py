@@ -48,8 +48,8 @@ _HOMES = {
     # model and objective
     "models.vae": ("MusicVAE",),
     "models.sampling": ("SamplingConfig", "sample_tokens"),
-    "objectives.loss": ("Terms", "elbo_terms", "objective", "weights_at"),
-    "objectives.rates": ("beta_schedule", "capacity_schedule", "cyclical_schedule", "level_schedule"),
+    "objectives.loss": ("Terms", "elbo_terms", "objective"),
+    "objectives.rates": ("beta_schedule", "capacity_schedule", "cyclical_schedule", "level_schedule", "weights_at"),
     "inference": ("decode_nll", "encode", "forward", "infer", "reconstruct", "sample_prior", "slerp"),
     # training
     "training.loop": ("train",),

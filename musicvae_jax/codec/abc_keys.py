@@ -5,16 +5,9 @@ import re
 from musicvae_jax.codec.notation import FIFTHS, NATURAL
 
 _MODES = {  # first three letters -> name, and how many fifths its signature lies below that of major
-    "maj": ("major", 0),
-    "ion": ("major", 0),
-    "min": ("minor", 3),
-    "aeo": ("minor", 3),
-    "mix": ("mixolydian", 1),
-    "dor": ("dorian", 2),
-    "phr": ("phrygian", 4),
-    "lyd": ("lydian", -1),
-    "loc": ("locrian", 5),
-}
+    "maj": ("major", 0), "ion": ("major", 0), "min": ("minor", 3), "aeo": ("minor", 3), "mix": ("mixolydian", 1),
+    "dor": ("dorian", 2), "phr": ("phrygian", 4), "lyd": ("lydian", -1), "loc": ("locrian", 5),
+}  # fmt: skip
 _ACCIDENTALS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
 _KEY = re.compile(r"\s*([A-G])([#b]?)[ \t]*([A-Za-z]*)(.*)", re.DOTALL)
 

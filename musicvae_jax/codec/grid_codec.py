@@ -88,11 +88,9 @@ class GridCodec(Codec):
         return WindowNotes(*(x[order] for x in (row, measure, onset, stop - tick, pitch, velocity, voice)))
 
     def slot_mask(self, metre: np.ndarray) -> np.ndarray:
-        """The slots that measures have; see `Codec.slot_mask`."""
         return lay_out(self.offsets, metre, self.slots, source="tokens").mask
 
     def is_onset(self, tokens: np.ndarray) -> np.ndarray:
-        """Where notes start; see `Codec.is_onset`."""
         return tokens >= FIRST_PITCH
 
     def first_slots(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -110,7 +108,6 @@ class GridCodec(Codec):
         return len(self.fields)
 
     def sounding(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """The voices that have notes; see `Codec.sounding`."""
         return (self.is_onset(tokens) & mask[..., None]).any((1, 2))
 
     def silence(self, tokens: np.ndarray, mask: np.ndarray, silent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

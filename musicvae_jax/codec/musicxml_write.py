@@ -79,9 +79,8 @@ def _describe(listed: ET.Element, part: Part, track: int) -> None:
     _child(described, "part-name", part.name)
     instrument = f"P{track + 1}-I1"
     _child(_child(described, "score-instrument", id=instrument), "instrument-name", part.name)
-    midi = _child(described, "midi-instrument", id=instrument)
-    _child(midi, "midi-channel", 10 if part.is_drum else _PITCHED[track % len(_PITCHED)])
-    _child(midi, "midi-program", part.program + 1)
+    channel = 10 if part.is_drum else _PITCHED[track % len(_PITCHED)]
+    _texts(_child(described, "midi-instrument", id=instrument), midi_channel=channel, midi_program=part.program + 1)
 
 
 class _PartWriter:
@@ -107,8 +106,7 @@ class _PartWriter:
                 if number == 1:
                     direction = _child(measure, "direction")
                     mark = _child(_child(direction, "direction-type"), "metronome")
-                    _child(mark, "beat-unit", "quarter")
-                    _child(mark, "per-minute", f"{self.score.tempo:.10g}")
+                    _texts(mark, beat_unit="quarter", per_minute=f"{self.score.tempo:.10g}")
                     _child(direction, "sound", tempo=f"{self.score.tempo:.10g}")
                 for tick, root, kind in _chords_in(self.score, start, end):
                     _harmony(measure, tick - start, root, kind)
@@ -126,25 +124,18 @@ class _PartWriter:
             if not written:
                 rest = _child(measure, "note")
                 _child(rest, "rest", measure="yes")
-                _child(rest, "duration", end - start)
-                _child(rest, "voice", 1)
+                _texts(rest, duration=end - start, voice=1)
 
     def _attributes(self, measure: ET.Element, first: bool, numbers: list[int]) -> None:
         attributes = _child(measure, "attributes")
         if first:
             _child(attributes, "divisions", TICKS_PER_QUARTER)
             if self.score.fifths is not None:
-                key = _child(attributes, "key")
-                _child(key, "fifths", self.score.fifths)
-                if self.score.mode in _MODES:
-                    _child(key, "mode", self.score.mode)
-        time = _child(attributes, "time")
-        _child(time, "beats", numbers[0])
-        _child(time, "beat-type", numbers[1])
+                mode = self.score.mode if self.score.mode in _MODES else None
+                _texts(_child(attributes, "key"), fifths=self.score.fifths, mode=mode)
+        _texts(_child(attributes, "time"), beats=numbers[0], beat_type=numbers[1])
         if first:
-            clef = _child(attributes, "clef")
-            _child(clef, "sign", "F" if self.low else "G")
-            _child(clef, "line", 4 if self.low else 2)
+            _texts(_child(attributes, "clef"), sign="F" if self.low else "G", line=4 if self.low else 2)
 
     def _voice(self, measure: ET.Element, pieces: list[Piece], start: int, end: int, voice: int) -> None:
         """Writes the pieces of one voice in a measure, with rests between them to fill the measure."""
@@ -171,11 +162,7 @@ class _PartWriter:
         if in_chord:
             _child(note, "chord")
         step, alter, octave = spell(piece.pitch, self.fifths)
-        pitch = _child(note, "pitch")
-        _child(pitch, "step", step)
-        if alter:
-            _child(pitch, "alter", alter)
-        _child(pitch, "octave", octave)
+        _texts(_child(note, "pitch"), step=step, alter=alter or None, octave=octave)
         ties = [kind for kind, tied in (("stop", not piece.starts), ("start", not piece.ends)) if tied]
         _duration(note, piece.duration, voice, ties)
         if ties or piece.fermata:
@@ -201,13 +188,8 @@ def _chords_in(score: Score, start: int, end: int) -> Iterator[tuple[int, int, s
 def _harmony(measure: ET.Element, offset: int, root: int, kind: str) -> None:
     harmony = _child(measure, "harmony")
     step, alter, _ = spell(root + 60, 0)
-    element = _child(harmony, "root")
-    _child(element, "root-step", step)
-    if alter:
-        _child(element, "root-alter", alter)
-    _child(harmony, "kind", kind)
-    if offset:
-        _child(harmony, "offset", offset)
+    _texts(_child(harmony, "root"), root_step=step, root_alter=alter or None)
+    _texts(harmony, kind=kind, offset=offset or None)
 
 
 def _duration(note: ET.Element, ticks: int, voice: int, ties: Iterable[str] = ()) -> None:
@@ -221,19 +203,21 @@ def _duration(note: ET.Element, ticks: int, voice: int, ties: Iterable[str] = ()
         for _ in range(dots):
             _child(note, "dot")
         if triplet:
-            ratio = _child(note, "time-modification")
-            _child(ratio, "actual-notes", 3)
-            _child(ratio, "normal-notes", 2)
+            _texts(_child(note, "time-modification"), actual_notes=3, normal_notes=2)
 
 
 def _move(measure: ET.Element, tag: str, ticks: int, voice: int | None = None) -> None:
-    move = _child(measure, tag)
-    _child(move, "duration", ticks)
-    if voice:
-        _child(move, "voice", voice)
+    _texts(_child(measure, tag), duration=ticks, voice=voice)
 
 
 def _child(parent: ET.Element, tag: str, content: object = "", **attributes: object) -> ET.Element:
     child = ET.SubElement(parent, tag, {name: str(value) for name, value in attributes.items()})
     child.text = " ".join(_FORBIDDEN.sub("", str(content)).split()) or None
     return child
+
+
+def _texts(parent: ET.Element, **contents: object) -> None:
+    """Appends one child per content that is not None; ``_`` in a name stands for ``-`` in the tag."""
+    for name, content in contents.items():
+        if content is not None:
+            _child(parent, name.replace("_", "-"), content)

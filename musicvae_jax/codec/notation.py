@@ -7,33 +7,15 @@ NATURAL = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}  # semitones
 
 # MusicXML's chord kinds, in semitones above the root.
 CHORDS: dict[str, tuple[int, ...]] = {
-    "major": (0, 4, 7),
-    "minor": (0, 3, 7),
-    "augmented": (0, 4, 8),
-    "diminished": (0, 3, 6),
-    "dominant": (0, 4, 7, 10),
-    "major-seventh": (0, 4, 7, 11),
-    "minor-seventh": (0, 3, 7, 10),
-    "diminished-seventh": (0, 3, 6, 9),
-    "augmented-seventh": (0, 4, 8, 10),
-    "half-diminished": (0, 3, 6, 10),
-    "major-minor": (0, 3, 7, 11),
-    "major-sixth": (0, 4, 7, 9),
-    "minor-sixth": (0, 3, 7, 9),
-    "dominant-ninth": (0, 4, 7, 10, 2),
-    "major-ninth": (0, 4, 7, 11, 2),
-    "minor-ninth": (0, 3, 7, 10, 2),
-    "dominant-11th": (0, 4, 7, 10, 2, 5),
-    "major-11th": (0, 4, 7, 11, 2, 5),
-    "minor-11th": (0, 3, 7, 10, 2, 5),
-    "dominant-13th": (0, 4, 7, 10, 2, 5, 9),
-    "major-13th": (0, 4, 7, 11, 2, 5, 9),
-    "minor-13th": (0, 3, 7, 10, 2, 5, 9),
-    "suspended-second": (0, 2, 7),
-    "suspended-fourth": (0, 5, 7),
-    "pedal": (0,),
-    "power": (0, 7),
-}
+    "major": (0, 4, 7), "minor": (0, 3, 7), "augmented": (0, 4, 8), "diminished": (0, 3, 6),
+    "dominant": (0, 4, 7, 10), "major-seventh": (0, 4, 7, 11), "minor-seventh": (0, 3, 7, 10),
+    "diminished-seventh": (0, 3, 6, 9), "augmented-seventh": (0, 4, 8, 10), "half-diminished": (0, 3, 6, 10),
+    "major-minor": (0, 3, 7, 11), "major-sixth": (0, 4, 7, 9), "minor-sixth": (0, 3, 7, 9),
+    "dominant-ninth": (0, 4, 7, 10, 2), "major-ninth": (0, 4, 7, 11, 2), "minor-ninth": (0, 3, 7, 10, 2),
+    "dominant-11th": (0, 4, 7, 10, 2, 5), "major-11th": (0, 4, 7, 11, 2, 5), "minor-11th": (0, 3, 7, 10, 2, 5),
+    "dominant-13th": (0, 4, 7, 10, 2, 5, 9), "major-13th": (0, 4, 7, 11, 2, 5, 9), "minor-13th": (0, 3, 7, 10, 2, 5, 9),
+    "suspended-second": (0, 2, 7), "suspended-fourth": (0, 5, 7), "pedal": (0,), "power": (0, 7),
+}  # fmt: skip
 # Degree -> semitones above the root at which a chord may have it; the first is that of a dominant chord.
 _DEGREES = {
     1: (0,), 2: (2, 1, 3), 3: (4, 3), 4: (5, 6), 5: (7, 6, 8), 6: (9, 8),

@@ -143,7 +143,6 @@ class PerformanceCodec(Codec):
         return Encoded(tokens, mask, metre, {reason: count for reason, count in dropped.items() if count})
 
     def notes(self, tokens: np.ndarray, mask: np.ndarray, metre: np.ndarray) -> WindowNotes:
-        """The notes of windows; see `Codec.notes`."""
         layout = lay_out(self.offsets, metre, self.positions, source="tokens", unit="positions")
         row, measure, slot = np.nonzero(self._is_note(tokens, until_end(tokens, mask, self.fields)))
         columns = tokens[row, measure, slot].astype(np.int64)
@@ -173,7 +172,6 @@ class PerformanceCodec(Codec):
         return np.repeat(layout.mask.any(-1, keepdims=True), self.slots, -1)
 
     def is_onset(self, tokens: np.ndarray) -> np.ndarray:
-        """Where the pitches of notes stand; see `Codec.is_onset`."""
         return (tokens[..., :1] != END) & (np.arange(tokens.shape[-1]) == _PITCH)
 
     def first_slots(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -186,7 +184,6 @@ class PerformanceCodec(Codec):
         return self.tracks
 
     def sounding(self, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """The tracks that have notes; see `Codec.sounding`."""
         row, measure, slot = np.nonzero(self._is_note(tokens, mask))
         found = np.zeros((len(tokens), self.tracks), bool)
         found[row, tokens[row, measure, slot, _TRACK] if self.tracks > 1 else 0] = True
@@ -220,7 +217,6 @@ class PerformanceCodec(Codec):
         return self.positions
 
     def move_onsets(self, tokens: np.ndarray, mask: np.ndarray, metre: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """See `Codec.move_onsets`."""
         allowed = lay_out(self.offsets, metre, self.positions, source="tokens", unit="positions").mask
         row, measure, slot = np.nonzero(self._is_note(tokens, mask))
         position = tokens[row, measure, slot, _POSITION] - FIRST_POSITION

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -119,10 +119,8 @@ def join(scores: Sequence[Score]) -> Score:
             ticks += start
         return np.concatenate(arrays)
 
-    return dataclasses.replace(scores[0], **{name: shifted(name) for name in _IN_TICKS})
-
-
-_IN_TICKS = ("notes", "measures", "chords", "phrase_ends")
+    changes: dict[str, Any] = {name: shifted(name) for name in ("notes", "measures", "chords", "phrase_ends")}
+    return dataclasses.replace(scores[0], **changes)
 
 
 def check_metre(metre: Metre, *, source: str, place: str) -> Metre:

@@ -4,14 +4,33 @@
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from musicvae_jax.config.checks import ConfigError
-from musicvae_jax.config.levels import LevelConfig
+from musicvae_jax.config.data import DataConfig
+from musicvae_jax.config.levels import LevelConfig, LevelsConfig
+from musicvae_jax.config.model import ModelConfig
+from musicvae_jax.config.objective import ObjectiveConfig
+from musicvae_jax.config.train import TrainConfig
 from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
 
-if TYPE_CHECKING:
-    from musicvae_jax.config.experiment import Config
+
+class Parts(Protocol):
+    """What rules read of a `Config`."""
+
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def model(self) -> ModelConfig: ...
+    @property
+    def levels(self) -> LevelsConfig: ...
+    @property
+    def objective(self) -> ObjectiveConfig: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def settled_validations(self) -> int: ...
+
 
 Places = tuple[str, ...]  # dotted names of fields
 
@@ -22,13 +41,13 @@ class Rule(NamedTuple):
     setting: str
     excluded: str
     reason: str
-    broken: Callable[["Config"], Iterator[Places]]  # the fields that break the rule, for each time it is broken
+    broken: Callable[[Parts], Iterator[Places]]  # the fields that break the rule, for each time it is broken
 
 
-def _once(holds: Callable[["Config"], Any], *places: str) -> Callable[["Config"], Iterator[Places]]:
+def _once(holds: Callable[[Parts], Any], *places: str) -> Callable[[Parts], Iterator[Places]]:
     """A rule about the config as a whole: broken where ``holds(config)`` is true."""
 
-    def broken(config: "Config") -> Iterator[Places]:
+    def broken(config: Parts) -> Iterator[Places]:
         if holds(config):
             yield places
 
@@ -36,11 +55,11 @@ def _once(holds: Callable[["Config"], Any], *places: str) -> Callable[["Config"]
 
 
 def _level(
-    holds: Callable[["Config", LevelConfig], Any], *places: str, below_top: bool = False
-) -> Callable[["Config"], Iterator[Places]]:
+    holds: Callable[[Parts, LevelConfig], Any], *places: str, below_top: bool = False
+) -> Callable[[Parts], Iterator[Places]]:
     """A rule about a level that is on: broken where ``holds(config, level)`` is true; ``*`` stands for its name."""
 
-    def broken(config: "Config") -> Iterator[Places]:
+    def broken(config: Parts) -> Iterator[Places]:
         for number, (name, level) in enumerate(config.levels.on.items()):
             if holds(config, level) and (number or not below_top):
                 yield tuple(place.replace("*", name) for place in places)
@@ -48,7 +67,7 @@ def _level(
     return broken
 
 
-def _settings_of_levels_off(config: "Config") -> Iterator[Places]:
+def _settings_of_levels_off(config: Parts) -> Iterator[Places]:
     for name in LEVELS:
         level, default = config.levels[name], LevelConfig()
         if not level.dim:
@@ -59,26 +78,26 @@ def _settings_of_levels_off(config: "Config") -> Iterator[Places]:
                 yield (f"levels.{name}.dim", *(f"levels.{name}.{field}" for field in changed))
 
 
-def _spans_out_of_order(config: "Config") -> Iterator[Places]:
+def _spans_out_of_order(config: Parts) -> Iterator[Places]:
     levels = config.levels
     if levels.local.dim and levels.fine.dim and levels.fine.span > levels.local.span:
         yield ("levels.fine.span", "levels.local.span")
 
 
-def _is_single(config: "Config", level: LevelConfig) -> bool:
+def _is_single(config: Parts, level: LevelConfig) -> bool:
     return level.num_latents(config.data.measures) == 1
 
 
-def _is_steered(config: "Config", level: LevelConfig) -> bool:
+def _is_steered(config: Parts, level: LevelConfig) -> bool:
     """Whether a controller moves the weight of a level."""
     return bool(level.kl_per_phrase or config.objective.kl_per_phrase)
 
 
-def _has_set_point(config: "Config") -> bool:
+def _has_set_point(config: Parts) -> bool:
     return any(_is_steered(config, level) for level in config.levels.on.values())
 
 
-def _dies_at_its_set_point(config: "Config", level: LevelConfig) -> bool:
+def _dies_at_its_set_point(config: Parts, level: LevelConfig) -> bool:
     train, phrases = config.train, -(-config.data.measures // MEASURES_PER_PHRASE)
     return train.on_collapse == "stop" and 0 < level.kl_per_phrase * phrases < train.collapse_nats
 
@@ -200,7 +219,7 @@ RULES = (
 )  # fmt: skip
 
 
-def check_rules(config: "Config") -> None:
+def check_rules(config: Parts) -> None:
     """Raises `ConfigError` for the first rule that a config breaks, with the values of the fields that break it."""
     for rule in RULES:
         for places in rule.broken(config):
@@ -208,7 +227,7 @@ def check_rules(config: "Config") -> None:
             raise ConfigError(f"{values}: {rule.setting} does not go with {rule.excluded}: {rule.reason}")
 
 
-def value_at(config: "Config", place: str) -> Any:
+def value_at(config: Parts, place: str) -> Any:
     """The value of a field by its dotted name, such as ``"levels.global.dim"``."""
     value: Any = config
     for part in place.split("."):

@@ -22,7 +22,7 @@ class Bootstrap:
         """Draws the samples.
 
         Args:
-            families: [window], labels of windows that are drawn together: pieces, or `data.families`.
+            families: [window], labels of windows that are drawn together: pieces, or `data.windows.Families`.
             seed: of the draws.
             num_resamples: number of samples.
         """

@@ -7,9 +7,9 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvae_jax.config import check_seed
-from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.windows import Families
 from musicvae_jax.evaluation.baselines import NGram
 from musicvae_jax.evaluation.figures import BoundFigures, Evaluation
 from musicvae_jax.evaluation.reconstruction import make_iwae, make_measure, other_pieces, summarise

@@ -12,10 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvae_jax.config import check_seed
-from musicvae_jax.data.families import Families
 from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
-from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.data.windows import Families, WindowSource
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate, strata_of
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures, LikenessFigures
 from musicvae_jax.evaluation.level_costs import LevelCosts, level_costs
@@ -45,8 +44,8 @@ def information_flow(
 ) -> FlowFigures:
     """Measures what every level says, on windows spread evenly over a split.
 
-    Standard errors are over the music, resampled family by family (`data.families`). Windows are decoded at temperature
-    1: the levels down to one are drawn from the posterior, those below from their priors.
+    Standard errors are over the music, resampled family by family (`data.windows.Families`). Windows are decoded at
+    temperature 1: the levels down to one are drawn from the posterior, those below from their priors.
 
     Args:
         vae: the model.

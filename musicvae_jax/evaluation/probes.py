@@ -28,7 +28,7 @@ class ProbeData(NamedTuple):
     means: dict[str, Array]  # level -> float[window, time, dim], posterior means
     attributes: dict[str, Array]  # span -> float[window, time, attribute], as `true_attributes` gives them
     metre: Array  # int32[window, measure, 2], (0, 0) in measures that a window lacks
-    families: Array  # [window], see `data.families`
+    families: Array  # [window], see `data.windows.Families`
 
 
 def probe_figures(
@@ -134,8 +134,6 @@ def _explained(
             continue
         columns = np.flatnonzero(kind.reshape(-1) == number)
         columns = columns[(np.ptp(y[here][:, columns], 0) > 0) & (np.ptp(new_y[there][:, columns], 0) > 0)]
-        if not len(columns):
-            continue
         known_y, true_y = y[here][:, columns], new_y[there][:, columns]
         predicted = ridge(x[here], known_y, new_x[there], folds[here])
         within = partial(distances, counts=np.ones(true_y.shape, bool), groups=places[there])
@@ -169,11 +167,12 @@ def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: np.ndarray) -> n
     if len(np.unique(folds)) > 1:
         for fitted, out in PredefinedSplit(folds).split():
             for number, penalty in enumerate(_PENALTIES):
-                predicted = _predict(x[fitted], y[fitted], x[out], len(fitted) * penalty)
+                predicted = _predict(x[fitted], y[fitted], x[out], penalty)
                 errors[number] += ((predicted - y[out]) ** 2).sum(0)
-    return _predict(x, y, new, len(x) * _PENALTIES[errors.argmin(0)])
+    return _predict(x, y, new, _PENALTIES[errors.argmin(0)])
 
 
 def _predict(x: np.ndarray, y: np.ndarray, new: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:
-    line = make_pipeline(StandardScaler(), Ridge(penalty, solver="cholesky")).fit(x, y)
-    return line.predict(new).reshape(len(new), -1)  # scikit-learn drops the axis of a single target
+    """Predictions float64[new, target] under a penalty per cell, one for all targets or one for each."""
+    line = make_pipeline(StandardScaler(), Ridge(len(x) * penalty, solver="cholesky")).fit(x, y)
+    return line.predict(new).reshape(len(new), -1)  # of one target scikit-learn returns a vector

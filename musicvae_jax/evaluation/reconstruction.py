@@ -138,7 +138,7 @@ def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> 
     Args:
         index: int[batch], -1 in padding rows.
         metre: int[batch, measure, 2], (0, 0) in measures that a window lacks.
-        families: int[batch], see `data.families`.
+        families: int[batch], see `data.windows.Families`.
 
     Returns:
         int32[batch].

@@ -16,6 +16,7 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.score import Metre, Score, join
 from musicvae_jax.config import Config, UserError, check_seed
+from musicvae_jax.config.checks import check
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.inference import encode, in_powers_of_two, sample_prior, slerp
@@ -88,12 +89,12 @@ class TrainedVAE:
         return max(self.config.train.batch_size, 16)
 
     def windows(self, score: Score) -> Batch:
-        """A piece cut into windows that follow each other, the last one padded.
+        """Cuts a piece into consecutive windows, of which the last one is padded.
 
         Raises:
             MusicError: the codec refuses the piece.
         """
-        self.codec.encode(score)  # raises what is wrong with this one piece; a source would count and go on
+        self.codec.encode(score)  # raises what is wrong; a source would count it and go on
         source = WindowSource([score], self.codec, self.config.data.measures, hop=self.config.data.measures)
         return make_eval_batches(source, len(source))[0]
 
@@ -104,16 +105,16 @@ class TrainedVAE:
     def decode(
         self, latents: Latents, metre: np.ndarray, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig()
     ) -> np.ndarray:
-        """Tokens int32[batch, measure, slot, field] of latents.
+        """Decodes latents to tokens int32[batch, measure, slot, field].
 
         Args:
             latents: level -> float[batch, time, dim].
-            metre: int32[batch, measure, 2]; (0, 0) in measures that are not there.
+            metre: int32[batch, measure, 2]; (0, 0) in measures that a window lacks.
             seed: of the draws.
             sampling: how tokens are chosen.
 
         Raises:
-            UserError: a level is missing, or has another shape than the metres ask for; or the seed is no key.
+            UserError: a level is missing or its shape does not fit the metres, or the seed is out of range.
         """
         check_seed(seed)
         _check_latents(latents, metre, self.config)
@@ -142,18 +143,17 @@ class TrainedVAE:
 
         Args:
             num: pieces.
-            metre: of every measure; drawn per piece from the training frequencies if not given.
-            measures: per piece, up to the window's; the whole window if not given.
-            temperature: level -> what the scales of its prior are multiplied by; 1 where not named.
+            metre: of every measure; drawn for each piece from the training frequencies if not given.
+            measures: of a piece; those of a window if not given.
+            temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
             seed: of metres, latents and tokens.
             sampling: how tokens are chosen.
         """
         check_seed(seed)
-        if num < 1:
-            raise UserError(f"num = {num}: allowed is 1 or more")
-        measures = self.config.data.measures if measures is None else measures
-        if not 1 <= measures <= self.config.data.measures:
-            raise UserError(f"measures = {measures}: allowed is 1 to the window's {self.config.data.measures}")
+        check(num >= 1, "num", num, "1 or more")
+        longest = self.config.data.measures
+        measures = longest if measures is None else measures
+        check(1 <= measures <= longest, "measures", measures, f"1 to {longest}, the measures of a window")
         _check_temperature(temperature, list(self.config.levels.on))
         if metre is None:
             names = sorted(self.metres)
@@ -162,7 +162,7 @@ class TrainedVAE:
             rows = np.array([Metre.parse(names[number]) for number in drawn])
         else:
             rows = np.tile(metre, (num, 1))
-        frame = np.zeros((num, self.config.data.measures, 2), np.int32)
+        frame = np.zeros((num, longest, 2), np.int32)
         frame[:, :measures] = rows[:, None]
         latents = self._draw(frame, {}, temperature, seed)
         return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
@@ -177,13 +177,13 @@ class TrainedVAE:
         seed: int = 0,
         sampling: SamplingConfig = _GREEDY,
     ) -> list[Score]:
-        """Variants of a piece's first window: its upper levels are kept, the levels below are drawn from their priors.
+        """Variants of the first window of a piece: upper levels are kept, the levels below are drawn from their priors.
 
         Args:
             score: the piece.
-            keep: the last level that is kept, at its posterior mean, with all above it.
+            keep: the lowest level that is kept, at its posterior mean, like those above it.
             num: variants.
-            temperature: level -> what the scales of its prior are multiplied by; 1 where not named.
+            temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
             seed: of latents and tokens.
             sampling: how tokens are chosen.
 
@@ -193,11 +193,9 @@ class TrainedVAE:
         """
         check_seed(seed)
         levels = list(self.config.levels.on)
-        if keep not in levels[:-1]:
-            allowed = " or ".join(levels[:-1]) or f"nothing: {levels[0]} is the model's only level"
-            raise UserError(f"keep = {keep!r}: allowed is {allowed}")
-        if num < 1:
-            raise UserError(f"num = {num}: allowed is 1 or more")
+        allowed = " or ".join(levels[:-1]) or f"nothing: {levels[0]} is the only level of the model"
+        check(keep in levels[:-1], "keep", keep, allowed)
+        check(num >= 1, "num", num, "1 or more")
         kept = levels[: levels.index(keep) + 1]
         _check_temperature(temperature, levels[len(kept) :])
         window = jax.tree.map(lambda leaf: leaf[:1], self.windows(score))
@@ -209,7 +207,7 @@ class TrainedVAE:
         return [self._like(score, row, metre) for row, metre in zip(tokens, frame, strict=True)]
 
     def first_window(self, score: Score) -> Score:
-        """The beginning of a piece, as much as one window holds of it and as the codec keeps it.
+        """The beginning of a piece, as long as one window, as the codec keeps it.
 
         Raises:
             MusicError: the codec refuses the piece.
@@ -218,16 +216,16 @@ class TrainedVAE:
         return self._like(score, batch.tokens[0], batch.metre[0])
 
     def reconstruct(self, score: Score, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> Score:
-        """A piece through its codes and back, window by window, from posterior means.
+        """Encodes a piece and decodes its posterior means, window by window.
 
-        A note ends with its window, and sounds anew if the next one begins with it.
+        A note that crosses the border of two windows becomes two notes.
         """
         batch = self.windows(score)
         tokens = self.reconstruct_tokens(batch, seed=seed, sampling=sampling)
         return join([self._like(score, row, metre) for row, metre in zip(tokens, batch.metre, strict=True)])
 
     def reconstruct_tokens(self, batch: Batch, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> np.ndarray:
-        """The windows of a batch through their posterior means and back: int32[batch, measure, slot, field]."""
+        """Encodes windows and decodes their posterior means: int32[batch, measure, slot, field]."""
         latents = {level: gaussian.loc for level, gaussian in self.encode(batch).items()}
         return self.decode(latents, batch.metre, seed=seed, sampling=sampling)
 
@@ -240,12 +238,11 @@ class TrainedVAE:
         seed: int = 0,
         sampling: SamplingConfig = _GREEDY,
     ) -> list[Score]:
-        """The path between the first windows of two pieces, ends included, along a great circle (White 2016).
+        """The path between the first windows of two pieces, along a great circle (`slerp`), with both ends.
 
-        A point has the metre and the length of the nearer end. A latent that only the longer end has stays what it is.
+        A point has the metre and the length of the nearer end. A latent that only the longer piece has is constant.
         """
-        if steps < 2:
-            raise UserError(f"steps = {steps}: allowed is 2 or more, the two ends")
+        check(steps >= 2, "steps", steps, "2 or more: both ends count")
         ends = [jax.tree.map(lambda leaf: leaf[:1], self.windows(score)) for score in (first, second)]
         codes = [{level: q.loc[0] for level, q in self.encode(end).items()} for end in ends]
         shares = np.linspace(0, 1, steps)
@@ -259,12 +256,12 @@ class TrainedVAE:
         return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
 
     def scores(self, tokens: np.ndarray, metre: np.ndarray) -> list[Score]:
-        """Tokens int32[batch, measure, slot, field] and their metres as one score per row."""
+        """Turns tokens int32[batch, measure, slot, field] with their metres into one score per row."""
         real = metre[..., 0] > 0
         return [self.codec.decode(row[here], frame[here]) for row, frame, here in zip(tokens, metre, real, strict=True)]
 
     def _like(self, score: Score, tokens: np.ndarray, metre: np.ndarray) -> Score:
-        """Tokens int32[..., measure, slot, field] one after the other, with the tempo, key and title of a piece."""
+        """Turns tokens int32[..., measure, slot, field] into one score with the tempo, key and title of a piece."""
         real = metre[..., 0] > 0
         return self.codec.decode(
             tokens[real], metre[real], tempo=score.tempo, fifths=score.fifths, mode=score.mode, title=score.title

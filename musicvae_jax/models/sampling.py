@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from musicvae_jax.config import ConfigError
 from musicvae_jax.models.embedding import PADDING, START
 from musicvae_jax.models.layers import KVCache
-from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.models.vae import MusicVAE, decoder_method
 from musicvae_jax.rng import row_keys
 from musicvae_jax.types import Array, Latents, Variables
 
@@ -144,7 +144,7 @@ def _sample_tokens(
     mask = mask[..., :length]
     # A lane is decoded slot by slot: a window, or a measure where measures are independent given the latents.
     lanes, positions = (batch * measures, length) if context == "none" else (batch, measures * slots)
-    conditions = apply(latents, metre, method="conditions")  # [batch, measure, slot or 1, layer, dim]
+    conditions = apply(latents, metre, method=decoder_method("conditions"))  # [batch, measure, slot or 1, layer, dim]
     # Then [measure, slot or 1, lane, layer, dim].
     conditions = jnp.moveaxis(conditions.reshape(lanes, -1, *conditions.shape[2:]), 0, 2)
     allowed = jnp.moveaxis(mask.reshape(lanes, positions), 1, 0)  # [position, lane]
@@ -167,10 +167,10 @@ def _sample_tokens(
             origin = (position // slots - 1) * slots
             cache = jax.tree.map(lambda leaf: jnp.where(slot == 0, _next_measure(leaf, slots), leaf), cache)
         condition = conditions[position // slots, slot % conditions.shape[1]]
-        x, cache = apply(past, special, position, condition, cache, origin, method="step")
+        x, cache = apply(past, special, position, condition, cache, origin, method=decoder_method("step"))
         tokens = jnp.zeros((lanes, 0), jnp.int32)
         for gumbel in noise:
-            logits = apply(x, tokens, slot == slots - 1, method="field_logits")
+            logits = apply(x, tokens, slot == slots - 1, method=decoder_method("field_logits"))
             tokens = jnp.concatenate([tokens, sample_categorical(logits, gumbel, choice, top_k)[:, None]], -1)
         tokens = jnp.where(present[:, None], tokens, 0)
         if fields[0].end is not None:
@@ -183,7 +183,7 @@ def _sample_tokens(
         jnp.zeros((lanes, len(fields)), jnp.int32),
         jnp.full(lanes, START),
         jnp.zeros(lanes, bool),
-        apply((lanes,), 2 * slots if windowed else 0, method="empty_cache"),
+        apply((lanes,), 2 * slots if windowed else 0, method=decoder_method("empty_cache")),
     )
     pieces = []
     for start in range(0, positions, segment):

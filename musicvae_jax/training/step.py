@@ -15,7 +15,8 @@ from musicvae_jax.inference import forward
 from musicvae_jax.models.latent.batch_norm import average_moments
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.controller import ControllerState, update_controller
-from musicvae_jax.objectives.loss import Terms, balanced_weights, elbo_terms, objective, weights_at
+from musicvae_jax.objectives.loss import Terms, elbo_terms, objective
+from musicvae_jax.objectives.rates import balanced_weights, identity, weights_at
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.state import (
     Params,
@@ -53,7 +54,7 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
     and over ``axes``, the mapped axes over which it is spread. Without mapped axes, as in a notebook, leave ``axes``
     out. Under gradient accumulation the batch is the microbatch.
     """
-    mean = partial(jax.lax.pmean, axis_name=axes) if axes else lambda value: value
+    mean = partial(jax.lax.pmean, axis_name=axes) if axes else identity
 
     def loss(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Terms, Metrics, dict[str, Moments]]:
         variables = model_variables(params, carried.moments)

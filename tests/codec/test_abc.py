@@ -113,6 +113,8 @@ def test_ties_join_notes_over_bar_lines_and_carry_accidentals():
     score = read("c3 ^f- | f2 f2- | f4 |]")
     assert notes_of(score) == [(0, 3, 72), (3, 3, 78), (6, 6, 77)]
     assert notes_of(read("c2-d2-|d4")) == [(0, 2, 72), (2, 6, 74)]
+    # A short bar is followed by silence, which ends the tie.
+    assert notes_of(read("c4 | d e f- | f3 e | c4 |]"))[3:5] == [(6, 1, 77), (8, 3, 77)]
 
 
 def test_accidentals_hold_to_the_bar_line_in_every_octave():

@@ -9,8 +9,7 @@ import pytest
 from configs.ablations import ABLATIONS
 
 from musicvae_jax.analysis import curves
-from musicvae_jax.evaluation.ablations.definition import plan
-from musicvae_jax.evaluation.ablations.rows import make_row
+from musicvae_jax.evaluation.ablations import make_row, plan
 from tests.pictures import assert_picture
 
 CURVES = ["three=three-10 three-40", "flat=flat-10"]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.codec.attributes import GROUPS
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.groups import dim_name, group_layout
+from musicvae_jax.types import GROUPS
 
 CONFIG = ModelConfig(global_dim=40, local_dim=12, fine_dim=6)
 

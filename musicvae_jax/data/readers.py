@@ -1,4 +1,4 @@
-"""Runs a function over many files or texts in other processes, in order, with flat memory and one progress bar."""
+"""Applies a function to many files or texts in other processes: results in order, little memory, one progress bar."""
 
 import contextlib
 import importlib
@@ -18,11 +18,16 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 16  # items per process that may be read before their turn: bounds the memory, and hides a slow item
+
+class LostError(Exception):
+    """A process ended without an answer."""
+
+
+AHEAD = 16  # items per process that are read before their results are asked for
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -35,24 +40,24 @@ def read_parallel(
     lost: Callable[[Item, str], Result] | None = None,
     timeout: float | None = None,
 ) -> Iterator[Result]:
-    """Yields ``function(item)`` of each item, in order.
+    """Yields ``function(item)`` for each item, in order.
 
-    Results are computed up to `AHEAD` items per process before they are asked for, so that memory does not grow with
-    the number of items, and `items` may be a generator. The progress bar is none where the output is not a terminal.
+    At most `AHEAD` items per process are read in advance, so memory does not grow with the number of items, and `items`
+    may be a generator. There is no progress bar where the output is not a terminal.
 
     Args:
-        function: one at the top level of a module that other processes can import. Items and results are pickled.
-        items: what to call it with.
-        num_processes: defaults to the number of cores; 1 calls the function in this process, unless there is `lost`.
-        desc: of the progress bar.
+        function: at the top level of a module that other processes can import. Items and results are pickled.
+        items: its arguments.
+        num_processes: the default is the number of cores. With 1 and without `lost`, this process calls the function.
+        desc: text of the progress bar.
         unit: of the progress bar.
-        lost: called with the item and with what happened, instead of raising, where a process dies of an item or is
-            ended after `timeout`; its result stands for the item's, and a new process goes on.
+        lost: where an item ends its process or exceeds `timeout`, this is called with the item and a description, and
+            gives the result. A new process continues.
         timeout: seconds that one item may take.
 
     Raises:
-        Exception: whatever `function` raises, of the first item that does.
-        RuntimeError: a process died or was ended, and there is no `lost`.
+        Exception: the first exception that `function` raises.
+        RuntimeError: an item ended its process or exceeded `timeout`, and there is no `lost`.
     """
     num_processes = num_cores() if num_processes is None else num_processes
     total = len(items) if isinstance(items, Sized) else None
@@ -80,7 +85,7 @@ def _read_in_processes(
         free.put(reader)
 
     def read(item: Item) -> Result:
-        reader = free.get()  # there are as many threads as readers: this one waits for none
+        reader = free.get()  # never waits: there are as many readers as threads
         try:
             return reader(item)
         except LostError as error:
@@ -108,17 +113,13 @@ def _read_in_processes(
             reader.end()
 
 
-class LostError(Exception):
-    """A process ended without an answer."""
-
-
 class Reader:
-    """A process that calls the function; started by the first item, and again after a death.
+    """Calls a function in another process. The first item starts the process, and so does the next after its death.
 
-    Not by multiprocessing: a fork does not survive the threads of a caller that already runs JAX, and a spawned process
-    imports the caller's script again, which never ends well where that script lacks ``if __name__ == "__main__"``.
+    It does not use multiprocessing. A fork fails in a process whose threads already run JAX. A spawned process imports
+    the main script again, which starts endless processes if the script has no ``if __name__ == "__main__"``.
 
-    Called with an item, it gives the function's result; raises what the function raises, or `LostError`.
+    A call with an item returns the function's result, raises its exception, or raises `LostError`.
     """
 
     def __init__(self, function: Callable, timeout: float | None):
@@ -156,13 +157,13 @@ class Reader:
         return result
 
     def kill(self) -> None:
-        """From another thread: the item that is being read ends with an error, and no later one starts a process."""
+        """Ends the current call with an error and stops later ones; for use by another thread."""
         self._killed = True
         if process := self._process:
             process.kill()
 
     def end(self) -> int:
-        """Ends the process, and returns its status."""
+        """Ends the process and returns its status."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -179,35 +180,31 @@ class Reader:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         assert process.stdout
         self._process = process
-        if self._killed:  # looked at after the process can be seen from outside, so that one of both ends it
+        if self._killed:  # checked after `_process` is set: either `kill` sees the process, or this sees the flag
             process.kill()
         try:
-            pickle.load(process.stdout)  # it has imported the function: the clock of the first item may start
+            pickle.load(process.stdout)  # the function is imported: the clock of the first item may start
         except EOFError:
             raise RuntimeError(f"a process ended with status {self.end()} before it could call {self._name}") from None
         return process
 
 
 def serve(name: str) -> None:
-    """The other side of `read_parallel`: answers items on standard input until that is closed.
-
-    Args:
-        name: ``"module:function"``.
-    """
+    """The loop of a reader's process: answers the items on standard input with the function ``"module:function"``."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    # Nothing else may write between the answers, a library's C code included.
+    # Only answers may go to standard output. Other output, that of C libraries included, goes to standard error.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.stdout = sys.stderr
     module, function_name = name.split(":")
     function = getattr(importlib.import_module(module), function_name)
     pickle.dump("ready", out)
     out.flush()
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the other side is gone, and says why
+    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the parent is gone or reports it
         while True:
             item = pickle.load(sys.stdin.buffer)
             try:
                 answer = pickle.dumps((None, function(item)))
-            except Exception as error:  # noqa: BLE001 -- raised again on the other side
+            except Exception as error:  # noqa: BLE001 -- the parent raises it
                 answer = pickle.dumps((error, None))
             out.write(answer)
             out.flush()
