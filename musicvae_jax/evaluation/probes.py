@@ -134,6 +134,8 @@ def _explained(
             continue
         columns = np.flatnonzero(kind.reshape(-1) == number)
         columns = columns[(np.ptp(y[here][:, columns], 0) > 0) & (np.ptp(new_y[there][:, columns], 0) > 0)]
+        if not len(columns):
+            continue
         known_y, true_y = y[here][:, columns], new_y[there][:, columns]
         predicted = ridge(x[here], known_y, new_x[there], folds[here])
         within = partial(distances, counts=np.ones(true_y.shape, bool), groups=places[there])
