@@ -14,7 +14,7 @@ import pytest
 from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig
 from musicvae_jax.data import windows
-from musicvae_jax.data.families import Families
+from musicvae_jax.data.windows import Families
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.evaluation import evaluate as evaluation
