@@ -73,7 +73,12 @@ def _build(hint: Any, tree: Any) -> Any:
     if origin is dict:
         return {name: _build(options[1], value) for name, value in (tree or {}).items()}
     if dataclasses.is_dataclass(hint):
-        hints = typing.get_type_hints(hint)
-        there = {name: _build(hints[name], tree[name]) for name in hints if name in tree}
+        hints, there = typing.get_type_hints(hint), {}
+        for field in dataclasses.fields(hint):
+            kind, required = hints[field.name], field.default is field.default_factory  # both are MISSING
+            if field.name in tree:
+                there[field.name] = _build(kind, tree[field.name])
+            elif required and (typing.get_origin(kind) is dict or type(None) in typing.get_args(kind)):
+                there[field.name] = _build(kind, None)
         return typing.cast(type, hint)(**there)
     return math.nan if tree is None and hint is float else tree

@@ -28,7 +28,7 @@ class ProbeData(NamedTuple):
     means: dict[str, Array]  # level -> float[window, time, dim], posterior means
     attributes: dict[str, Array]  # span -> float[window, time, attribute], as `true_attributes` gives them
     metre: Array  # int32[window, measure, 2], (0, 0) in measures that a window lacks
-    families: Array  # [window], see `data.windows.Families`
+    families: Array  # [window], see `data.families`
 
 
 def probe_figures(
@@ -169,12 +169,11 @@ def ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, folds: np.ndarray) -> n
     if len(np.unique(folds)) > 1:
         for fitted, out in PredefinedSplit(folds).split():
             for number, penalty in enumerate(_PENALTIES):
-                predicted = _predict(x[fitted], y[fitted], x[out], penalty)
+                predicted = _predict(x[fitted], y[fitted], x[out], len(fitted) * penalty)
                 errors[number] += ((predicted - y[out]) ** 2).sum(0)
-    return _predict(x, y, new, _PENALTIES[errors.argmin(0)])
+    return _predict(x, y, new, len(x) * _PENALTIES[errors.argmin(0)])
 
 
 def _predict(x: np.ndarray, y: np.ndarray, new: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:
-    """Predictions float64[new, target] under a penalty per cell, one for all targets or one for each."""
-    line = make_pipeline(StandardScaler(), Ridge(len(x) * penalty, solver="cholesky")).fit(x, y)
-    return line.predict(new).reshape(len(new), -1)  # of one target scikit-learn returns a vector
+    line = make_pipeline(StandardScaler(), Ridge(penalty, solver="cholesky")).fit(x, y)
+    return line.predict(new).reshape(len(new), -1)  # scikit-learn drops the axis of a single target
