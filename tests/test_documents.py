@@ -52,7 +52,9 @@ def commands() -> Iterator[Command]:
         blocks = [block for language, block in FENCE.findall(text) if language in {"", "sh", "bash", "console"}]
         lines = [line for block in blocks for line in block.splitlines()]
         indented = [line[4:] for line in FENCE.sub("", text).splitlines() if line[:4] == "    "]
-        lines += [line for line in (*indented, *inline_code(text)) if line.partition(" ")[0] in PROGRAMS and " " in line]
+        lines += [
+            line for line in (*indented, *inline_code(text)) if line.partition(" ")[0] in PROGRAMS and " " in line
+        ]
         for line in lines:
             if words := shlex.split(line, comments=True):
                 yield Command(document, tuple(words))

@@ -11,6 +11,7 @@ from musicvae_jax.training.metrics import read_metrics
 from musicvae_jax.training.workdir import read_config
 from tests.scripts import STEPS, spawn
 
+
 def test_training_leaves_a_run(run):
     assert read_config(run).train.num_steps == STEPS
     rows = read_metrics(run / "metrics.jsonl")
