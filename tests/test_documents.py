@@ -47,8 +47,8 @@ def inline_code(text: str) -> list[str]:
 
 def commands() -> Iterator[Command]:
     """Every line of a shell block, of an indented block, and of inline code that starts with a program."""
-    for document, text in TEXTS.items():
-        text = text.replace("\\\n", " ")
+    for document, broken in TEXTS.items():
+        text = broken.replace("\\\n", " ")
         blocks = [block for language, block in FENCE.findall(text) if language in {"", "sh", "bash", "console"}]
         lines = [line for block in blocks for line in block.splitlines()]
         indented = [line[4:] for line in FENCE.sub("", text).splitlines() if line[:4] == "    "]
