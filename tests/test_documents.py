@@ -1,6 +1,5 @@
 """README, CONTRIBUTING.md and docs/: their commands parse, their links and names exist, their Python runs."""
 
-import dataclasses
 import functools
 import inspect
 import json
@@ -9,7 +8,7 @@ import runpy
 import shlex
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ import tyro
 from configs import CONFIGS
 from configs.ablations import ABLATIONS
 
-from musicvae_jax.config import Config
+from musicvae_jax.config import Config, flat
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,14 +47,14 @@ def inline_code(text: str) -> list[str]:
 
 def commands() -> Iterator[Command]:
     """Every line of a shell block, of an indented block, and of inline code that starts with a program."""
-    for document, text in TEXTS.items():
-        lines: list[str] = []
-        for language, block in FENCE.findall(text):
-            if language in {"", "sh", "bash", "console"}:
-                lines += block.replace("\\\n", " ").splitlines()
-        indented = [line[4:] for line in FENCE.sub("", text).replace("\\\n", " ").splitlines() if line[:4] == "    "]
-        starts = tuple(f"{program} " for program in PROGRAMS)
-        lines += [line for line in (*indented, *inline_code(text)) if line.startswith(starts)]
+    for document, broken in TEXTS.items():
+        text = broken.replace("\\\n", " ")
+        blocks = [block for language, block in FENCE.findall(text) if language in {"", "sh", "bash", "console"}]
+        lines = [line for block in blocks for line in block.splitlines()]
+        indented = [line[4:] for line in FENCE.sub("", text).splitlines() if line[:4] == "    "]
+        lines += [
+            line for line in (*indented, *inline_code(text)) if line.partition(" ")[0] in PROGRAMS and " " in line
+        ]
         for line in lines:
             if words := shlex.split(line, comments=True):
                 yield Command(document, tuple(words))
@@ -114,14 +113,9 @@ def parse(monkeypatch, tmp_path):
 def test_script_accepts_the_arguments(command, parse, capsys):
     script, *args = command.words[1:]
     assert (ROOT / script).is_file()
-    try:
+    with pytest.raises((Parsed, SystemExit)) as stop:  # fails where the script ends without parsing its arguments
         parse(script, *args)
-    except Parsed:
-        return
-    except SystemExit:
-        error = capsys.readouterr().err
-        pytest.fail(f"{command}\n{error}")
-    pytest.fail(f"{command}: the script ended without parsing its arguments")
+    assert stop.type is Parsed, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", SCRIPTS, ids=str)
@@ -158,15 +152,10 @@ def test_other_commands_name_what_exists(command):
         assert all((ROOT / word).exists() for word in rest if "/" in word)
 
 
-def test_commands_are_found():
-    names = {command.words[1] for command in SCRIPTS}
-    assert {f"experiments/{name}.py" for name in ("train", "evaluate", "generate", "ablate", "prepare")} <= names
-    assert {"make demo", "make test"} <= {" ".join(command.words) for command in OTHERS}
-
-
 def test_every_script_is_shown():
     runnable = {path.name for path in (ROOT / "experiments").glob("*.py") if "__main__" in path.read_text()}
     assert runnable == {Path(command.words[1]).name for command in SCRIPTS}
+    assert {"make demo", "make test"} <= {" ".join(command.words) for command in OTHERS}
 
 
 @pytest.mark.parametrize(
@@ -174,8 +163,8 @@ def test_every_script_is_shown():
     [
         "experiments/train.py folk --workdir a --train.no-such-field 1",
         "experiments/train.py no-such-config --workdir a",
+        "experiments/train.py folk --workdir a --levels.fine.no-such-field 1",
         "experiments/evaluate.py --workdir a --no-such-flag",
-        "experiments/prepare.py no-such-data",
         "experiments/generate.py resample --workdir a --out b",
     ],
 )
@@ -197,38 +186,23 @@ def test_flags_in_prose_exist(parse, capsys):
     assert named - shown == set()
 
 
-def matches(pattern: str, names: set[str]) -> bool:
-    """Whether a name such as ``levels.<level>.kl`` is that of something: ``<...>`` stands for any one part."""
-    regex = re.compile("".join(".+" if part[:1] == "<" else re.escape(part) for part in re.split("(<.*?>)", pattern)))
-    return any(map(regex.fullmatch, names))
+CONFIG_FIELDS = set(flat(Config()))
+FIGURES = RARE_FIGURES | {
+    key for path in (ROOT / "experiments/results").glob("*.test.json") for key in json.loads(path.read_text())
+}
 
 
-def config_fields() -> set[str]:
-    """The dotted names of all fields of a config, as in its JSON file."""
-    names: set[str] = set()
-
-    def walk(part: Any, prefix: str) -> None:
-        for field in dataclasses.fields(part):
-            name, value = f"{prefix}{field.name.rstrip('_')}", getattr(part, field.name)
-            names.add(name)
-            if dataclasses.is_dataclass(value):
-                walk(value, f"{name}.")
-
-    walk(Config(), "")
-    return names
-
-
-def figures() -> set[str]:
-    """The keys of the committed evaluations."""
-    return {key for path in (ROOT / "experiments/results").glob("*.test.json") for key in json.loads(path.read_text())}
+def unknown(names: Iterable[str], known: set[str]) -> set[str]:
+    """The names that nothing has; in ``levels.<level>.kl``, ``<level>`` stands for any part."""
+    patterns = {name: re.sub("<.*?>", ".+", re.escape(name)) for name in names}
+    return {name for name, pattern in patterns.items() if not any(re.fullmatch(pattern, other) for other in known)}
 
 
 def test_config_fields_and_figures_in_prose_exist():
     parts = ("codec.", "data.", "model.", "levels.", "objective.", "train.", "flow.", "baselines.", "iwae.")
     dotted = {code.split(" = ")[0] for text in TEXTS.values() for code in inline_code(text) if code.startswith(parts)}
-    known = config_fields() | figures() | RARE_FIGURES
-    known |= {name.removesuffix(".value") for name in known}
-    assert {name for name in dotted if not matches(name, known)} == set()
+    known = CONFIG_FIELDS | FIGURES | {name.removesuffix(".value") for name in FIGURES}
+    assert unknown(dotted, known) == set()
 
 
 def table(text: str, first_header: str) -> list[list[str]]:
@@ -239,14 +213,13 @@ def table(text: str, first_header: str) -> list[list[str]]:
 
 def test_every_figure_of_the_table_exists():
     rows = table(TEXTS["docs/results.md"], "figure in evaluation.json")[1:]
-    names = {name for row in rows for name in INLINE.findall(row[0])}
-    assert {name for name in names if not matches(name, figures() | RARE_FIGURES)} == set()
+    assert unknown({name for row in rows for name in INLINE.findall(row[0])}, FIGURES) == set()
 
 
 def test_the_table_of_a_level_has_its_fields():
     names = [INLINE.findall(row[0])[0] for row in table(TEXTS["docs/levels.md"], "field")[1:]]
     prefix = "levels.local."
-    assert set(names) == {name.removeprefix(prefix) for name in config_fields() if name.startswith(prefix)}
+    assert set(names) == {name.removeprefix(prefix) for name in CONFIG_FIELDS if name.startswith(prefix)}
 
 
 def test_the_table_of_configs_is_complete():

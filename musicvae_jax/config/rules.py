@@ -159,7 +159,7 @@ RULES = (
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),
     Rule(
-        "kl_estimate = draw", "free_bits = total, capacity", "max(KL - c, 0) and |KL - C| of one draw are biased",
+        "kl_estimate = draw", "free_bits = total, capacity", "max(KL - c, 0) and abs(KL - C) of one draw are biased",
         _level(lambda _, level: level.kl_estimate == "draw" and level.free_bits in ("total", "capacity"),
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),

@@ -87,7 +87,9 @@ def test_columns_that_do_not_vary_within_strata_do_not_count():
     bootstrap, strata = Bootstrap(np.arange(40)), np.arange(40)
     assert np.isnan(bootstrap.squared_correlation(x, y, strata)).all()
     strata = np.arange(40) // 7
-    x[:, :, 1:] = 60.1 + 0.7 * strata[:, None, None]  # all but the first column; means of seven equal numbers are rounded
+    x[:, :, 1:] = (
+        60.1 + 0.7 * strata[:, None, None]
+    )  # all but the first column; means of seven equal numbers are rounded
     alone = bootstrap.squared_correlation(x[..., :1], y[..., :1], strata)
     np.testing.assert_allclose(bootstrap.squared_correlation(x, y, strata), alone)
 

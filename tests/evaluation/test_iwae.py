@@ -32,16 +32,14 @@ def test_log_ratio_is_log_q_minus_log_p(name):
     metre = np.array([[[4, 4], [3, 4], [0, 0]]] * NUM)
     features = jax.tree.map(lambda leaf: np.repeat(leaf, NUM, 0), make_features(config, 1, scale=0.5))
     found = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), infer(vae, variables, features, metre))
-    for name, present in presence(config, metre).items():
-        there = slice(0, present[0].sum())
-        z, frame, residual = jax.tree.map(
-            lambda leaf, there=there: leaf[:, there], (found.latents[name], found.frame[name], found.residual[name])
-        )
+    for level, present in presence(config, metre).items():
+        parts = (found.latents[level], found.frame[level], found.residual[level])
+        z, frame, residual = jax.tree.map(lambda leaf, num=present[0].sum(): leaf[:, :num], parts)
         scale = np.exp(frame.log_scale)
         log_q = stats.norm.logpdf(z, frame.loc + scale * residual.loc, scale * np.exp(residual.log_scale)).sum((1, 2))
-        expected = log_q - log_prior(config.levels[name], z, frame)
-        np.testing.assert_allclose(found.log_ratio[name].sum(1), expected, rtol=1e-4, atol=1e-4)
-        assert (found.log_ratio[name][~present] == 0).all()
+        expected = log_q - log_prior(config.levels[level], z, frame)
+        np.testing.assert_allclose(found.log_ratio[level].sum(1), expected, rtol=1e-4, atol=1e-4)
+        assert (found.log_ratio[level][~present] == 0).all()
 
 
 def test_draws_tighten_the_bound():

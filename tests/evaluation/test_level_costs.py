@@ -23,9 +23,9 @@ SCALE = 0.5  # of both posteriors
 
 @dataclasses.dataclass(frozen=True)
 class TwoLevels:
-    """A window is two numbers x and y: q(g | x) = N(x, SCALE), q(l | y) = N(y, SCALE), p(g) = N(0, 1), p(l | g) = N(g, 1).
+    """A window is two numbers x and y: q(g | x) = N(x, SCALE), q(l | y) = N(y, SCALE).
 
-    There is one token, 0 or 1, whose logit is g + 2 l, or 100 with the skip connection.
+    p(g) = N(0, 1), p(l | g) = N(g, 1). There is one token, 0 or 1, whose logit is g + 2 l, or 100 with the skip connection.
     """
 
     config: ModelConfig = TWO.model

@@ -37,7 +37,7 @@ def metres(present):
 
 
 def test_r2_is_the_share_of_variance_that_the_levels_determine():
-    """Attributes of windows are sums of global latents, those of phrases of global and local ones, of measures of all."""
+    """Attributes are sums of latents: of windows, global ones; of phrases, global and local ones; of measures, all."""
     means, present = make_means()
     attributes = {span: np.full((WINDOWS, cells, len(NAMES)), np.nan) for span, cells in CELLS.items()}
     parts = {

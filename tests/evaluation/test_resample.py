@@ -93,7 +93,7 @@ def test_the_temperature_of_an_unknown_level_is_refused(vae) -> None:
 def test_a_model_of_one_level_cannot_resample(tmp_path) -> None:
     flat = replace(LEVELS_CONFIG, local={"dim": 0, "span": 0}, fine={"dim": 0})
     one = load_workdir(write_workdir(tmp_path / "one", flat))
-    with pytest.raises(UserError, match="allowed is nothing: global is the model's only level"):
+    with pytest.raises(UserError, match="allowed is nothing: global is the only level of the model"):
         one.resample(PIECE, "global")
 
 

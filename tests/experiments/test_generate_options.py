@@ -8,7 +8,7 @@ import pytest
 
 from musicvae_jax import SamplingConfig
 from musicvae_jax.codec import MelodyCodec, Metre, read_midi, write_midi
-from musicvae_jax.evaluation import loading
+from musicvae_jax.evaluation import trained
 from musicvae_jax.evaluation.trained import TrainedVAE
 from tests.data.melodies import random_melody
 
@@ -51,8 +51,8 @@ def test_every_option_reaches_the_model(
     vae.first_window.return_value = RETURNED[0]
     method = getattr(vae, command)
     method.return_value = RETURNED[0] if command == "reconstruct" else RETURNED
-    load = create_autospec(loading.load_workdir, return_value=vae)
-    monkeypatch.setattr(loading, "load_workdir", load)
+    load = create_autospec(trained.load_workdir, return_value=vae)
+    monkeypatch.setattr(trained, "load_workdir", load)
 
     common = ["--workdir", "a run", "--out", tmp_path, "--temperature", 0.5, "--seed", 3, "--checkpoint", "latest"]
     ended = call("generate.py", command, *files, *options.split(), *common)
