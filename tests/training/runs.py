@@ -28,7 +28,6 @@ class Run(NamedTuple):
     states: list[TrainState]  # before the first step and after each
     metrics: list[Metrics]
     traces: int  # how often the step was traced
-    donated: bool  # whether every step but the first took the memory of the state before it
 
     @property
     def last(self) -> TrainState:
@@ -68,16 +67,12 @@ def run_steps(config: Config, way: str, steps: int = 5) -> Run:
         return device_step(state, batch)
 
     step, state = parallel.spread(counted), start(first, parallel)
-    states, metrics, donated = [first_state(first)], [], True
+    states, metrics = [first_state(first)], []
     for number in range(steps):
-        before, batch = state, parallel.shard(make_batch(seed=number, measures=config.data.measures))
-        state, read = step(before, batch)
-        if number:  # the first state may share its memory with NumPy
-            old = before.params, before.opt_state, before.ema_params
-            donated &= all(leaf.is_deleted() for leaf in jax.tree.leaves(old))
+        state, read = step(state, parallel.shard(make_batch(seed=number, measures=config.data.measures)))
         states.append(jax.device_get(state))
         metrics.append(jax.device_get(read))
-    return Run(states, metrics, len(traces), donated)
+    return Run(states, metrics, len(traces))
 
 
 def carried(state: TrainState) -> Carried:
