@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -97,12 +98,12 @@ def test_a_workdir_serves_one_config(tmp_path):
 
 
 def test_metrics_after_the_resumed_step_are_dropped(tmp_path):
-    with MetricWriter(tmp_path) as writer:
+    with closing(MetricWriter(tmp_path)) as writer:
         for step in (1, 2, 3):
             writer.write(step, {"loss": 1.0})
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 4, "lo')  # a kill in the middle of a line
-    with MetricWriter(tmp_path, resume_step=2) as writer:
+    with closing(MetricWriter(tmp_path, resume_step=2)) as writer:
         writer.write(3, {"loss": 0.5})
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}, {"step": 3, "loss": 0.5}]

@@ -43,7 +43,7 @@ def test_a_validation_is_a_line_with_all_that_levels_carry():
 @pytest.mark.parametrize("name", ["loss", "grad_norm"])
 def test_a_loss_or_gradient_that_is_no_number_ends_the_run_and_names_its_windows(progress, name):
     metrics = {"loss": np.float32(1), "grad_norm": np.float32(1), name: np.float32(math.nan)}
-    with pytest.raises(NonFiniteError, match=rf"{name} = nan at step 3\..* no checkpoint .*: window 7"):
+    with pytest.raises(NonFiniteError, match=rf"{name} = nan at step 3\..* No checkpoint .*: window 7"):
         progress.report(3, metrics, np.array([7]))
 
 
