@@ -136,8 +136,8 @@ def test_dropout_of_all_kinds_and_the_skip_connection_are_off():
     np.testing.assert_allclose(sums["kl"], sum(terms.kl.values()), rtol=1e-5)
     for name, expected in make_measure(plain, codec, 5)(variables, batch, other)[0].items():
         np.testing.assert_allclose(sums[name], expected, rtol=1e-5, err_msg=name)
-    bounds = [make_iwae(model, 5)(variables, batch, 2) for model in (noisy, plain)]
-    np.testing.assert_allclose(*bounds, rtol=1e-5)
+    bound, expected = (make_iwae(model, 5)(variables, batch, 2) for model in (noisy, plain))
+    np.testing.assert_allclose(bound, expected, rtol=1e-5)
 
 
 def test_baselines_are_fitted_to_every_training_measure_once(trained_workdir):

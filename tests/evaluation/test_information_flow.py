@@ -1,7 +1,6 @@
 """`information_flow` on a decoder that repeats its latents, and on a model of three levels that nothing has trained."""
 
 import itertools
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +21,7 @@ from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures
 from musicvae_jax.evaluation.likeness import NAMES, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData, probe_figures
+from musicvae_jax.evaluation.reconstruction import other_pieces
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.figures import flatten
 from musicvae_jax.types import Batch
@@ -148,8 +148,13 @@ def measured(vae) -> tuple[FlowFigures, flow.Windows]:
     """The figures, and the measured windows that they summarise."""
     seen: list[flow.Windows] = []
     measure = flow._measure
+
+    def noting(*args: Any) -> flow.Windows:
+        seen.append(measure(*args))
+        return seen[0]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow, "_measure", lambda *args: seen.append(measure(*args)) or seen[0])
+        patch.setattr(flow, "_measure", noting)
         return flow.information_flow(vae, "test", **SIZES), seen[0]
 
 
@@ -223,11 +228,12 @@ def test_probes_are_fitted_to_training_music(vae, measured):
 def test_partners_are_chosen_by_family(vae, families, monkeypatch):
     seen: list[tuple] = []
 
-    def noting(function: Callable) -> Callable:
-        return lambda *args: seen.append(args) or function(*args)
+    def noting(*args: np.ndarray) -> np.ndarray:
+        seen.append(args)
+        return other_pieces(*args)
 
     for module in (evaluation, flow):
-        monkeypatch.setattr(module, "other_pieces", noting(module.other_pieces))
+        monkeypatch.setattr(module, "other_pieces", noting)
     evaluation.evaluate(vae, "test", num_examples=8)
     flow.information_flow(vae, "test", num_windows=8, num_probed=8, num_draws=1)
     source = load_windows(vae.config, "test", attributes=False)

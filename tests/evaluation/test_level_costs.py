@@ -25,7 +25,7 @@ SCALE = 0.5  # of both posteriors
 class TwoLevels:
     """A window is two numbers x and y: q(g | x) = N(x, SCALE), q(l | y) = N(y, SCALE).
 
-    p(g) = N(0, 1), p(l | g) = N(g, 1). There is one token, 0 or 1, whose logit is g + 2 l, or 100 with the skip connection.
+    p(g) = N(0, 1), p(l | g) = N(g, 1). There is one token, 0 or 1; its logit is g + 2 l, with the skip connection 100.
     """
 
     config: ModelConfig = TWO.model

@@ -56,7 +56,9 @@ def test_r2_is_the_share_of_variance_that_the_levels_determine():
         found = figures[span][level]
         assert (found.r2, found.attributes[NAMES[0]]) == pytest.approx((1, 1), abs=1e-3)
         assert set(found.attributes) == {NAMES[0], NAMES[5]}
-        assert abs(found.shuffled) < 5 * 7 / WINDOWS  # by chance a dim explains about 1 / cells
+        assert (
+            found.shuffled is not None and abs(found.shuffled) < 5 * 7 / WINDOWS
+        )  # by chance a dim explains about 1 / cells
     for span, level, share in (("phrase", "global", 1 / 2), ("measure", "global", 1 / 3), ("measure", "local", 2 / 3)):
         # The share is that of the drawn latents' variance: its error is a few times 1 / sqrt(windows).
         assert figures[span][level].r2 == pytest.approx(share, abs=3 / np.sqrt(WINDOWS))

@@ -1,6 +1,7 @@
 """A trained model as a notebook uses it."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,9 +125,10 @@ def _first(vae, tune):
     return type(batch)(*(leaf[:1] for leaf in batch))
 
 
-def num_compiled() -> tuple[int, int]:
+def num_compiled() -> list[int]:
     """For how many shapes the encoder and the sampler were compiled."""
-    return encode._cache_size(), sampling._sample_tokens._cache_size()
+    compiled: list[Any] = [encode, sampling._sample_tokens]
+    return [function._cache_size() for function in compiled]
 
 
 def test_pieces_of_many_lengths_compile_once(vae):
