@@ -7,8 +7,8 @@ import pytest
 
 from musicvae_jax.inference import forward
 from musicvae_jax.objectives.controller import ControllerState
-from musicvae_jax.objectives.loss import balanced_weights, elbo_terms, final_weights, objective, token_nll, weights_at
-from musicvae_jax.objectives.rates import balance
+from musicvae_jax.objectives.loss import elbo_terms, objective, token_nll
+from musicvae_jax.objectives.rates import balance, balanced_weights, final_weights, weights_at
 from musicvae_jax.rng import row_keys
 from musicvae_jax.types import LEVELS, VAEOutput, existing_fields
 from tests.models.variants import THREE, make_features
