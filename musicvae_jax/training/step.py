@@ -1,7 +1,7 @@
 """One training step, written for one device under a named axis."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -126,7 +126,7 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     return gradients
 
 
-def over_kept_windows(metrics: Metrics, levels: list[str]) -> Metrics:
+def over_kept_windows(metrics: Metrics, levels: Sequence[str]) -> Metrics:
     """Metrics under level dropout, with the KL of each level over the windows that keep it.
 
     kl_<level> = KL per phrase of those windows x mean number of phrases.
