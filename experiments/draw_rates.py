@@ -30,7 +30,7 @@ def draw(
     import numpy as np
 
     from musicvae_jax.analysis.curves import plot_rate_curve
-    from musicvae_jax.analysis.figures import save_figure
+    from musicvae_jax.analysis.page import save_figure
     from musicvae_jax.evaluation.ablations import find_rows, plan, read_rows
 
     if ablation not in ABLATIONS:

@@ -18,7 +18,7 @@ def draw(*, runs: tuple[str, ...], out: str, smoothing: float = 0.05) -> int:
         smoothing: width of the moving average as a share of a run's rows; 0 for none.
     """
     from musicvae_jax.analysis.curves import plot_level_kl
-    from musicvae_jax.analysis.figures import save_figure
+    from musicvae_jax.analysis.page import save_figure
     from musicvae_jax.training.metrics import read_metrics
 
     workdirs = split_labels("runs", runs, "LABEL=WORKDIR")

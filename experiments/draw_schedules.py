@@ -13,7 +13,7 @@ def draw(*, out: str) -> int:
     Args:
         out: picture to write: .png, .pdf or .svg.
     """
-    from musicvae_jax.analysis.figures import save_figure
+    from musicvae_jax.analysis.page import save_figure
     from musicvae_jax.analysis.schedules import plot_schedules
 
     save_figure(plot_schedules(), out)

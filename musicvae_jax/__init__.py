@@ -64,7 +64,7 @@ _HOMES = {
     # to see and to hear
     "analysis.audio": ("listen", "render", "write_wav"),
     "analysis.curves": ("plot_level_kl", "plot_training_curves"),
-    "analysis.figures": ("save_figure",),
+    "analysis.page": ("save_figure",),
     "analysis.piano_rolls": (
         "piano_roll",
         "plot_interpolation",

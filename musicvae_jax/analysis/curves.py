@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter
 
-from musicvae_jax.analysis.figures import GREY, INK, OKABE_ITO, Page, add_legend, style_axes
+from musicvae_jax.analysis.page import GREY, INK, OKABE_ITO, Page, add_legend, style_axes
 from musicvae_jax.config import UserError
 from musicvae_jax.config.checks import check
 from musicvae_jax.types import LEVELS

@@ -13,7 +13,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from musicvae_jax.analysis.figures import GREY, INK, OKABE_ITO, Page
+from musicvae_jax.analysis.page import GREY, INK, OKABE_ITO, Page
 from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, Metre, Score
 
 _WIDTH = 10.0  # inches of a page

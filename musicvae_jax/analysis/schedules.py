@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from musicvae_jax.analysis.figures import INK, OKABE_ITO, Page, style_axes
+from musicvae_jax.analysis.page import INK, OKABE_ITO, Page, style_axes
 from musicvae_jax.config import Config, LevelConfig, ObjectiveConfig
 from musicvae_jax.objectives.controller import controller_factors, init_controller, update_controller
 from musicvae_jax.objectives.rates import capacity_schedule, level_schedule

@@ -1,4 +1,4 @@
-"""Bars as written, and how they become measures that are as long as their metre says. For ABC and MusicXML.
+"""Bars as written, which may be short or long, and how they become measures as long as their metre (ABC, MusicXML).
 
 Times inside bars are in sub-ticks, so that tuplets and dotted notes stay whole numbers.
 """
@@ -24,18 +24,18 @@ class BarNote:
     start: int  # sub-ticks from the start of the bar
     length: int  # sub-ticks
     pitch: int
-    continues: bool  # tied to the note of the same pitch just before
+    continues: bool  # a tie leads into it from the note of the same pitch before
 
 
 @dataclasses.dataclass(slots=True)
 class Bar:
-    """What stands between two bar lines. Its length may differ from its metre's."""
+    """What is written between two bar lines. It can be shorter or longer than its metre."""
 
     metre: Metre
     notes: list[BarNote] = dataclasses.field(default_factory=list)
     length: int = 0  # sub-ticks
     line: str = ""  # the bar line that ends it
-    ending: int = 0  # number of the repeat's ending that starts with it, or 0
+    ending: int = 0  # of the first bar of a first, second, ... ending of a repeat: its number; else 0
 
     @property
     def full(self) -> int:
@@ -44,7 +44,7 @@ class Bar:
 
     @property
     def ends_strain(self) -> bool:
-        """Whether it ends in a repeat, double or final bar line."""
+        """Whether a strain, a section of the tune, ends with it: in a repeat, double or final bar line."""
         return self.line != "|"
 
 
@@ -70,16 +70,17 @@ def check_extent(bars: Sequence[Bar], source: str, place: str) -> None:
 
 
 def lay_bars(bars: Sequence[Bar]) -> tuple[list[int], list[MeasureRow], int]:
-    """Puts bars into full measures, so that the bar lines of full bars are measure lines.
+    """Gives every bar its place in a row of full measures; a bar as long as its metre becomes one measure.
 
-    A bar that is shorter or longer than its metre follows the first of these rules that applies:
+    For other bars the first rule that applies holds:
 
-    1. A second or later ending starts where the first ending of its repeat started inside the measure.
-    2. A short bar that exactly completes the short bar before it shares its measure, whatever bar line is between them.
-    3. A short bar at the start of a strain is an upbeat, unless it starts an ending or is the last bar. It shares the
-       last measure of the strain before, at its end, if there is room; otherwise it gets its own, after silence.
-    4. Any other short bar is followed by silence. Inside a strain it counts as irregular.
-    5. A long bar is split from its start. If its last measure is not full, silence follows and it counts as irregular.
+    1. A second or later ending starts as far from the start of its measure as the first ending did, if it fits there.
+    2. A bar that exactly fills the silence after the short bar before it shares the measure of that bar.
+    3. A short bar at the start of a strain is an upbeat, unless it starts an ending or is the last bar. It ends with
+       its measure: the last one of the strain before, if that has enough silence, else a new one with silence first.
+    4. Any other short bar starts a measure and is followed by silence. If a bar of the same strain follows, it counts
+       as irregular.
+    5. A long bar is split into measures. If the last of them is not full, silence follows and it counts as irregular.
 
     Returns:
         the start of each bar in sub-ticks, the measures, and the number of irregular bars.
@@ -87,7 +88,7 @@ def lay_bars(bars: Sequence[Bar]) -> tuple[list[int], list[MeasureRow], int]:
     starts: list[int] = []
     measures: list[MeasureRow] = []
     end = 0  # of the measures, in sub-ticks
-    room = 0  # silence at the end of the last measure that a later bar may still fill
+    room = 0  # silence at the end of the last measure, which the next bar may fill
     ending_offset = irregular = 0
     for index, bar in enumerate(bars):
         before = bars[index - 1] if index else None
@@ -97,7 +98,7 @@ def lay_bars(bars: Sequence[Bar]) -> tuple[list[int], list[MeasureRow], int]:
         if before and bar.ending < 2 and (bar.length == room or (upbeat and bar.length < room)):
             start, offset, room = end - bar.length, before.full - bar.length, 0
         else:
-            irregular += room > 0 and not new_strain and not bar.ending
+            irregular += room > 0 and not new_strain and not bar.ending  # the bar before
             offset = bar.full - bar.length if upbeat else ending_offset if bar.ending > 1 else 0
             if offset + bar.length > bar.full:
                 offset = 0
@@ -115,7 +116,7 @@ def lay_bars(bars: Sequence[Bar]) -> tuple[list[int], list[MeasureRow], int]:
 
 
 def join_tied(bars: Sequence[Bar], starts: Sequence[int]) -> list[NoteRow]:
-    """The notes of bars that start at `starts`, unsorted. Tied notes become one unless silence came between them."""
+    """The notes of bars that start at `starts`, unsorted; tied notes become one, unless there is silence between."""
     rows: list[tuple[int, int, int]] = []  # start, end, pitch
     newest: dict[int, int] = {}  # pitch -> its newest row
     for bar, bar_start in zip(bars, starts, strict=True):

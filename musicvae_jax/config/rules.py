@@ -41,7 +41,7 @@ class Rule(NamedTuple):
     setting: str
     excluded: str
     reason: str
-    broken: Callable[[Parts], Iterator[Places]]  # the fields that break the rule, for each time it is broken
+    broken: Callable[[Parts], Iterator[Places]]  # for each violation in a config, the fields that cause it
 
 
 def _once(holds: Callable[[Parts], Any], *places: str) -> Callable[[Parts], Iterator[Places]]:
@@ -110,14 +110,14 @@ RULES = (
         _once(lambda c: not c.levels.on, "levels.global.dim", "levels.local.dim", "levels.fine.dim"),
     ),
     Rule("dim = 0", "other settings of the level", "the level is off", _settings_of_levels_off),
-    Rule("fine.span", "a smaller local.span", "levels go from coarse to fine", _spans_out_of_order),
+    Rule("fine.span", "a local.span below it", "levels go from coarse to fine", _spans_out_of_order),
     Rule(
-        "base = ar1", "inference = ladder", "the product with the prior undoes the floor of the KL",
+        "base = ar1", "inference = ladder", "a product with the prior can have a KL of 0, below the floor",
         _level(lambda c, level: level.base == "ar1" and c.model.inference == "ladder",
                "levels.*.base", "model.inference"),
     ),
     Rule(
-        "base = ar1", "prior_context = causal", "the memory is that of the AR(1) process",
+        "base = ar1", "prior_context = causal", "the AR(1) process is the only memory along time",
         _level(lambda _, level: level.base == "ar1" and level.is_causal, "levels.*.base", "levels.*.prior_context"),
     ),
     Rule(
@@ -126,16 +126,16 @@ RULES = (
                "levels.*.base", "levels.*.span", "data.measures"),
     ),
     Rule(
-        "base = ar1", "batch_norm", "the floor of batch norm holds for a prior without memory",
+        "base = ar1", "batch_norm", "the floor of batch norm needs a prior without memory",
         _level(lambda _, level: level.base == "ar1" and level.batch_norm, "levels.*.base", "levels.*.batch_norm"),
     ),
     Rule(
-        "batch_norm", "inference = ladder", "the product with the prior undoes the floor of the KL",
+        "batch_norm", "inference = ladder", "a product with the prior can have a KL of 0, below the floor",
         _level(lambda c, level: level.batch_norm and c.model.inference == "ladder",
                "levels.*.batch_norm", "model.inference"),
     ),
     Rule(
-        "batch_norm", "prior_context = causal", "a causal prior is not known before its past is drawn",
+        "batch_norm", "prior_context = causal", "batch norm needs the prior of all latents at once",
         _level(lambda _, level: level.batch_norm and level.is_causal, "levels.*.batch_norm", "levels.*.prior_context"),
     ),
     Rule(
@@ -159,7 +159,7 @@ RULES = (
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),
     Rule(
-        "kl_estimate = draw", "free_bits = total, capacity", "max(KL - c, 0) and abs(KL - C) of one draw are biased",
+        "kl_estimate = draw", "free_bits = total, capacity", "the charge of one draw of the KL is biased",
         _level(lambda _, level: level.kl_estimate == "draw" and level.free_bits in ("total", "capacity"),
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),
@@ -182,7 +182,7 @@ RULES = (
         _level(lambda c, level: c.objective.kl_per_phrase and level.kl_per_phrase, *_SET_POINT),
     ),
     Rule(
-        "a set point", "free_bits = capacity", "a capacity holds the KL at nats already",
+        "a set point", "free_bits = capacity", "a capacity already holds the KL at a number of nats",
         _level(lambda c, level: _is_steered(c, level) and level.free_bits == "capacity",
                *_SET_POINT, "levels.*.free_bits"),
     ),
@@ -199,11 +199,11 @@ RULES = (
         _once(lambda c: _has_set_point(c) and not c.objective.beta, "objective.beta"),
     ),
     Rule(
-        "a set point", "controller_integral = 0", "the weight would not reach its value",
+        "a set point", "controller_integral = 0", "the KL would stay off its set point",
         _once(lambda c: _has_set_point(c) and not c.objective.controller_integral, "objective.controller_integral"),
     ),
     Rule(
-        "schedule_steps", "a shorter run", "the weight would not reach its value",
+        "schedule_steps", "a run of fewer steps", "the weight would not reach its value",
         _level(lambda c, level: level.schedule_steps > c.train.num_steps,
                "levels.*.schedule_steps", "train.num_steps"),
     ),

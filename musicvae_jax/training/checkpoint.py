@@ -1,6 +1,7 @@
-"""Checkpoints: the training state and the data iterator's position, together, latest and best."""
+"""Checkpoints: the training state and the position of the data iterator, saved together; the latest and the best."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,48 +15,42 @@ _KINDS = ("latest", "best")
 
 
 class Checkpoints:
-    """Two small stores under ``WORKDIR/checkpoints``: ``latest`` to resume from, ``best`` to use.
+    """Two stores under ``WORKDIR/checkpoints``: ``latest`` to resume from, ``best`` to use.
 
-    Orbax writes each checkpoint to a temporary folder and renames it, so that a killed run leaves whole ones only.
+    Orbax writes a checkpoint to a temporary folder and renames it, so a killed run leaves whole checkpoints only.
     """
 
     def __init__(self, workdir: Path, *, clean: bool = False):
         """Opens the stores.
 
         Args:
-            workdir: the run's folder.
-            clean: delete what a killed run left half written: for the one process that trains there and writes; any
-                other would delete what that one is writing.
+            workdir: the folder of the run.
+            clean: delete what a killed run left half written. Only for the process that trains and writes there: any
+                other process would delete what that one is writing.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
-        if clean:  # orbax would do it in the background, and not wait for it where nothing is saved
+        if clean:  # orbax does it in the background, and does not wait for it where nothing is saved
             for kind in _KINDS:
                 _delete_temporary(self.folder / kind)
+        handlers = {"state": ocp.StandardCheckpointHandler()}
+        handlers |= {"data": ocp.JsonCheckpointHandler(), "metrics": ocp.JsonCheckpointHandler()}
+        options = ocp.CheckpointManagerOptions(max_to_keep=1)
         self._managers = {
-            kind: ocp.CheckpointManager(
-                self.folder / kind,
-                options=ocp.CheckpointManagerOptions(max_to_keep=1),
-                item_handlers={
-                    "state": ocp.StandardCheckpointHandler(),
-                    "data": ocp.JsonCheckpointHandler(),
-                    "metrics": ocp.JsonCheckpointHandler(),
-                },
-            )
-            for kind in _KINDS
+            kind: ocp.CheckpointManager(self.folder / kind, options=options, item_handlers=handlers) for kind in _KINDS
         }
 
     def save(self, kind: str, step: int, state: TrainState, data_state: Any, metrics: dict[str, float]) -> None:
-        """Saves, in the background, unless that step is saved already.
+        """Saves in the background; does nothing if that step is saved already.
 
         Args:
             kind: ``"latest"`` or ``"best"``.
             step: updates done.
-            state: arrays that the step is known to have left finite.
-            data_state: JSON of the iterator after the batch of that step.
-            metrics: JSON to keep beside it.
+            state: after that step, known to be finite.
+            data_state: of the iterator after the batch of that step, as JSON.
+            metrics: JSON to keep with the state.
 
         Raises:
-            WorkdirError: if the disk is full or cannot be written; checkpoints before it stay.
+            WorkdirError: the disk is full or cannot be written; earlier checkpoints stay.
         """
         if self.latest_step(kind) == step:
             return
@@ -65,11 +60,7 @@ class Checkpoints:
         self._guard(lambda: self._managers[kind].save(step, args=items), step)
 
     def wait(self) -> None:
-        """Returns once everything is on disk.
-
-        Raises:
-            WorkdirError: as `save`, for a write that failed in the background.
-        """
+        """Returns when everything is on disk; raises `WorkdirError` for a write that failed in the background."""
         for manager in self._managers.values():
             self._guard(manager.wait_until_finished, manager.latest_step())
 
@@ -78,14 +69,14 @@ class Checkpoints:
         return self._managers[kind].latest_step()
 
     def restore(self, like: TrainState, kind: str = "latest") -> tuple[TrainState, Any, dict[str, float]]:
-        """Reads (state, data_state, metrics) back, on the devices of ``like``.
+        """Reads (state, data_state, metrics), onto the devices of ``like``.
 
         Args:
             like: a state, or its shapes with shardings.
             kind: which checkpoint.
 
         Raises:
-            WorkdirError: if there is none, or it is of another model; the message names the first arrays that differ.
+            WorkdirError: there is none, or it is of another model; the message names the first arrays that differ.
         """
         if kind not in _KINDS:
             raise WorkdirError(f"no checkpoint {kind!r}: allowed is {' or '.join(_KINDS)}")
@@ -93,23 +84,20 @@ class Checkpoints:
         if step is None:
             raise WorkdirError(f"{self.folder} holds no {kind!r} checkpoint yet")
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        stored = self._managers[kind].item_metadata(step)["state"]
-        self._check_shapes(kind, step, stored, abstract)
-        # A field without arrays need not be there: checkpoints are older than some fields of the state.
-        fields = {name: tree for name, tree in abstract._asdict().items() if name in stored or jax.tree.leaves(tree)}
+        self._check_shapes(kind, step, abstract)
         items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(fields), data=ocp.args.JsonRestore(), metrics=ocp.args.JsonRestore()
+            state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore(), metrics=ocp.args.JsonRestore()
         )
         restored = self._managers[kind].restore(step, args=items)
-        return abstract._replace(**restored["state"]), restored["data"], restored["metrics"]
+        return restored["state"], restored["data"], restored["metrics"]
 
     def metrics(self, kind: str) -> dict[str, float]:
-        """The metrics saved beside a checkpoint."""
+        """The metrics saved with a checkpoint."""
         items = ocp.args.Composite(metrics=ocp.args.JsonRestore())
         return self._managers[kind].restore(self.latest_step(kind), args=items)["metrics"]
 
     def reached_preemption(self, step: int) -> bool:
-        """Whether all processes of a run agree to stop after a step, because one of them was told to."""
+        """Whether all processes of a run agree to stop after this step, because one of them got a signal."""
         return self._managers["latest"].reached_preemption(step)
 
     def close(self) -> None:
@@ -118,8 +106,8 @@ class Checkpoints:
         for manager in self._managers.values():
             manager.close()
 
-    def _check_shapes(self, kind: str, step: int, metadata: Any, abstract: TrainState) -> None:
-        stored, wanted = _shapes(metadata), _shapes(abstract._asdict())
+    def _check_shapes(self, kind: str, step: int, abstract: TrainState) -> None:
+        stored, wanted = _shapes(self._managers[kind].item_metadata(step)["state"]), _shapes(abstract._asdict())
         differing = sorted(name for name in stored | wanted if stored.get(name) != wanted.get(name))
         if differing:
             rows = "\n".join(
@@ -147,9 +135,7 @@ def _delete_temporary(folder: Path) -> None:
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every array of a tree, by its path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
-    return {_name(path): tuple(leaf.shape) for path, leaf in leaves if hasattr(leaf, "shape")}
-
-
-def _name(path: tuple) -> str:
-    return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+    name = partial(jax.tree_util.keystr, simple=True, separator="/")
+    return {name(path): tuple(leaf.shape) for path, leaf in leaves if hasattr(leaf, "shape")}

@@ -1,4 +1,4 @@
-"""Training from a config to a folder with checkpoints: resumable, and stopped before it can spoil what it has."""
+"""Training: from a config to a folder with metrics and checkpoints. A run can be stopped and resumed at any step."""
 
 import contextlib
 import dataclasses
@@ -6,6 +6,7 @@ import json
 import math
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,25 +35,25 @@ from musicvae_jax.training.workdir import check_workdir, hold_workdir, open_work
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
-    """How a call of `train` ended."""
+    """The end of a call of `train`."""
 
     state: TrainState
     step: int
-    finished: bool  # False if a signal stopped it; the same call then continues
+    finished: bool  # False if a signal stopped it; the same call then goes on
 
 
 def train(config: Config, workdir: str | Path) -> TrainResult:
-    """Trains a model, or continues a run that was stopped, until ``config.train.num_steps``.
+    """Trains a model for ``config.train.num_steps``, or continues a run that was stopped.
 
     Args:
         config: the experiment.
         workdir: a new folder, or one that holds a run of the same config.
 
     Raises:
-        ConfigError: the machine cannot run this config, or nothing can reach its set points.
+        ConfigError: this machine cannot run the config, or no weight can reach its set points.
         WorkdirError: the folder holds another run, another process trains there, or it cannot be written.
-        NonFiniteError: the loss, its gradient or the objective of a validation is no number.
-        CollapseError: a level or group has died, and ``on_collapse`` is "stop".
+        NonFiniteError: the loss, its gradient or the objective of a validation is not finite.
+        CollapseError: a level or group is dead, and ``on_collapse`` is "stop".
     """
     check_platform(config)
     check_set_points(config)
@@ -64,11 +65,11 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
     with contextlib.ExitStack() as stack:
         # Data
         source = load_windows(config, "train")
-        batches = stack.enter_context(contextlib.closing(load_batches(config, source, **processes)))
+        batches = stack.enter_context(closing(load_batches(config, source, **processes)))
         validation = load_windows(config, "validation")
         held_out = make_eval_batches(validation, settings.batch_size, num_examples=settings.eval_examples, **processes)
 
-        # Only now: what the data refuses leaves no folder behind.
+        # Only now, so that a config whose data is refused leaves no folder behind.
         folder = open_workdir(workdir, config)
         main_process = jax.process_index() == 0
         if main_process:
@@ -78,7 +79,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         # Model
         model = make_model(config, make_codec(config.codec).fields)
         state = parallel.init(partial(init_state, config, model))
-        checkpoints = stack.enter_context(contextlib.closing(Checkpoints(folder, clean=main_process)))
+        checkpoints = stack.enter_context(closing(Checkpoints(folder, clean=main_process)))
         start, best = 0, checkpoints.metrics("best")["objective"] if checkpoints.latest_step("best") else math.inf
         if checkpoints.latest_step() is not None:
             state, data_state, _ = checkpoints.restore(state)
@@ -91,18 +92,20 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         validate = make_validator(model, parallel, config)
         example = parallel.shard(source.gather(np.zeros(settings.batch_size // jax.process_count(), np.int64)))
         if main_process:
-            lines = (f"training: {source.summary}", f"validation: {validation.summary}", monitor.silence)
             print(
-                *filter(None, lines), f"compiling the training step for {_devices(parallel)} ...", sep="\n", flush=True
+                f"training: {source.summary}\nvalidation: {validation.summary}",
+                *filter(None, [monitor.silence]),
+                sep="\n",
             )
+            print(f"compiling the training step for {_devices(parallel)} ...", flush=True)
         step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
         throughput = Throughput(step, parallel, config)
 
         # Loop
         stopping = stack.enter_context(_stop_on_signal())
         stack.callback(checkpoints.wait)  # a signal must not kill the run that writes its last state
-        writer = stack.enter_context(MetricWriter(folder, start)) if main_process else None
-        progress = stack.enter_context(Progress(start, config, writer, throughput, source, checkpoints))
+        writer = stack.enter_context(closing(MetricWriter(folder, start))) if main_process else None
+        progress = stack.enter_context(closing(Progress(start, config, writer, throughput, source, checkpoints)))
         throughput.restart()
         number, stop, unread = start, False, None
         while number < settings.num_steps and not stop:
@@ -111,17 +114,17 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             data_state = batches.get_state()
             state, metrics = step(state, parallel.shard(batch))
             number += 1
-            # The host reads the metrics of the step before, so that the devices never wait for it.
+            # The host reads the metrics of the step before, so the devices do not wait for it.
             if unread is not None:
                 progress.report(*unread)
             unread = (number, metrics, batch.index)
 
             last = number == settings.num_steps
-            # Looked at once: a signal that comes after this line is for the next step.
+            # Read once: a later signal stops the next step.
             stop = checkpoints.reached_preemption(number) if jax.process_count() > 1 else bool(stopping)
             saving = last or stop or number % settings.checkpoint_every == 0
             evaluating = last or number % settings.eval_every == 0
-            if saving or evaluating:  # what is written must come of a step whose loss is known to be finite
+            if saving or evaluating:  # only a state whose loss is known to be finite may be written
                 progress.report(*unread)
                 unread = None
             if evaluating:
@@ -141,13 +144,13 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
 
 
 def _devices(parallel: Parallel) -> str:
-    """How many devices a step runs on, and how many there are; more wait idle where they do not divide the batch."""
+    """How many devices a step uses, and how many there are if some are idle."""
     used, number = parallel.mesh.size, jax.device_count()
     return f"{used} device{'s' * (used > 1)}" + (f" of {number}" if used < number else "")
 
 
 def _record(writer: MetricWriter | None, monitor: CollapseMonitor, step: int, result: ValidationFigures) -> None:
-    """Writes a validation down, and says what it found and what has died."""
+    """Writes and prints the figures of a validation, and what is dead."""
     lines = monitor.observe(step, result.levels)
     if writer:  # of the main process
         writer.write(step, flatten({VALIDATION: result}))
@@ -156,18 +159,18 @@ def _record(writer: MetricWriter | None, monitor: CollapseMonitor, step: int, re
 
 
 def _rows_until(folder: Path, step: int) -> list[dict[str, Any]]:
-    """The rows of a run's metrics up to a step; the run is continued from there."""
+    """The rows of metrics.jsonl up to the step from which a run goes on."""
     path = folder / "metrics.jsonl"
     return [row for row in read_metrics(path) if row["step"] <= step] if path.exists() else []
 
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[list[int]]:
-    """A list that a SIGTERM or a first Ctrl-C fills; a second Ctrl-C interrupts at once, a second SIGTERM does nothing.
+    """A list that SIGTERM or Ctrl-C fills. A second Ctrl-C interrupts at once.
 
-    Who sends one to a group of processes, among them one that hands it on, must not kill the run that saves its state.
-
-    Several processes must stop at the same step: there JAX's own preemption service listens instead.
+    A second SIGTERM does nothing, because a process may get the signal twice, from its group and from its parent, while
+    it saves its state. Several processes must stop at the same step, so there the preemption service of JAX listens
+    instead.
     """
     received: list[int] = []
     if jax.process_count() > 1:
@@ -181,7 +184,7 @@ def _stop_on_signal() -> Iterator[list[int]]:
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # signals belong to the main thread; elsewhere the caller decides
+    except ValueError:  # only the main thread gets signals
         yield received
         return
     try:

@@ -1,17 +1,17 @@
-"""Metrics on disk and on the screen."""
+"""The metrics of a run on disk."""
 
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 from musicvae_jax.training.workdir import write_text
 
 
 class MetricWriter:
-    """Appends rows to ``metrics.jsonl``, and to TensorBoard where that is installed.
+    """Appends rows to ``metrics.jsonl``, and to TensorBoard if that is installed.
 
-    A run that resumes at a step drops the rows after it, which an earlier, killed process may have written.
+    A run that resumes deletes the rows of later steps, which a killed process may have written.
     """
 
     def __init__(self, workdir: Path, resume_step: int = 0):
@@ -27,7 +27,7 @@ class MetricWriter:
             self._board = Writer(str(workdir / "tensorboard"))
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """One row: the step and its numbers."""
+        """Appends a row: the step and its numbers."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         if self._board is not None:
             for name, value in metrics.items():
@@ -38,15 +38,9 @@ class MetricWriter:
         if self._board is not None:
             self._board.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line that a killed process left unfinished is skipped."""
+    """The rows of a metrics.jsonl, without a last line that a killed process left incomplete."""
     rows = []
     for line in path.read_text().splitlines():
         try:

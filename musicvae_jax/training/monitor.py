@@ -1,4 +1,4 @@
-"""Names the latent levels, and the groups of their dims, that have died."""
+"""A monitor of collapse: which latent levels, and which groups of their dims, are dead."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,29 +12,23 @@ VALIDATION = "validation"  # the name of `ValidationFigures` in metrics.jsonl
 
 
 class CollapseError(UserError):
-    """A level or a group has died, and TrainConfig.on_collapse is "stop"; the message names it."""
+    """A level or group is dead, and TrainConfig.on_collapse is "stop"; the message names it."""
 
 
 class CollapseMonitor:
     """Watches the validations of a run.
 
-    A level is dead if it carries less than ``TrainConfig.collapse_nats`` nats per window. A group of a living level is
-    dead if none of its dims is active by rule b on the residual (`objectives.usage`). Both must hold in
-    ``collapse_patience`` validations in a row; validations before `Config.settled_step` do not count.
+    A level is dead if its KL is below ``TrainConfig.collapse_nats`` per window in ``collapse_patience`` validations in
+    a row. A group of a living level is dead if it has no active dim by rule b (`objectives.usage`) in as many.
+    Validations before `Config.settled_step` do not count.
 
     Attributes:
-        dead: what is dead now, name -> a sentence that says why.
+        dead: name of a dead level or group -> a sentence that says why.
     """
 
     def __init__(self, config: Config, rows: Iterable[Mapping[str, Any]] = ()):
-        """Starts from the validations that a run already has.
-
-        Args:
-            config: the experiment.
-            rows: rows of metrics.jsonl up to the step at which the run continues.
-        """
-        self._config, self._train = config, config.train
-        self._settled = config.settled_step
+        """Starts from the validations in rows of metrics.jsonl, those up to the step from which a run goes on."""
+        self._config, self._train, self._settled = config, config.train, config.settled_step
         self._in_a_row: dict[str, int] = {}
         self.dead: dict[str, str] = {}
         for row in rows:
@@ -44,15 +38,7 @@ class CollapseMonitor:
                 self.observe(row["step"], build(ValidationFigures, flat).levels)
 
     def observe(self, step: int, levels: Mapping[str, LevelFigures]) -> list[str]:
-        """Takes the figures of a validation.
-
-        Args:
-            step: of the validation.
-            levels: level -> its figures.
-
-        Returns:
-            Lines for the user: one for each level or group that has died since the last validation, or lives again.
-        """
+        """Takes a validation; returns a line for each level or group that has died since the last, or lives again."""
         if step < self._settled:
             return []
         signs = self._signs(step, levels)
@@ -66,9 +52,9 @@ class CollapseMonitor:
 
     @property
     def silence(self) -> str:
-        """Why no dead level will be named: the run has too few validations that count. Empty if it has enough.
+        """A sentence that no dead level can be named, because too few validations count; empty if there are enough.
 
-        The validation of the last step counts here: it cannot stop the run, but it can name what has died.
+        The validation of the last step counts here. It cannot stop the run, but it can name a dead level.
         """
         count = self._config.settled_validations + (self._settled <= self._train.num_steps)
         if count >= self._train.collapse_patience:
@@ -81,11 +67,11 @@ class CollapseMonitor:
 
     @property
     def stops(self) -> bool:
-        """Whether the run shall not go on."""
+        """Whether the run must stop."""
         return bool(self.dead) and self._train.on_collapse == "stop"
 
     def check(self, step: int) -> None:
-        """Raises `CollapseError` where the run shall not go on."""
+        """Raises `CollapseError` if the run must stop."""
         if self.stops:
             raise CollapseError(
                 f"{'; '.join(self.dead.values())}. The run stops at step {step}, where it has a checkpoint, because "
@@ -93,7 +79,7 @@ class CollapseMonitor:
             )
 
     def _signs(self, step: int, levels: Mapping[str, LevelFigures]) -> dict[str, str]:
-        """Levels and groups that look dead, name -> why."""
+        """Levels and groups that look dead in one validation: name -> why."""
         signs, least = {}, self._train.collapse_nats
         for level, figures in levels.items():
             if figures.kl < least:

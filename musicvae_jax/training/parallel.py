@@ -1,5 +1,6 @@
-"""Spreading one step over devices and processes; every mode gives the same numbers."""
+"""Devices: preparing them, and spreading a step over them; every mode gives the same numbers."""
 
+import ctypes
 import dataclasses
 import os
 import platform
@@ -14,20 +15,19 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from musicvae_jax.config import Config, ConfigError, TrainConfig
 from musicvae_jax.data.readers import num_cores
-from musicvae_jax.training.host_memory import keep_freed_memory
 from musicvae_jax.training.state import TrainState
 from musicvae_jax.training.step import AXIS, Metrics
 from musicvae_jax.types import Batch
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-SpreadStep = Any  # a Step with jit's methods, such as lower
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of mallopt(3), from glibc's malloc.h
 
 
 def set_up_devices() -> None:
-    """Prepares JAX for a script: one host device per core on a CPU, memory that stays, a persistent compile cache.
+    """Prepares JAX for a script: on a CPU one device per core, memory that is kept, a persistent compilation cache.
 
-    Call it before anything else touches JAX. On a CPU, sharding the batch over the cores is about 1.4 times faster than
-    one device that uses all of them, and lets everybody's run exercise the path of several devices.
+    Call it before any use of JAX. On a CPU, a device per core is about 1.4 times as fast as one device with all cores.
     """
     keep_freed_memory()
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
@@ -38,8 +38,26 @@ def set_up_devices() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def keep_freed_memory() -> bool:
+    """Makes glibc keep freed memory for the next step; returns whether it does.
+
+    On a CPU, XLA allocates activations anew at every step. By default glibc returns large blocks to the kernel, which
+    then zeroes every page: a quarter of the processor time of a step. With this setting the process keeps its peak
+    memory. It holds for threads that start later.
+
+    Does nothing under another C library, or if the environment has ``MALLOC_*`` or ``GLIBC_TUNABLES``.
+    """
+    own = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if own or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    # One arena, because the others cannot hold blocks of over 64 MiB; no separate mappings; nothing returned.
+    settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 2**26}
+    return all(mallopt(name, value) == 1 for name, value in settings.items())
+
+
 def _kind_of_machine() -> str:
-    """A name for machines that can run each other's compiled code: a home folder may serve several kinds."""
+    """The same for machines that can run each other's compiled code; they may share a home folder."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
@@ -60,35 +78,31 @@ class Parallel:
 
     @property
     def replicated(self) -> NamedSharding:
-        """The sharding of arrays that are whole on every device."""
+        """The sharding of arrays that are replicated over all devices."""
         return NamedSharding(self.mesh, PartitionSpec())
 
-    @property
-    def num_local_devices(self) -> int:
-        return len(self.mesh.local_devices)
-
     def shard(self, batch: Batch) -> Batch:
-        """Puts this process's rows of a global batch on its devices; rows follow the order of the devices.
+        """Puts the rows of a global batch that this process has onto its devices, in order.
 
-        For pmap the leading axis becomes two, [device, row].
+        For pmap the leading axis becomes [device, row].
         """
         if self.mode == "pmap":
-            batch = jax.tree.map(lambda leaf: leaf.reshape(self.num_local_devices, -1, *leaf.shape[1:]), batch)
+            batch = jax.tree.map(lambda leaf: leaf.reshape(len(self.mesh.local_devices), -1, *leaf.shape[1:]), batch)
         return self.shard_rows(batch)
 
     def shard_rows(self, batch: Batch) -> Batch:
-        """`shard` with one leading axis in every mode, for a jitted function that is not a step made by `spread`."""
+        """`shard` with one leading axis in every mode, for functions that are jitted without `spread`."""
         sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
 
     def init(self, make: Callable[[], Any]) -> Any:
-        """Arrays made under jit, the same on every device, so that they can be donated."""
+        """The arrays that ``make`` returns, made under jit and replicated, so that they can be donated."""
         return jax.jit(make, out_shardings=self.replicated)()
 
-    def spread(self, device_step: Step) -> SpreadStep:
-        """The step of one device, as a compiled function of the replicated state and the sharded batch.
+    def spread(self, device_step: Step) -> Any:
+        """The jitted or pmapped step over all devices, of a replicated state and a sharded batch.
 
-        The state is donated: use only what comes back.
+        The state is donated, so it cannot be used afterwards.
         """
         if self.mode == "pmap":
             return jax.pmap(
@@ -104,16 +118,16 @@ class Parallel:
             mesh=self.mesh,
             in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
             out_specs=PartitionSpec(),
-            check_vma=False,  # as under pmap: the step itself averages gradients over the axis
+            check_vma=False,  # the step itself averages gradients over the axis, as under pmap
         )
         return jax.jit(sharded, donate_argnums=0)
 
 
 def make_parallel(config: TrainConfig) -> Parallel:
-    """The mesh a config asks for: as many devices of every process, or all that the batch can be spread over.
+    """The mesh of a config: ``num_devices`` of every process, or as many as divide its rows of a microbatch.
 
     Raises:
-        ConfigError: for more devices than there are, or a batch they do not divide.
+        ConfigError: there are fewer devices, or they do not divide the batch.
     """
     local = jax.local_device_count()
     if config.num_devices > local:
@@ -134,17 +148,17 @@ def make_parallel(config: TrainConfig) -> Parallel:
 
 
 def make_local_parallel(rows: int) -> Parallel:
-    """A mesh for what every process does alone, such as an evaluation: of its devices as many as divide the rows."""
+    """A mesh of this process alone, such as for an evaluation: as many of its devices as divide the rows."""
     return Parallel(_mesh(jax.local_devices()[: _most_devices(rows)]), "jit")
 
 
 def everywhere() -> NamedSharding:
-    """The sharding of arrays that are whole on every device of this process."""
+    """The sharding of arrays that are replicated over the devices of this process."""
     return NamedSharding(_mesh(jax.local_devices()), PartitionSpec())
 
 
 def _most_devices(rows: int) -> int:
-    """The largest number of this process's devices that divides a number of rows."""
+    """The largest number of local devices that divides a number of rows."""
     return max(number for number in range(1, jax.local_device_count() + 1) if rows % number == 0)
 
 
@@ -153,6 +167,6 @@ def _mesh(devices: list[Any]) -> Mesh:
 
 
 def check_platform(config: Config) -> None:
-    """Refuses a float64 model where JAX would silently compute in float32."""
+    """Raises `ConfigError` for a float64 model where JAX would silently compute in float32."""
     if config.model.dtype == "float64" and not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise ConfigError("ModelConfig.dtype = 'float64' needs JAX_ENABLE_X64=1; without it JAX computes in float32")

@@ -1,7 +1,6 @@
-"""What a run says while it trains, and the check that stops it."""
+"""What a run prints while it trains, and the check that its numbers are finite."""
 
 import math
-from typing import Self
 
 import jax
 import numpy as np
@@ -18,11 +17,11 @@ from musicvae_jax.training.validation import ValidationFigures
 
 
 class NonFiniteError(UserError):
-    """A loss or gradient became infinite or NaN; the message says where, on what, and what is still good."""
+    """A loss or gradient is infinite or NaN; the message names the step, its windows and the last good checkpoint."""
 
 
 class Progress:
-    """A bar with the time left, the loss, its terms and the speed; only the process that writes shows it."""
+    """A progress bar with the loss, its terms and the speed; only the process that writes metrics shows it."""
 
     def __init__(
         self,
@@ -34,22 +33,20 @@ class Progress:
         checkpoints: Checkpoints,
     ):
         self._writer, self._throughput, self._source, self._checkpoints = writer, throughput, source, checkpoints
-        levels = list(config.levels.on)
-        self._levels = levels if len(levels) > 1 else []
-        self._steered = steered_levels(config)
-        total = config.train.num_steps
+        self._levels = list(config.levels.on) if len(config.levels.on) > 1 else []
+        self._steered, total = steered_levels(config), config.train.num_steps
         self._bar = tqdm(total=total, initial=start, unit="step", disable=writer is None, dynamic_ncols=True)
 
     def report(self, step: int, metrics: Metrics, index: np.ndarray) -> None:
-        """Reads the metrics of a finished step, checks them, and shows and writes their means every few steps.
+        """Checks the metrics of a step; every ``log_every`` steps shows and writes their means.
 
         Args:
-            step: its number.
-            metrics: as the step returned them, on the devices.
-            index: int[row], the windows of this process's rows.
+            step: number of the step.
+            metrics: on the devices, as the step returned them.
+            index: int[row], the windows of the rows of this process.
 
         Raises:
-            NonFiniteError: the loss or the norm of its gradient is no number.
+            NonFiniteError: the loss or the norm of its gradient is not finite.
         """
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         for name in ("loss", "grad_norm"):
@@ -66,35 +63,30 @@ class Progress:
         self._bar.set_postfix_str(self._terms(summary))
 
     def check_validation(self, step: int, figures: ValidationFigures) -> None:
-        """Raises `NonFiniteError` where a validation's objective is no number: no later one could be compared to it."""
+        """Raises `NonFiniteError` if the objective is not finite: no later one could be compared with it."""
         if not math.isfinite(figures.objective):
             parts = ", ".join(f"{name} = {getattr(figures, name)}" for name in ("objective", "nll", "kl"))
             raise NonFiniteError(f"{parts} on the validation split at step {step}. {self._last_good()}")
 
     def _last_good(self) -> str:
-        """Where to go on from, as a sentence."""
+        """A sentence that names the last good checkpoint."""
         step, folder = self._checkpoints.latest_step(), self._checkpoints.folder
-        if step is None:
-            return f"There is no checkpoint in {folder} yet."
-        return f"The last good checkpoint is of step {step} in {folder}."
+        return f"The last good checkpoint is of step {step} in {folder}." if step else f"No checkpoint in {folder} yet."
 
     def _terms(self, summary: dict[str, float]) -> str:
-        """The terms of the loss, the KL of every level coarse to fine, and the weights that a controller moves."""
+        """The terms of the loss, the KLs of several levels, the weights that a controller moves, and the speed."""
         names = ["loss", "nll", "kl", *(f"kl_{level}" for level in self._levels)]
         terms = [f"{name} {summary[name]:.1f}" for name in names]
         terms += [f"beta_{level} {summary[f'beta_{level}']:.2g}" for level in self._steered]
         return " ".join([*terms, f"{summary['tokens_per_second'] / 1000:.1f}k tokens/s"])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         self._bar.close()
 
 
 def validation_line(step: int, result: ValidationFigures) -> str:
-    """A validation in a line: nats per window and, per level, the shares of active dims by rules a and b, I(x; z) in
-    nats, and the group with the least KL.
+    """A validation in one line: nll in nats per window and, for each level, its KL, the shares of active dims by rules
+    a and b, I(x; z), and the group with the least KL.
     """
     levels = []
     for level, figures in result.levels.items():

@@ -1,4 +1,4 @@
-"""What training carries from step to step, and the optimiser that moves it."""
+"""The training state and the optimiser."""
 
 from typing import Any, NamedTuple
 
@@ -17,14 +17,14 @@ Params = Any
 
 
 class TrainState(NamedTuple):
-    """Arrays only: create it inside ``jax.jit``, and donate it."""
+    """What training carries from step to step. Arrays only: make it under ``jax.jit``, so that it can be donated."""
 
     step: Array  # int32[], updates done
     params: Params
     opt_state: optax.OptState
     ema_params: Params  # moving average of params, or () if off
-    moments: dict[str, Moments]  # level -> moving average of what batch normalisation measures; {} without it
-    controller: ControllerState | tuple[()]  # of the adaptive weights; () without set points
+    moments: dict[str, Moments]  # level -> moving average of the moments of batch normalisation; {} without it
+    controller: ControllerState | tuple[()]  # of the weights of the KLs; () without set points
 
 
 def make_model(config: Config, fields: tuple[Field, ...]) -> MusicVAE:
@@ -63,7 +63,7 @@ def _is_matrix(params: Params) -> Params:
 
 
 def init_state(config: Config, model: MusicVAE) -> TrainState:
-    """The state before the first step; call it under ``jax.jit``."""
+    """The state before the first step. Call it under ``jax.jit``."""
     key = jax.random.key(config.train.seed)
     shape = (config.data.measures, config.codec.slots)
     example = Batch(
@@ -86,14 +86,14 @@ def init_state(config: Config, model: MusicVAE) -> TrainState:
 
 
 def model_variables(params: Params, moments: dict[str, Moments]) -> Variables:
-    """What the model is applied with."""
+    """The variables of the model: parameters, and the stored moments of batch normalisation."""
     return {"params": params, **statistics(moments)}
 
 
 def evaluation_variables(state: TrainState) -> Variables:
-    """The variables to evaluate: the moving average of the parameters where there is one.
+    """The variables to evaluate with: the moving average of the parameters if there is one.
 
-    With batch normalisation the parameters themselves: its moments, and so the floor of its KL, are those of them.
+    With batch normalisation it is the parameters themselves, because the stored moments belong to them.
     """
     averaged = state.ema_params and not state.moments
     return model_variables(state.ema_params if averaged else state.params, state.moments)

@@ -1,7 +1,7 @@
-"""One training step, written once, per device, with a named axis."""
+"""One training step, written for one device under a named axis."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from musicvae_jax.training.state import (
 from musicvae_jax.types import Array, Batch, Moments, existing_fields, num_phrases
 
 Metrics = dict[str, Array]
-AXIS = "device"  # the axis over which examples are spread
+AXIS = "device"  # the mapped axis over which the examples of a batch are spread
 
 
 class Carried(NamedTuple):
@@ -40,19 +40,22 @@ class Carried(NamedTuple):
 
 
 Loss = Callable[[Params, Carried, Batch, Array], tuple[Terms, Metrics, dict[str, Moments]]]
+Gradients = Callable[[Params, Carried, Batch], tuple[Params, Metrics, dict[str, Moments]]]
 
 
 def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Loss:
     """The objective in training: ``loss(params, carried, batch, keys) -> (terms, metrics of [batch], batch moments)``.
 
-    ``keys`` holds one key per example, from which all noise of the example comes, so that no number depends on how
-    examples are spread over devices. Metrics: ``nll``, ``kl``, ``kl_<level>`` in nats, ``beta_<level>`` (schedule x
-    controller x KL balance), ``span_nll_<level>``; counts ``tokens``, ``phrases`` and, with level dropout,
-    ``phrases_<level>`` of the windows that keep the level (in others its KL is 0).
+    ``keys`` holds one key per example. All noise of an example comes from its key, so no number depends on how examples
+    are spread over devices.
 
-    Free bits per dim, KL balance and batch normalisation depend on the batch as a whole: they use means over the batch
-    and over ``axes``, the mapped axes over which it is spread. Without mapped axes, as in a notebook, leave ``axes``
-    out. Under gradient accumulation the batch is the microbatch.
+    Metrics: ``nll``, ``kl``, ``kl_<level>``, ``span_nll_<level>`` in nats; ``beta_<level>``, the product of schedule,
+    controller and KL balance; counts ``tokens``, ``phrases`` and, with level dropout, ``phrases_<level>`` of the
+    windows that keep the level. In the other windows its KL is 0.
+
+    Free bits per dim, KL balance and batch normalisation depend on the batch as a whole. They use means over the batch
+    and over ``axes``, the mapped axes over which the batch is spread; in a notebook there are none. Under gradient
+    accumulation the batch is the microbatch.
     """
     mean = partial(jax.lax.pmean, axis_name=axes) if axes else identity
 
@@ -61,11 +64,7 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         output = forward(model, variables, batch, keys, deterministic=False, batch_axes=axes)
         weights = weights_at(config, carried.step, carried.controller)
         weights = balanced_weights(config, weights, carried.step, output, mean)
-        terms, elbo, phrases = (
-            objective(config, output, batch, weights, mean),
-            elbo_terms(output, batch),
-            num_phrases(batch.mask),
-        )
+        elbo, phrases = elbo_terms(output, batch), num_phrases(batch.mask)
         metrics = {
             "nll": elbo.nll,
             "kl": sum(elbo.kl.values()),
@@ -76,20 +75,17 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
             **{f"beta_{level}": jnp.full_like(elbo.nll, beta) for level, beta in weights.beta.items()},
             **{f"span_nll_{level}": span_nll for level, span_nll in output.span_nll.items()},
         }
-        return terms, metrics, output.moments
+        return objective(config, output, batch, weights, mean), metrics, output.moments
 
     return loss
-
-
-Gradients = Callable[[Params, Carried, Batch], tuple[Params, Metrics, dict[str, Moments]]]
 
 
 def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     """``gradients(params, carried, batch)`` of the mean loss per token over the global batch, the same on every device.
 
     ``batch`` is the share of one device; metrics are means over the global batch. Must run under a mapped axis named
-    `AXIS`. With ``TrainConfig.accumulate`` all results are means over microbatches: those of the whole batch, but for
-    the terms that depend on a batch as a whole (see `make_loss`), which are means of those of each microbatch.
+    `AXIS`. With ``TrainConfig.accumulate`` all results are means over microbatches. They are those of the whole batch,
+    but for the terms that depend on a batch as a whole, see `make_loss`.
     """
     make_terms = make_loss(config, model, (AXIS,))
     accumulate = config.train.accumulate
@@ -100,19 +96,18 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
         means = jax.tree.map(lambda value: value.mean(dtype=loss.dtype), metrics)
         return loss, ({"loss": loss, **means}, moments)
 
-    def microbatch_gradients(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Params, tuple]:
-        return jax.grad(mean_loss, has_aux=True)(params, carried, batch, keys)
+    of_microbatch = jax.grad(mean_loss, has_aux=True)
 
     def mean_over_microbatches(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Params, tuple]:
         if accumulate == 1:
-            return microbatch_gradients(params, carried, batch, keys)
+            return of_microbatch(params, carried, batch, keys)
         split = jax.tree.map(lambda leaf: leaf.reshape(accumulate, -1, *leaf.shape[1:]), (batch, keys))
         first = jax.tree.map(lambda leaf: leaf[0], split)
-        shapes = jax.eval_shape(microbatch_gradients, params, carried, *first)
+        shapes = jax.eval_shape(of_microbatch, params, carried, *first)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
         def add(total: tuple, microbatch: tuple[Batch, Array]) -> tuple[tuple, None]:
-            return jax.tree.map(jnp.add, total, microbatch_gradients(params, carried, *microbatch)), None
+            return jax.tree.map(jnp.add, total, of_microbatch(params, carried, *microbatch)), None
 
         total, _ = jax.lax.scan(add, zeros, split)
         return jax.tree.map(lambda leaf: leaf / accumulate, total)
@@ -131,8 +126,11 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     return gradients
 
 
-def over_kept_windows(metrics: Metrics, levels: list[str]) -> Metrics:
-    """Metrics under level dropout, where the KL of a level becomes the mean over the windows that keep it."""
+def over_kept_windows(metrics: Metrics, levels: Sequence[str]) -> Metrics:
+    """Metrics under level dropout, with the KL of each level over the windows that keep it.
+
+    kl_<level> = KL per phrase of those windows x mean number of phrases.
+    """
     metrics = dict(metrics)
     for level in levels:
         metrics[f"kl_{level}"] *= metrics["phrases"] / jnp.maximum(metrics.pop(f"phrases_{level}"), 1e-9)
@@ -140,32 +138,24 @@ def over_kept_windows(metrics: Metrics, levels: list[str]) -> Metrics:
 
 
 def average_params(average: Params, params: Params, decay: float, step: Array) -> Params:
-    """The moving average of the parameters after a step, with weights that decay and add up to 1 from the first step
-    on.
+    """The moving average of the parameters after a step.
 
-    Corrected for its start as the moments of Adam are (Kingma & Ba 2015, section 3): without that, the average of a
-    short run would be mostly its random initial values.
-
-    Args:
-        average: of the parameters after earlier steps; does not count at the first step.
-        params: after this step.
-        decay: of the weights per step, between 0 and 1.
-        step: int[], number of earlier steps.
+    The weights decay and add up to 1 from the first step on, like the bias-corrected moments of Adam (Kingma & Ba 2015,
+    section 3). Without the correction, the average of a short run would be mostly its random initial values.
+    ``step`` is the number of earlier steps; at step 0 ``average`` is not used.
     """
     share = (1 - decay) / -jnp.expm1((step + 1) * math.log(decay))
     return jax.tree.map(lambda old, new: old + share.astype(old.dtype) * (new - old), average, params)
 
 
 def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The step of one device: its share of the batch in, the new state out, which is the same on all devices.
+    """The step of one device: ``step(state, share of the batch) -> (state, metrics)``, the same on all devices.
 
     Must run under a mapped axis named `AXIS`; see `Parallel.spread`.
     """
     gradients = make_device_gradients(config, model)
-    optimizer = make_optimizer(config.train)
-    levels = list(config.levels.on)
-    rate_at = learning_rate_schedule(config.train)
-    decay = config.train.ema_decay
+    optimizer, rate_at = make_optimizer(config.train), learning_rate_schedule(config.train)
+    levels, decay = list(config.levels.on), config.train.ema_decay
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         carried = Carried(state.step, state.moments, state.controller)
@@ -173,11 +163,8 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema_params = average_params(state.ema_params, params, decay, state.step) if decay else ()
-        metrics |= {
-            "grad_norm": optax.tree.norm(grads),
-            "learning_rate": jnp.asarray(rate_at(state.step), jnp.float32),
-        }
-        kept = {}
+        rate = jnp.asarray(rate_at(state.step), jnp.float32)
+        metrics, kept = metrics | {"grad_norm": optax.tree.norm(grads), "learning_rate": rate}, {}
         if config.model.level_dropout:
             kept = {level: metrics[f"phrases_{level}"] > 0 for level in levels}
             metrics = over_kept_windows(metrics, levels)

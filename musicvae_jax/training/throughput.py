@@ -1,4 +1,4 @@
-"""How fast a step is, against what the machine can do."""
+"""The speed of training steps, compared with the peak of the machine."""
 
 import contextlib
 import time
@@ -19,7 +19,7 @@ from musicvae_jax.types import Batch
 
 
 def compile_step(config: Config, parallel: Parallel, batch: Batch) -> tuple[TrainState, Any]:
-    """A fresh state, and the training step, compiled for batches such as this one of the host."""
+    """A new state, and the training step compiled for batches of the shape of this one."""
     model = make_model(config, make_codec(config.codec).fields)
     state = parallel.init(partial(init_state, config, model))
     step = parallel.spread(make_device_step(config, model))
@@ -27,9 +27,9 @@ def compile_step(config: Config, parallel: Parallel, batch: Batch) -> tuple[Trai
 
 
 def compiled_flops(compiled: Any, parallel: Parallel) -> float:
-    """Floating-point operations of one call over all devices, by the compiler's own count; 0 where it gives none.
+    """Floating-point operations of one call on all devices, as the compiler counts them; 0 if it does not.
 
-    A loop's body counts once: of a step with accumulation, multiply by its microbatches.
+    The body of a loop counts once, so with gradient accumulation multiply by the number of microbatches.
     """
     analysis = compiled.cost_analysis() or {}
     analysis = analysis[0] if isinstance(analysis, list) else analysis
@@ -37,13 +37,9 @@ def compiled_flops(compiled: Any, parallel: Parallel) -> float:
 
 
 def matmul_peak(parallel: Parallel, dtype: str = "float32", size: int = 0, repeats: int = 5) -> float:
-    """FLOP/s of a square matrix product on every device at once, the best of a few runs: the peak to compare with.
+    """The peak in FLOP/s: the best of a few products of square matrices on all devices at once.
 
-    Args:
-        parallel: the devices.
-        dtype: what the model computes in.
-        size: rows of each device's matrix; 0 takes `peak_size`.
-        repeats: runs after a warm-up.
+    A device has a matrix of ``size`` rows, or of `peak_size` if 0, and ``repeats`` timed runs after one to warm up.
     """
     size = size or peak_size()
     sharding = NamedSharding(parallel.mesh, PartitionSpec(AXIS))
@@ -60,15 +56,15 @@ def matmul_peak(parallel: Parallel, dtype: str = "float32", size: int = 0, repea
 
 
 def peak_size() -> int:
-    """Rows of a matrix whose square shows this machine's peak: 1024 do a CPU core's, an accelerator's takes 8192."""
+    """Rows of a matrix that is large enough to reach the peak: 1024 for a CPU core, 8192 for an accelerator."""
     return 1024 if jax.default_backend() == "cpu" else 8192
 
 
 class Throughput:
-    """Means of the metrics and the speed of the last few steps.
+    """Means of the metrics and the speed over the last ``log_every`` steps.
 
     A summary adds ``step_seconds``, ``tokens_per_second``, ``data_wait_share`` (of the time, spent waiting for input),
-    ``flops_per_second`` and ``matmul_peak_share`` (against `matmul_peak`, measured at the start of the run).
+    ``flops_per_second`` and ``matmul_peak_share`` (FLOP/s over `matmul_peak`, measured at the start of the run).
     """
 
     def __init__(self, compiled: Any, parallel: Parallel, config: Config):
@@ -79,7 +75,7 @@ class Throughput:
         self.restart()
 
     def restart(self) -> None:
-        """Leaves out what happened since the last summary: an evaluation or a checkpoint is no training step."""
+        """Restarts the clock, to leave out an evaluation or a checkpoint."""
         self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
 
     @contextlib.contextmanager
@@ -90,7 +86,7 @@ class Throughput:
         self._waited += time.perf_counter() - start
 
     def record(self, step: int, metrics: dict[str, float]) -> dict[str, float] | None:
-        """Takes a step's metrics; every ``log_every`` steps gives their means and the speed."""
+        """Takes the metrics of a step; returns a summary every ``log_every`` steps and after the last, else None."""
         self._rows.append(metrics)
         self._steps += 1
         if step % self._config.log_every and step != self._config.num_steps:
@@ -104,6 +100,6 @@ class Throughput:
             "flops_per_second": self._flops / seconds,
             "matmul_peak_share": self._flops / seconds / self._peak,
         }
-        self._rows = []
+        self._rows.clear()
         self.restart()
         return summary

@@ -1,4 +1,4 @@
-"""The bound and the latent usage on held-out windows, computed on all devices."""
+"""The ELBO and the usage of the latents on held-out windows, computed on all devices."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ class ValidationFigures:
 
     nll: float  # nats per window
     kl: float  # nats per window
-    objective: float  # nats per window, under the weights of the last step; the smallest makes the best checkpoint
+    objective: float  # nats per window, under `final_weights`; the checkpoint with the smallest is the best
     kl_per_phrase: float  # nats per phrase of four measures
     perplexity: float  # exp(nll / tokens)
     perplexity_elbo: float  # exp((nll + kl) / tokens)
@@ -35,9 +35,10 @@ class ValidationFigures:
 def make_validator(
     model: MusicVAE, parallel: Parallel, config: Config
 ) -> Callable[[Variables, Iterable[Batch]], ValidationFigures]:
-    """A function of variables and of this process's rows of batches; rows with index -1 do not count.
+    """``validate(variables, batches) -> figures``, from the rows of batches that this process has.
 
-    The objective is that of training under `final_weights`, so that checkpoints of different steps compare.
+    Rows with index -1 do not count. The objective is that of training, but under `final_weights`, so that checkpoints
+    of different steps can be compared.
     """
     weights = final_weights(config)
 
@@ -54,7 +55,7 @@ def make_validator(
             "objective": sum(terms.per_example.values()),
         }
         sums = {name: jnp.where(real, value, 0).sum() for name, value in values.items()}
-        sums["objective"] += len(real) * sum(terms.batch.values())  # means over all rows, of which padding is 0
+        sums["objective"] += len(real) * sum(terms.batch.values())  # means over all rows; padding adds 0
         return sums, measure_usage(output, batch)
 
     def validate(variables: Variables, batches: Iterable[Batch]) -> ValidationFigures:

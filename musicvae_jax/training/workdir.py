@@ -1,4 +1,4 @@
-"""A run's folder: config.json, metrics.jsonl, checkpoints/, evaluation.json or evaluation.<split>.json."""
+"""The folder of a run: config.json, metrics.jsonl, checkpoints/, evaluation.json or evaluation.<split>.json."""
 
 import contextlib
 import fcntl
@@ -11,20 +11,17 @@ from musicvae_jax.files import replacing
 
 
 class WorkdirError(UserError):
-    """A folder that cannot serve this run; the message names both sides."""
+    """A folder cannot be used for this run; the message says why."""
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in one move: readers see the old file or the new one, never half of it."""
+    """Writes a text file atomically: readers see the old file or the new one."""
     with replacing(path) as temporary:
         temporary.write_text(text)
 
 
 def open_workdir(workdir: str | Path, config: Config) -> Path:
-    """Makes the folder of a run, or takes the one that is there.
-
-    Returns:
-        The folder, absolute.
+    """Makes the folder of a run if it is not there, with config.json; returns its absolute path.
 
     Raises:
         WorkdirError: as `check_workdir`.
@@ -39,10 +36,10 @@ def open_workdir(workdir: str | Path, config: Config) -> Path:
 
 @contextlib.contextmanager
 def hold_workdir(folder: Path) -> Iterator[None]:
-    """Keeps other processes from training in a folder; the lock goes with the process, however it ends.
+    """Locks a folder against other processes that train; the lock ends with this process.
 
     Raises:
-        WorkdirError: another process has it.
+        WorkdirError: another process holds the lock.
     """
     with open(folder / ".lock", "w") as file:
         try:
@@ -54,10 +51,10 @@ def hold_workdir(folder: Path) -> Iterator[None]:
 
 
 def check_workdir(workdir: str | Path, config: Config) -> None:
-    """Changes nothing, and returns if a run of this config may start or continue in the folder.
+    """Checks that a run of this config may start or continue in the folder; changes nothing.
 
     Raises:
-        WorkdirError: if it holds a run with another config, the message lists the fields that differ; or is a file.
+        WorkdirError: the folder is a file, or holds a run with another config; the message lists what differs.
     """
     folder = Path(workdir).absolute()
     if folder.exists() and not folder.is_dir():
@@ -73,11 +70,7 @@ def check_workdir(workdir: str | Path, config: Config) -> None:
 
 
 def read_config(workdir: str | Path) -> Config:
-    """The config of a run.
-
-    Raises:
-        WorkdirError: if the folder holds no run.
-    """
+    """The config of a run; raises `WorkdirError` if the folder holds none."""
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise WorkdirError(f"{workdir} holds no run: {path.name} is missing; train one with experiments/train.py")
@@ -85,5 +78,5 @@ def read_config(workdir: str | Path) -> Config:
 
 
 def free_space(folder: Path) -> str:
-    """The space left where a folder is, for messages."""
+    """The free space on the disk of a folder, for messages."""
     return f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB free"

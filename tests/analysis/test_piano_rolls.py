@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from musicvae_jax.analysis import piano_rolls as rolls
-from musicvae_jax.analysis.figures import save_figure
+from musicvae_jax.analysis.page import save_figure
 from musicvae_jax.config import UserError
 from tests.analysis.scores import SCALE, make_score
 
@@ -130,8 +130,11 @@ def test_the_pitch_range_is_at_least_an_octave():
 def test_the_suffix_chooses_the_file_format(suffix, start, tmp_path):
     path = tmp_path / "new" / f"a.{suffix}"
     save_figure(rolls.plot_samples([TITLED]), path)
-    assert path.read_bytes().startswith(start)
+    written = path.read_bytes()
+    assert written.startswith(start)
     assert list(path.parent.iterdir()) == [path]
+    save_figure(rolls.plot_samples([TITLED]), path)
+    assert path.read_bytes() == written  # equal figures give equal files
     with pytest.raises(UserError, match=r"a\.gif': allowed is"):
         save_figure(rolls.plot_samples([TITLED]), tmp_path / "a.gif")
     assert list(tmp_path.iterdir()) == [path.parent]

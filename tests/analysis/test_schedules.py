@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from musicvae_jax.analysis.schedules import NUM_STEPS, plant_rate, plot_schedules, schedule_curves, simulate_controller
-from musicvae_jax.config import ObjectiveConfig
+from musicvae_jax.config import Config, ObjectiveConfig
 
 
 def test_a_curve_equals_the_schedule_at_each_step() -> None:
@@ -31,7 +31,7 @@ def test_the_rate_is_that_of_independent_gaussian_sources() -> None:
 
 @pytest.mark.parametrize("point", [5.0, 20.0])
 def test_the_controller_converges_to_the_weight_that_gives_the_set_point(point) -> None:
-    beta, kl = simulate_controller(ObjectiveConfig(kl_per_phrase=point), 4000)
+    beta, kl = simulate_controller(Config(objective=ObjectiveConfig(kl_per_phrase=point)), 4000)
     assert abs(kl[-1] - point) < 1e-3 * point
     low, high = 1e-4, 10.0
     for _ in range(60):  # bisection of log(beta): the rate decreases with beta

@@ -1,11 +1,13 @@
 """Fields of a config one by one: types, ranges and spelling in Python, in JSON and on the command line."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import math
 import sys
 import typing
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -31,13 +33,15 @@ from musicvae_jax.config import (
 )
 from musicvae_jax.data.augment import Augmentation
 from musicvae_jax.types import GROUPS, LEVELS
-from tests.models.variants import THREE, each
+from tests.models.variants import THREE
 from tests.tiny import replace
 
 KINDS: list[Any] = [
     CodecConfig, DataConfig, ModelConfig, LevelConfig, LevelsConfig, ObjectiveConfig, TrainConfig, Config,
 ]  # fmt: skip
-HINTS = [(kind, name, hint) for kind in KINDS for name, hint in typing.get_type_hints(kind).items()]
+HINTS: list[tuple[Any, str, Any]] = [
+    (kind, name, hint) for kind in KINDS for name, hint in typing.get_type_hints(kind).items()
+]
 WRONG_TYPES: dict[Any, tuple] = {
     int: (True, 8.0, np.int64(8), "8", None),
     float: (True, "0.5", None, np.float32(0.5)),
@@ -66,7 +70,7 @@ def test_wrong_types_and_numbers_out_of_range_are_refused_by_name(kind, name, hi
         for option in options:
             refused(kind, name, f"{option}e", f"{listed}; did you mean ")
         refused(kind, name, 8, listed)
-    elif dataclasses.is_dataclass(hint):
+    elif hint in KINDS:
         refused(kind, name, {}, f"a value of type {hint.__name__}")
     elif typing.get_origin(hint) is tuple:
         refused(kind, name, [], "a tuple")  # a list would come back from JSON as a tuple
@@ -129,58 +133,45 @@ def test_data_and_augmentation_have_the_same_limits(name, most):
         Augmentation(**{name: most + 1})
 
 
-def no_default_left() -> list[Config]:
-    """Between them, no field has its default; not all options go together."""
-    steered = {
-        "groups": (2, 1, 1, 1, 1), "batch_norm": 0.7, "beta": 0.5, "schedule": "linear", "schedule_steps": 9,
-        "free_bits": "per_dim", "nats": 0.25, "kl_per_phrase": 7.0, "span_head": True,
-    }  # fmt: skip
-    rising = {"schedule": "cyclical_cosine", "schedule_steps": 99, "cycles": 3, "ramp": 0.4, "beta": 2.0}
-    one = replace(
-        THREE,
-        model={
-            "context": "previous", "encoder_slot_layers": 1, "encoder_measure_layers": 1, "conductor_layers": 2,
-            "prior_layers": 2, "skip": True, "skip_dropout": 0.4, "level_dropout": 0.1, "mlp_ratio": 2,
-            "slotwise": True, "dropout": 0.1, "token_dropout": 0.2, "dtype": "bfloat16", "remat": True,
-        },
-        **{"global": steered},
-        local={"base": "ar1", "alpha": 0.8, "free_bits": "capacity", "nats": 20.0, "capacity_steps": 100, "span": 3},
-        fine={"span": 2, "kl_estimate": "draw", "groups": (1, 1, 1, 0, 0)} | rising,
-        objective={
-            "beta": 0.9, "beta_warmup_steps": 7, "kl_balance_steps": 50, "span_weight": 0.1, "controller_integral": 0.1,
-            "controller_proportional": 0.2, "controller_min_beta": 1e-2, "controller_max_beta": 5.0,
-        },
-        data={
-            "dataset": "midi_folder", "data_dir": "a", "manual_dir": "b", "path": "c", "track": "skyline",
-            "measures": 9, "hop": 3, "min_measures": 2, "transpose": 0, "velocity_scale": 0.1, "voice_dropout": 0.1,
-            "attributes": True, "timing_jitter": 0.1, "num_workers": 1,
-        },
-        codec={
-            "name": "performance", "subdivisions": ("0", "1/3"), "slots": 64, "voices": 2, "positions": 9, "longest": 8,
-            "velocities": 1, "tracks": 3,
-        },
-        train={
-            "num_steps": 999, "batch_size": 12, "accumulate": 2, "optimizer": "sgd", "learning_rate": 1.0,
-            "warmup_steps": 3, "final_learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": 2.0, "adam_b2": 0.9,
-            "ema_decay": 0.0, "parallel": "pmap", "num_devices": 1, "seed": 2**32 - 1, "log_every": 3, "eval_every": 5,
-            "eval_examples": 9, "checkpoint_every": 6, "on_collapse": "stop", "collapse_nats": 0.5,
-            "collapse_patience": 3,
-        },
-    )  # fmt: skip
-    causal = each(("local", "fine"), prior_context="causal")
-    rest = replace(THREE, model={"inference": "ladder"}, objective={"kl_per_phrase": 9.0}, **causal)
-    return [one, rest]
+# Here, or in THREE, every field can be changed by itself, those of a level on one level or another.
+START = replace(
+    THREE,
+    train={"eval_every": 2},
+    objective={"span_weight": 0.1},
+    **{"global": {"span_head": True, "free_bits": "capacity"}},
+    local={"schedule": "cyclical_linear", "schedule_steps": 10, "free_bits": "total", "span_head": True},
+)
+
+
+def other_values(kind: Any, name: str, value: Any) -> list[Any]:
+    hint = typing.get_type_hints(kind)[name]
+    if typing.get_origin(hint) is Literal:
+        return list(typing.get_args(hint))
+    by_type: dict[Any, list] = {
+        bool: [not value],
+        str: ["other"],
+        tuple: [(1, 1, 1, 0, 0), ("0", "1/3")],
+        float: [0.123],
+    }
+    return by_type.get(type(value)) or [value + 1, value * 2, 1]
+
+
+def changed_configs(start: Config) -> Iterator[tuple[Any, str, Config]]:
+    """(class, field, config) for every config that differs from the start in this field alone."""
+    for place, value in flat(start).items():
+        part, name = place.split(".")[-2:]
+        kind = LevelConfig if part in LEVELS else type(getattr(start, part))
+        for other in other_values(kind, name, value):
+            with contextlib.suppress(ConfigError):
+                if (config := replace(start, **{part: {name: other}})) != start:
+                    yield kind, name, config
 
 
 def test_json_both_ways_with_every_field_changed():
-    configs = no_default_left()
-    assert [from_json(to_json(config)) for config in configs] == configs
-    for name, default in flat(Config()).items():
-        if not name.startswith("levels."):
-            assert any(flat(config)[name] != default for config in configs), name
-    for field in dataclasses.fields(LevelConfig):
-        values = [getattr(config.levels[level], field.name) for config in configs for level in LEVELS]
-        assert set(values) != {field.default}, field.name
+    configs = [*changed_configs(START), *changed_configs(THREE)]
+    assert all(from_json(to_json(config)) == config for *_, config in configs)
+    expected = {(kind, name) for kind, name, _ in HINTS if kind not in (Config, LevelsConfig)}
+    assert {(kind, name) for kind, name, _ in configs} == expected
 
 
 def test_fields_that_json_lacks_have_their_defaults_and_numbers_their_types():
@@ -214,8 +205,8 @@ def test_json_is_refused_with_the_place_and_the_value(tree, message):
 def test_levels_on_the_command_line(monkeypatch):
     words = "--levels.global.dim 20 --levels.local.dim 8 --levels.fine.free-bits per_dim --levels.fine.dim 4"
     monkeypatch.setattr(sys, "argv", ["train.py", "default", *words.split(), "--levels.local.groups", *"44000"])
-    wanted = {"global": {"dim": 20}, "local": {"dim": 8, "groups": (4, 4, 0, 0, 0)}}
-    assert choose({"default": ("", Config())}) == replace(Config(), **wanted, fine={"dim": 4, "free_bits": "per_dim"})
+    local, fine = {"dim": 8, "groups": (4, 4, 0, 0, 0)}, {"dim": 4, "free_bits": "per_dim"}
+    assert choose({"default": ("", Config())}) == replace(Config(), local=local, fine=fine, **{"global": {"dim": 20}})
     monkeypatch.setattr(sys, "argv", ["train.py", "default", "--levels.global.span", "2"])
     with pytest.raises(ConfigError, match=r"levels\.global\.span = 2"):
         choose({"default": ("", Config())})

@@ -159,7 +159,7 @@ def test_a_run_of_another_process_is_left_alone(queue, trainer) -> None:
 
 def test_a_run_that_another_process_finishes_in_the_meantime_is_skipped(queue, trainer, tmp_path, monkeypatch) -> None:
     trainer()
-    train_alone = ablation_queue.train
+    train_alone = vars(ablation_queue)["train"]
 
     def train_in_company(config, workdir):
         if workdir.name == NAMES[0]:

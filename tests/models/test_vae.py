@@ -123,7 +123,7 @@ def test_bfloat16_computes_near_float32():
         assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
         outputs.append(apply(vae, variables, make_batch()).logits[0])
     assert outputs[1].dtype == jnp.float32
-    np.testing.assert_allclose(*outputs, atol=0.15)  # bfloat16 keeps 8 bits
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=0.15)  # bfloat16 keeps 8 bits
 
 
 def test_variables_are_parameters_alone_and_one_field_needs_no_chain():

@@ -52,7 +52,7 @@ def cycles(rise: str) -> tuple[Any, dict[int, float]]:
     return weight(own), first | {20 + step: value for step, value in first.items()} | {40: 3, 41: 3, 10**6: 3}
 
 
-CORNERS = {
+CORNERS: dict[str, tuple[Any, dict[int, float]]] = {
     **{f"cycles, {rise}": cycles(rise) for rise in RISES},
     "constant": (weight(level(beta=2.0)), {0: 2, 9: 2}),
     "linear": (weight(level(beta=2.0, schedule="linear", schedule_steps=10)), {0: 0, 5: 1, 10: 2, 1000: 2}),

@@ -1,7 +1,9 @@
-"""Where runs end: what the latest checkpoint holds, and that two runs hold the same."""
+"""Runs of a few steps over devices, where runs end, and when two of them are equal."""
 
+import functools
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +11,94 @@ import numpy as np
 
 from musicvae_jax.config import Config
 from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.parallel import Parallel, make_parallel
 from musicvae_jax.training.state import TrainState, init_state, make_model
+from musicvae_jax.training.step import Carried, Metrics, make_device_step
 from musicvae_jax.types import Field
+from tests.tiny import CONFIG, FIELDS, make_batch, replace
+
+PLAIN_SGD = {"optimizer": "sgd", "learning_rate": 0.05, "final_learning_rate": 1.0, "weight_decay": 0.0}
+NOISY = replace(CONFIG, model={"dropout": 0.2, "token_dropout": 0.2})
+WAYS = {"jit-1": ("jit", 1), "jit-4": ("jit", 4), "pmap-4": ("pmap", 4)}
+
+
+class Run(NamedTuple):
+    """What a few steps did, on the host."""
+
+    states: list[TrainState]  # before the first step and after each
+    metrics: list[Metrics]
+    traces: int  # how often the step was traced
+
+    @property
+    def last(self) -> TrainState:
+        return self.states[-1]
+
+
+@functools.cache  # compiling it costs as much as a step
+def first_state(config: Config) -> TrainState:
+    """The state before the first step, on the host, with noise on the parameters: zeros would hide mistakes."""
+    state = jax.device_get(jax.jit(partial(init_state, config, make_model(config, FIELDS)))())
+    rng = np.random.default_rng(0)
+    moved = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), state.params)
+    return state._replace(params=moved)
+
+
+def start(config: Config, parallel: Parallel) -> TrainState:
+    """The state before the first step on the devices; a copy, because a step takes its memory."""
+    return jax.device_put(jax.tree.map(np.array, first_state(config)), parallel.replicated)
+
+
+def spread(config: Config, way: str):
+    """The config, the mesh and the model of a way to run."""
+    mode, num_devices = WAYS[way]
+    config = replace(config, train={"parallel": mode, "num_devices": num_devices})
+    return config, make_parallel(config.train), make_model(config, FIELDS)
+
+
+@functools.cache
+def run_steps(config: Config, way: str, steps: int = 5) -> Run:
+    """Some steps, each on a new random batch."""
+    first, (config, parallel, model) = config, spread(config, way)
+    traces = []
+    device_step = make_device_step(config, model)
+
+    def counted(state, batch):
+        traces.append(1)
+        return device_step(state, batch)
+
+    step, state = parallel.spread(counted), start(first, parallel)
+    states, metrics = [first_state(first)], []
+    for number in range(steps):
+        state, read = step(state, parallel.shard(make_batch(seed=number, measures=config.data.measures)))
+        states.append(jax.device_get(state))
+        metrics.append(jax.device_get(read))
+    return Run(states, metrics, len(traces))
+
+
+def carried(state: TrainState) -> Carried:
+    """What the loss depends on beside parameters and data."""
+    return Carried(state.step, state.moments, state.controller)
+
+
+def assert_near(first: Any, second: Any, tolerance: float) -> None:
+    """Every array differs by at most ``tolerance`` of its own norm."""
+
+    def near(a, b):
+        assert np.linalg.norm(np.asarray(a - b)) <= tolerance * np.linalg.norm(np.asarray(a)) + 1e-12
+
+    jax.tree.map(near, first, second)
+
+
+def assert_same_metrics(first: list[Metrics], second: list[Metrics], tolerance: float) -> None:
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            np.testing.assert_allclose(value, other[name], rtol=tolerance, err_msg=name)
 
 
 def load(workdir: Path, config: Config, kind: str = "latest"):
     """(state, data iterator state) of a checkpoint."""
-    model = make_model(config, (Field("melody", 130),))
-    like = jax.eval_shape(partial(init_state, config, model))
+    like = jax.eval_shape(partial(init_state, config, make_model(config, (Field("melody", 130),))))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
     state, data_state, _ = Checkpoints(workdir).restore(like, kind)
@@ -24,10 +106,10 @@ def load(workdir: Path, config: Config, kind: str = "latest"):
 
 
 def assert_same_end(config: Config, straight: Path, other: Path) -> None:
-    """Of two runs: the states that they ended in, and the batch that either would take next."""
+    """Two runs ended in the same state, and would take the same batch next."""
     expected, expected_data = load(straight, config)
     state, data_state = load(other, config)
-    assert data_state == expected_data  # the next batch is the same
+    assert data_state == expected_data
     assert int(state.step) == int(expected.step) == config.train.num_steps
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6), state, expected)
 

@@ -1,110 +1,112 @@
-"""The law of devices: one device, four under jit and four under pmap train the same model."""
+"""Devices: which are used, how batches lie on them, and the memory of the host."""
 
+import os
+import platform
+import subprocess
+import sys
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.config import ConfigError
+from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.training.parallel import check_platform, make_parallel
-from musicvae_jax.training.state import init_state, learning_rate_schedule
-from musicvae_jax.training.step import make_device_gradients, make_device_step
-from tests.tiny import CONFIG, make_batch, replace
-from tests.training.ways import NOISY, SGD, assert_near, carried, first_state, run_steps, spread, start
+from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.step import make_device_step
+from tests.data.test_batch_attributes import SCORES, STYLES
+from tests.tiny import CONFIG, replace
 
 
-@pytest.mark.parametrize("way", ["jit-4", "pmap-4"])
-def test_same_parameters_after_5_sgd_steps_on_1_and_4_devices(way):
-    one, four = run_steps(SGD, "jit-1"), run_steps(SGD, way)
-    assert four.traces == 1  # nothing retraces
-    assert_near(one.last.params, four.last.params, 1e-5)
-    assert_near(one.last.ema_params, four.last.ema_params, 1e-5)
-    assert one.metrics[-1].keys() == four.metrics[-1].keys()
-    for name, value in one.metrics[-1].items():
-        np.testing.assert_allclose(value, four.metrics[-1][name], rtol=1e-5)
+def windows(**settings):
+    """Eight windows of four measures."""
+    return WindowSource(SCORES, MelodyCodec(), 4, 1, **settings).gather(np.arange(8))
 
 
-@pytest.mark.parametrize("way", ["jit-4", pytest.param("pmap-4", marks=pytest.mark.slow)])
-def test_same_parameters_after_5_adam_steps_in_float64_on_1_and_4_devices(way):
-    """Adam divides small gradients by their own size, rounding errors included: only float64 can show the law."""
-    config = replace(NOISY, model={"dtype": "float64"})
-    with jax.enable_x64(True):
-        one = run_steps(config, "jit-1")
-        assert {leaf.dtype for leaf in jax.tree.leaves(one.last.params)} == {np.dtype("float64")}
-        assert_near(one.last.params, run_steps(config, way).last.params, 1e-9)
-
-
-def test_a_step_moves_the_average_of_the_parameters():
-    """Of the parameters after each step so far, each with a weight that is d times that of the next; not of those
-    before the first step."""
-    states, decay = run_steps(SGD, "jit-1").states, SGD.train.ema_decay
-    for number in range(1, len(states)):
-        weights = decay ** np.arange(number)[::-1]
-        steps = [state.params for state in states[1 : number + 1]]
-        average = jax.tree.map(lambda *leaves, w=weights: np.average(leaves, 0, w), *steps)
-        near = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-        jax.tree.map(near, states[number].ema_params, average)
-
-
-def test_a_step_reports_its_rate():
-    with jax.enable_x64(True):
-        result = run_steps(replace(NOISY, model={"dtype": "float64"}), "jit-1")
-    schedule = learning_rate_schedule(NOISY.train)
-    rates = [float(schedule(step)) for step in range(5)]
-    np.testing.assert_allclose([metrics["learning_rate"] for metrics in result.metrics], rates, rtol=1e-6)
-    assert len(set(rates)) == 5
-
-
-def test_noise_differs_between_steps_and_seeds():
-    results = []
-    for seed, steps in ((0, (0, 0, 1)), (1, (0,))):
-        config, parallel, model = spread(replace(NOISY, train={"seed": seed}), "jit-4")
-        gradients = make_device_gradients(config, model)
-        run = parallel.spread(lambda state, batch, found=gradients: found(state.params, carried(state), batch)[1])
-        for number in steps:
-            state = start(NOISY, parallel)  # whatever the seed, the same parameters
-            results.append(float(run(state._replace(step=jnp.asarray(number)), parallel.shard(make_batch()))["nll"]))
-    assert results[0] == results[1] and len(set(results)) == 3
-
-
-def test_first_parameters_differ_between_seeds():
-    matrices = [
-        [leaf for leaf in jax.tree.leaves(first_state(config).params) if leaf.ndim > 1]
-        for config in (SGD, replace(SGD, train={"seed": 1}))
-    ]
-    assert any((one != other).all() for one, other in zip(*matrices, strict=True))
-
-
-def test_state_is_donated():
-    config, parallel, model = spread(CONFIG, "jit-4")
-    step = parallel.spread(make_device_step(config, model))
-    state = parallel.init(partial(init_state, config, model))
-    step(state, parallel.shard(make_batch()))
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.params, state.opt_state, state.ema_params)))
+@pytest.mark.parametrize(("batch_size", "accumulate", "used"), [(8, 1, 4), (6, 1, 3), (7, 1, 1), (8, 4, 2), (12, 2, 3)])
+def test_as_many_devices_are_used_as_divide_a_microbatch(batch_size, accumulate, used):
+    train = replace(CONFIG, train={"batch_size": batch_size, "accumulate": accumulate}).train
+    assert make_parallel(train).mesh.size == used
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 6, "num_devices": 4}, r"batch_size = 6.* multiple of 4 devices x accumulate = 1, e\.g\. 8"),
+        ({"batch_size": 6, "num_devices": 4}, r"batch_size = 6.* 4 devices x accumulate = 1, e\.g\. 8"),
         ({"accumulate": 3}, r"batch_size = 8.* accumulate = 3"),
-        ({"num_devices": 5}, r"num_devices = 5: this process has 4"),
+        ({"num_devices": 5}, r"num_devices = 5: .* 4"),
     ],
 )
-def test_what_the_devices_cannot_do_is_refused(changes, message):
+def test_a_batch_that_the_devices_cannot_share_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         make_parallel(replace(CONFIG, train=changes).train)
 
 
-def test_float64_is_refused_where_it_would_be_float32():
+def test_float64_is_refused_where_jax_would_compute_in_float32():
     check_platform(CONFIG)
     with pytest.raises(ConfigError, match="dtype = 'float64' needs JAX_ENABLE_X64=1"):
         check_platform(replace(CONFIG, model={"dtype": "float64"}))
 
 
-@pytest.mark.parametrize(("batch_size", "accumulate", "used"), [(8, 1, 4), (6, 1, 3), (7, 1, 1), (8, 4, 2), (12, 2, 3)])
-def test_as_many_devices_as_the_batch_can_be_spread_over(batch_size, accumulate, used):
-    train = replace(CONFIG, train={"batch_size": batch_size, "accumulate": accumulate}).train
-    assert make_parallel(train).mesh.size == used
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
+def test_every_part_of_a_batch_is_spread_over_devices_in_the_order_of_rows(mode):
+    batch = windows(attributes=True, styles=STYLES)
+    sharded = make_parallel(replace(CONFIG, train={"parallel": mode, "num_devices": 4}).train).shard(batch)
+    assert sharded.attributes.keys() == batch.attributes.keys()
+    for spread, whole in zip(jax.tree.leaves(sharded), jax.tree.leaves(batch), strict=True):
+        assert len(spread.sharding.device_set) == 4
+        np.testing.assert_array_equal(np.asarray(spread).reshape(whole.shape), whole)
+
+
+def test_a_step_with_microbatches_takes_attributes():
+    config = replace(CONFIG, train={"num_devices": 2, "accumulate": 2}, codec={"slots": 18}, data={"measures": 4})
+    model = make_model(config, MelodyCodec().fields)
+    step = make_parallel(config.train).spread(make_device_step(config, model))
+    state = jax.eval_shape(partial(init_state, config, model))
+    plain, full = (jax.eval_shape(step, state, windows(attributes=there)) for there in (False, True))
+    assert plain == full
+
+
+# Blocks too large for the arena of a thread, allocated and freed in a thread that starts after the settings.
+_ALLOCATE_TWICE = """
+import ctypes, resource, threading
+from musicvae_jax.training.parallel import keep_freed_memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+
+def allocate_and_free():
+    blocks = [ctypes.c_void_p(libc.malloc(ctypes.c_size_t(96 << 20))) for _ in range(2)]
+    for block in blocks:
+        ctypes.memset(block, 1, 96 << 20)
+    for block in blocks:
+        libc.free(block)
+
+def pages():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def work():
+    allocate_and_free()
+    before = pages()
+    allocate_and_free()
+    print(keeps, pages() - before)
+
+keeps = keep_freed_memory()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are those of glibc")
+@pytest.mark.parametrize("settings", [{}, {"MALLOC_ARENA_MAX": "8"}])
+def test_freed_memory_is_used_again_without_the_kernel_unless_the_environment_has_settings(settings):
+    own = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES" and name[:7] != "MALLOC_"}
+    result = subprocess.run(
+        [sys.executable, "-c", _ALLOCATE_TWICE], env=own | settings, capture_output=True, text=True, check=True
+    )
+    keeps, pages = result.stdout.split()
+    assert keeps == str(not settings)
+    assert int(pages) > 1000 if settings else int(pages) < 100  # 192 MiB of pages, of whatever size

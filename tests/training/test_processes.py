@@ -11,9 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from musicvae_jax import evaluate, load_workdir
 from musicvae_jax.config import Config, to_json
-from musicvae_jax.evaluation.evaluate import evaluate
-from musicvae_jax.evaluation.loading import load_workdir
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics
 from tests.tiny import replace
@@ -32,21 +31,22 @@ from musicvae_jax.config import from_json
 from musicvae_jax.training.loop import train
 assert jax.device_count() == 4
 assert train(from_json(Path(config).read_text()), workdir).finished
-from musicvae_jax.evaluation.evaluate import evaluate
-from musicvae_jax.evaluation.loading import load_workdir
-print(evaluate(load_workdir(workdir), "test", num_examples=16)["nll"])
+from musicvae_jax import evaluate, load_workdir
+print(evaluate(load_workdir(workdir), "test", num_examples=16).nll)
 """
 
 
-def run(config: Path, workdir: Path, count: int = 2) -> list[float]:
-    """Trains in ``count`` processes with four devices in all; the nll that each of them evaluates alone."""
+def run(config: Config, workdir: Path, count: int = 2) -> list[float]:
+    """Trains in ``count`` processes with four devices in all, and returns the nll that each of them evaluates."""
+    path = workdir.with_suffix(".json")
+    path.write_text(to_json(config))
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(port), str(rank), str(count), str(config), str(workdir)],
+            [sys.executable, "-c", WORKER, str(port), str(rank), str(count), str(path), str(workdir)],
             env=environment | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -61,38 +61,34 @@ def run(config: Path, workdir: Path, count: int = 2) -> list[float]:
     return evaluated
 
 
-def make_config(data_dir: str, folder: Path, mode: str) -> tuple[Config, Path]:
-    """A config and its file."""
+def make_config(data_dir: str, mode: str) -> Config:
     changes = {"num_steps": 6, "eval_every": 3, "checkpoint_every": 3, "log_every": 1, "optimizer": "sgd"}
-    config = replace(small_config(data_dir), train={"parallel": mode, **changes})
-    path = folder / f"{mode}.json"
-    path.write_text(to_json(config))
-    return config, path
+    return replace(small_config(data_dir), train={"parallel": mode, **changes})
 
 
 @pytest.fixture(scope="module")
 def one_process(folk_data_dir, tmp_path_factory):
     """The folder of a run in one process."""
-    folder = tmp_path_factory.mktemp("one")
+    folder = tmp_path_factory.mktemp("one") / "run"
     assert jax.device_count() == 4
-    assert train(make_config(folk_data_dir, folder, "jit")[0], folder / "run").finished
-    return folder / "run"
+    assert train(make_config(folk_data_dir, "jit"), folder).finished
+    return folder
 
 
 @pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode):
-    config, path = make_config(folk_data_dir, tmp_path, mode)
-    evaluated = run(path, tmp_path / "run")
-    alone = evaluate(load_workdir(one_process), "test", num_examples=16)["nll"]
+    config = make_config(folk_data_dir, mode)
+    evaluated = run(config, tmp_path / "run")
+    alone = evaluate(load_workdir(one_process), "test", num_examples=16).nll
     assert evaluated == pytest.approx([alone] * 2, rel=1e-5)
-    one, one_data = load(one_process, config)
-    two, two_data = load(tmp_path / "run", config)
+    (one, one_data), (two, two_data) = (load(folder, config) for folder in (one_process, tmp_path / "run"))
     assert one_data == two_data
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), one.params, two.params)
     rows = [read_metrics(workdir / "metrics.jsonl") for workdir in (one_process, tmp_path / "run")]
     assert len(rows[0]) == len(rows[1]) == 8
-    assert {"loss", "kl_global", "validation_nll"} <= {name for row in rows[0] for name in row}
+    compared = {"loss", "kl", "kl_global", "beta_global", "validation.nll"}
+    assert compared <= {name for row in rows[0] for name in row}
     for first, second in zip(*rows, strict=True):
         assert first.keys() == second.keys()
-        for name in first.keys() & {"loss", "kl", "kl_global", "beta_global", "validation_nll"}:
+        for name in first.keys() & compared:
             np.testing.assert_allclose(first[name], second[name], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The bound on held-out windows."""
+"""The figures on held-out windows."""
 
 import dataclasses
 from typing import Any
@@ -8,67 +8,65 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.config import LevelObjective, ModelConfig
+from musicvae_jax.figures import flatten
+from musicvae_jax.models.latent.bases import mask_kl
 from musicvae_jax.training.parallel import make_parallel
-from musicvae_jax.training.validation import make_validator
-from musicvae_jax.types import Batch, Field, Gaussian, VAEOutput, existing_fields
+from musicvae_jax.training.validation import ValidationFigures, make_validator
+from musicvae_jax.types import KL, Batch, Field, Gaussian, VAEOutput, existing_fields
 from tests.tiny import CONFIG, ENDING, make_batch, make_ending_batch, make_vae, replace
 
 STEPS = CONFIG.train.num_steps
-KL = 0.25  # of every dim
+DIM = CONFIG.levels.global_.dim
+NATS = 0.25  # KL of each dim
+ONE = replace(CONFIG, train={"num_devices": 1})
 
 
 @dataclasses.dataclass(frozen=True)
 class Ignorant:
-    """A model to which all tokens are alike, with one latent that costs the same for every window."""
+    """A model that takes all tokens for equally probable, with one latent of the same KL for each window."""
 
     fields: tuple[Field, ...] = ENDING
-    config: ModelConfig = CONFIG.model
 
-    def apply(self, variables: dict, example: Batch, **_: Any) -> VAEOutput:
+    def apply(self, variables: dict, example: Batch, *_: Any, **__: Any) -> VAEOutput:
         del variables
-        latent = jnp.zeros((1, self.config.global_dim))
         exists = existing_fields(example.tokens, example.mask, self.fields)
-        logits = tuple(  # what does not exist is class 0, as the decoder says
+        logits = tuple(  # fields that do not exist are class 0, as the decoder says
             jnp.where(exists[..., number, None] | (jnp.arange(field.size) == 0), 0.0, -1e9)
             for number, field in enumerate(self.fields)
         )
-        normal = {"global": Gaussian(latent, latent)}
-        return VAEOutput(logits, normal, {}, {"global": latent + KL}, normal, {}, {}, {})
+        latent, present = jnp.zeros((1, DIM)), example.mask.any()[None]
+        normal, kl = (
+            {"global": Gaussian(latent, latent)},
+            {"global": mask_kl(KL(latent[:, 0] + DIM * NATS, latent + NATS), present)},
+        )
+        return VAEOutput(logits, {}, normal, normal, kl, {}, {"global": present}, {}, {}, {})
 
 
-def validate(config, batches):
-    model: Any = Ignorant()
-    return make_validator(model, make_parallel(config.train), config)({}, batches)
+def validate(config, batches, model: Any = Ignorant(), variables: Any = None) -> ValidationFigures:
+    parallel = make_parallel(config.train)
+    return make_validator(model, parallel, config)(jax.device_put(variables or {}, parallel.replicated), batches)
 
 
-def test_every_way_to_spread_gives_the_same_numbers_and_padding_does_not_count():
+def test_figures_depend_neither_on_the_devices_nor_on_padding():
     model, variables = make_vae()
     batch = make_batch(8, measures=6)
     padding = make_batch(8, seed=1, measures=6)._replace(index=np.full(8, -1, np.int32))
-    one = dataclasses.replace(CONFIG.train, num_devices=1)
-    four = dataclasses.replace(CONFIG.train, num_devices=4)
-    results = []
-    for train, batches in (
-        (one, [batch]),
-        (four, [batch, padding]),
-        (dataclasses.replace(four, parallel="pmap"), [batch]),
-    ):
-        parallel = make_parallel(train)
-        placed = jax.device_put(variables, parallel.replicated)
-        results.append(make_validator(model, parallel, CONFIG)(placed, batches))
-    for result in results[1:]:
-        assert result == pytest.approx(results[0], rel=1e-5)
-    assert results[0]["kl_per_phrase"] == pytest.approx(results[0]["kl"] * 8 / 13, rel=1e-6)  # three windows have one
-    assert results[0]["perplexity_elbo"] > results[0]["perplexity"] > 1
+    four = replace(CONFIG, train={"num_devices": 4})
+    ways = ((ONE, [batch]), (four, [batch, padding]), (replace(four, train={"parallel": "pmap"}), [batch]))
+    first, *others = (validate(config, batches, model, variables) for config, batches in ways)
+    for other in others:
+        assert flatten(other) == pytest.approx(flatten(first), rel=1e-5)
+    assert first.kl_per_phrase == pytest.approx(first.kl * 8 / 13, rel=1e-6)  # three of the windows have one phrase
+    assert first.perplexity_elbo > first.perplexity > 1
 
 
-def test_every_figure_is_known_where_nothing_is():
-    """A uniform guess costs the log of the number of classes, and is as perplexed; an END has one field and no more."""
+def test_figures_of_a_model_that_knows_nothing():
+    """A uniform guess costs log(classes) for each field that exists; rows of index -1 do not count."""
     batches = [make_ending_batch(8, seed)._replace(index=np.array([*range(5), -1, -1, -1])) for seed in range(2)]
     counts = sum(existing_fields(batch.tokens, batch.mask, ENDING)[:5].sum((0, 1, 2)) for batch in batches)
-    assert counts[0] > counts[1]
-    nll, kl = counts @ np.log([field.size for field in ENDING]), 10 * KL * CONFIG.model.global_dim
+    assert counts[0] > counts[1]  # an END has one field
+    nll, kl = counts @ np.log([field.size for field in ENDING]), 10 * NATS * DIM
+    found = flatten(validate(CONFIG, batches))
     expected = {
         "nll": nll / 10,
         "kl": kl / 10,
@@ -76,54 +74,54 @@ def test_every_figure_is_known_where_nothing_is():
         "objective": (nll + kl) / 10,
         "perplexity": np.exp(nll / counts.sum()),
         "perplexity_elbo": np.exp((nll + kl) / counts.sum()),
-        "kl_global": kl / 10,
+        "levels.global.kl": kl / 10,
     }
-    result = validate(CONFIG, batches)
-    assert {name: result[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+CAPACITY = {"free_bits": "capacity", "nats": 1e6}
 
 
 @pytest.mark.parametrize(
-    ("objective", "weight", "free"),
+    ("objective", "level", "weight", "free"),
     [
-        ({"beta": 0.5, "beta_warmup_steps": 10}, 0.5, 0.0),  # the last step's weight, not the first's
-        ({"beta": 0.3, "global_level": LevelObjective(kl_per_phrase=2.0)}, 1.0, 0.0),  # steered
-        ({"global_level": LevelObjective(free_bits="total", nats=1e6)}, 0.0, 0.0),  # nothing is charged
-        ({"global_level": LevelObjective(free_bits="per_dim_per_example", nats=1e6)}, 0.0, 1e6),  # all is free
-        ({"global_level": LevelObjective(free_bits="capacity", nats=1e6, capacity_steps=10)}, -1.0, 1e6),
-        # Half of the capacity's way is all that the run sees.
-        ({"global_level": LevelObjective(free_bits="capacity", nats=2e6, capacity_steps=2 * (STEPS - 1))}, -1.0, 1e6),
+        ({"beta": 0.5, "beta_warmup_steps": 10}, {}, 0.5, 0.0),
+        ({"beta": 0.3}, {"kl_per_phrase": 2.0}, 1.0, 0.0),  # steered
+        ({}, {"free_bits": "total", "nats": 1e6}, 0.0, 0.0),
+        ({}, {"free_bits": "per_dim_per_example", "nats": 1e6}, 0.0, 1e6),
+        ({}, {"free_bits": "per_dim", "nats": 1e3}, 0.0, DIM * 1e3),
+        ({}, CAPACITY | {"capacity_steps": 10}, -1.0, 1e6),
+        ({}, CAPACITY | {"capacity_steps": 2 * (STEPS - 1)}, -1.0, 5e5),  # half of the rise is all that the run sees
     ],
 )
-def test_the_best_checkpoint_is_the_best_by_the_objective_of_the_last_step(objective, weight, free):
-    padded = make_ending_batch()._replace(index=np.array([*range(5), -1, -1, -1], np.int32))
-    result = validate(replace(CONFIG, objective=objective, train={"num_devices": 1}), [padded])
-    assert result["objective"] == pytest.approx(result["nll"] + weight * result["kl"] + free, rel=1e-5)
+def test_the_objective_is_that_of_the_last_step(objective, level, weight, free):
+    number = np.arange(8)
+    padded = jax.tree.map(lambda leaf: leaf * (number < 5).reshape(-1, *[1] * (leaf.ndim - 1)), make_ending_batch())
+    padded = padded._replace(mask=padded.mask > 0, index=np.where(number < 5, number, -1))
+    result = validate(replace(ONE, objective=objective, **{"global": level}), [padded])
+    assert result.objective == pytest.approx(result.nll + weight * result.kl + free, rel=1e-5)
 
 
 def test_a_perplexity_too_large_for_a_float_is_infinite():
-    """A model that is sure of the wrong tokens is a bad one, and no reason to end a run."""
-    model, variables = make_vae(CONFIG.model)
+    model, variables = make_vae(CONFIG)
     sure = jax.tree_util.tree_map_with_path(
         lambda path, leaf: leaf * 1e4 if "['decoder']['heads_" in jax.tree_util.keystr(path) else leaf, variables
     )
-    parallel = make_parallel(dataclasses.replace(CONFIG.train, num_devices=1))
-    result = make_validator(model, parallel, CONFIG)(jax.device_put(sure, parallel.replicated), [make_batch(8)])
-    assert result["perplexity"] == result["perplexity_elbo"] == np.inf
-    assert np.isfinite(result["objective"])
+    result = validate(ONE, [make_batch(8)], model, sure)
+    assert result.perplexity == result.perplexity_elbo == np.inf
+    assert np.isfinite(result.objective)
 
 
-def test_information_is_that_of_the_residuals_of_all_batches():
-    """Of one window there is none; of batches one after the other as much as of all of them together."""
-    model, variables = make_vae(CONFIG.model)
-    parallel = make_parallel(dataclasses.replace(CONFIG.train, num_devices=1))
-    validate, placed = make_validator(model, parallel, CONFIG), jax.device_put(variables, parallel.replicated)
-    batch = make_batch(8)
-    one = validate(placed, [batch._replace(index=np.array([0, *[-1] * 7], np.int32))])
-    assert one["mutual_information_global"] == pytest.approx(0, abs=1e-6)
+def test_mutual_information_is_that_of_all_batches_together():
+    model, variables = make_vae(CONFIG)
     together = make_batch(64)
     parts = [jax.tree.map(lambda leaf, n=n: leaf[n : n + 8], together) for n in range(0, 64, 8)]
-    whole, several = validate(placed, [together]), validate(placed, parts)
-    assert several["mutual_information_global"] == pytest.approx(whole["mutual_information_global"], abs=1e-6)
-    assert abs(validate(placed, parts[:1])["mutual_information_global"] - whole["mutual_information_global"]) > 1e-3
-    assert 0 < whole["mutual_information_global"] <= np.log(64) + 1e-6
-    assert whole["mutual_information_global_rhythm"] == whole["mutual_information_global"]  # all six dims are rhythm's
+    one = parts[0]._replace(index=np.array([0, *[-1] * 7], np.int32))
+    whole, several, part, alone = (
+        validate(ONE, batches, model, variables).levels["global"] for batches in ([together], parts, parts[:1], [one])
+    )
+    assert alone.mutual_information == pytest.approx(0, abs=1e-6)
+    assert several.mutual_information == pytest.approx(whole.mutual_information, abs=1e-6)
+    assert abs(part.mutual_information - whole.mutual_information) > 1e-3
+    assert 0 < whole.mutual_information <= np.log(64) + 1e-6
+    assert whole.groups["rhythm"].mutual_information == whole.mutual_information  # it has all six dims

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -24,12 +25,16 @@ OKABE_ITO = {
     "sky": "#56B4E9",
     "vermilion": "#D55E00",
 }
-# File format -> metadata without date and version, so that equal figures give equal files.
-_FORMATS: dict[str, dict[str, Any]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+# File format -> metadata to leave out: with dates and versions equal pictures would give different files.
+_FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes PNG, PDF or SVG by the suffix, whole or not at all. Creates missing folders.
+    """Writes PNG, PDF or SVG, by the suffix. Creates missing folders; a failed write leaves no file.
 
     Raises:
         UserError: any other suffix.
@@ -37,23 +42,25 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     file_format = Path(path).suffix.lower().removeprefix(".")
     if file_format not in _FORMATS:
         raise UserError(f"picture {str(path)!r}: allowed is a name that ends in .{', .'.join(_FORMATS)}")
-    with replacing(path) as temporary:
+    # Ids in an SVG are hashes with a salt, which is random unless it is set.
+    with replacing(path) as temporary, mpl.rc_context({"svg.hashsalt": "musicvae_jax"}):
         figure.savefig(temporary, format=file_format, metadata=_FORMATS[file_format])
 
 
 class Page(Figure):
-    """A figure without pyplot; all lengths are in inches from its upper left corner."""
+    """A figure that does not use pyplot, with lengths in inches and positions from the upper left corner."""
 
     def __init__(self, width: float, height: float):
         super().__init__(figsize=(width, height), dpi=DPI)
         self.width, self.height = width, height
 
     def place_axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """New axes whose upper left corner is at (left, top)."""
         bottom = self.height - top - height
         return self.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
     def add_heading(self, text: str, baseline: float) -> None:
-        """Bold text at the left, `baseline` inches below the top edge. Dollar signs do not start a formula."""
+        """Bold text at the left, `baseline` inches below the top edge; a dollar sign is only a dollar sign."""
         x, y = 0.1 / self.width, 1 - baseline / self.height
         self.text(x, y, text, fontsize=11, fontweight="bold", color=INK, parse_math=False)
 
