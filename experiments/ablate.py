@@ -1,7 +1,7 @@
 """Trains and evaluates the variants of an ablation, each from several seeds, and writes the table.
 
-What is done is skipped, here or on another machine: a run with a row in RESULTS/NAME.jsonl is done. What was stopped
-goes on from its checkpoint.
+A run with a row in RESULTS/NAME.jsonl is done and skipped, wherever it was made. A stopped run is resumed from its
+checkpoint. Several processes can share the work.
 
 Examples:
     python experiments/ablate.py levels --list
@@ -43,34 +43,37 @@ def ablate(
     """Trains and evaluates the variants of an ablation.
 
     Args:
-        name: of the ablation.
-        list: only print the plan, with what is done.
-        table: only write RESULTS/NAME.md anew.
-        index: make only this one of the planned runs, counted from 0: for array jobs.
-        budget_minutes: stop after so many minutes; the same command goes on.
-        root: the runs' folders are ROOT/NAME/VARIANT-seedN.
-        results: where NAME.jsonl, a row per finished run, and NAME.md, the table, lie.
-        data_dir: where prepared data sets live; TFDS's own default if not given.
+        name: name of the ablation.
+        list: print the plan and what is done, and train nothing.
+        table: write RESULTS/NAME.md again, and train nothing.
+        index: train only this run of the plan, counted from 0, for array jobs.
+        budget_minutes: stop after this time; the same command resumes.
+        root: the folder of a run is ROOT/NAME/VARIANT-seedN.
+        results: folder of NAME.jsonl, one row per finished run, and NAME.md, the table.
+        data_dir: folder of prepared data sets; TFDS's default if not given.
 
     Returns:
-        0, 1 if a run failed; stopped by a signal it ends with 128 + the signal, and the run in progress is saved.
+        0, or 1 if a run failed. At SIGTERM or Ctrl-C the run in progress saves its state, and the script ends.
     """
-    from musicvae_jax.evaluation.ablations.places import Places
-    from musicvae_jax.evaluation.ablations.queue import run_all
+    from musicvae_jax.evaluation.ablation_queue import Queue
+    from musicvae_jax.training.parallel import set_up_devices
 
     if name not in ABLATIONS:
         raise UserError(f"no ablation {name!r}: {nearest(name, ABLATIONS)}")
-    ablation, places = ABLATIONS[name], Places(name, root.absolute(), results, data_dir)
+    queue = Queue(name, ABLATIONS[name], root.absolute(), results, data_dir)
     if list:
-        print(places.describe(ablation))
+        print(queue.describe())
         return 0
     if table:
-        print(places.write_table(ablation))
+        queue.record()
+        print(queue.table)
         return 0
+    set_up_devices()
     say = functools.partial(print, flush=True)  # a log file shows each line at once
-    outcome = run_all(ablation, places, index=index, budget_minutes=budget_minutes, say=say)
-    print(f"{len(outcome.done)} done, {len(outcome.failed)} failed, {len(outcome.left)} left: {places.table}")
-    return 1 if outcome.failed else 0
+    ends = queue.work(index=index, budget_minutes=budget_minutes, say=say).values()
+    done, failed, left = (sum(end.startswith(word) for end in ends) for word in ("done", "failed", "left"))
+    print(f"{done} done, {failed} failed, {left} left: {queue.table}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,38 +1,29 @@
-"""Draws what the latent levels carry over training, for several runs side by side.
+"""Draws the KL of each latent level over training, several runs side by side.
 
 Example: python experiments/draw_runs.py --out docs/collapse.png --runs "no remedy=runs/none" "set points=runs/held"
 """
 
-import math
 from pathlib import Path
 
 import tyro
-from commandline import run
-
-from musicvae_jax.config import UserError
-from musicvae_jax.config.checks import check
+from commandline import run, split_labels
 
 
 def draw(*, runs: tuple[str, ...], out: str, smoothing: float = 0.05) -> int:
-    """Draws what the latent levels carry over training, for several runs side by side.
+    """Draws the KL of each latent level over training, several runs side by side.
 
     Args:
-        runs: LABEL=WORKDIR of each, from left to right.
-        out: the PNG to write.
+        runs: one or more LABEL=WORKDIR, from left to right.
+        out: picture to write: .png, .pdf or .svg.
         smoothing: width of the moving average as a share of a run's rows; 0 for none.
     """
-    from musicvae_jax.analysis.level_kl import plot_level_kl
+    from musicvae_jax.analysis.curves import plot_level_kl
+    from musicvae_jax.analysis.page import save_figure
+    from musicvae_jax.training.metrics import read_metrics
 
-    check(0 <= smoothing < math.inf, "smoothing", smoothing, "0 (none) or more")
-    files: dict[str, Path] = {}
-    for text in runs:
-        label, equals, workdir = text.partition("=")
-        if not (label and equals and workdir):
-            raise UserError(f"runs has {text!r}: allowed is LABEL=WORKDIR")
-        if label in files:
-            raise UserError(f"runs has {label!r} twice: allowed is a label of its own for each")
-        files[label] = Path(workdir) / "metrics.jsonl"
-    plot_level_kl(files, out, smoothing=smoothing)
+    workdirs = split_labels("runs", runs, "LABEL=WORKDIR")
+    rows = {label: read_metrics(Path(workdir) / "metrics.jsonl") for label, workdir in workdirs.items()}
+    save_figure(plot_level_kl(rows, smoothing=smoothing), out)
     print(out)
     return 0
 

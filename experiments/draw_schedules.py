@@ -1,4 +1,4 @@
-"""Draws every schedule of the KL's weight, and a controller's response to a simulated plant.
+"""Draws all schedules of the KL's weight, and the controller on a simulated model.
 
 Example: python experiments/draw_schedules.py --out docs/schedules.png
 """
@@ -8,14 +8,15 @@ from commandline import run
 
 
 def draw(*, out: str) -> int:
-    """Draws every schedule of the KL's weight, and a controller's response to a simulated plant.
+    """Draws all schedules of the KL's weight, and the controller on a simulated model.
 
     Args:
-        out: the PNG to write.
+        out: picture to write: .png, .pdf or .svg.
     """
+    from musicvae_jax.analysis.page import save_figure
     from musicvae_jax.analysis.schedules import plot_schedules
 
-    plot_schedules(out)
+    save_figure(plot_schedules(), out)
     print(out)
     return 0
 

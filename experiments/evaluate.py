@@ -6,6 +6,8 @@ Examples:
     python experiments/evaluate.py --result experiments/results/folk.test.json
 """
 
+import dataclasses
+
 import tyro
 from commandline import run
 
@@ -26,16 +28,16 @@ def evaluate(
 ) -> int:
     """Measures a trained model on held-out music and writes WORKDIR/evaluation.json, or prints such a file.
 
-    Of several levels the targets are printed, too, each met or missed.
+    For several levels it also prints the targets, each met or missed.
 
     Args:
-        workdir: the run's folder.
-        result: in place of a run, a file that was written before: it is printed, nothing is measured.
-        split: which part of the data set: validation, test, test_airds; all but test write evaluation.SPLIT.json.
+        workdir: the folder of the run.
+        result: a file that was written before: it is printed, and nothing is measured.
+        split: validation, test, or test_airds; all but test write evaluation.SPLIT.json.
         checkpoint: best or latest.
         num_examples: only so many windows, spread evenly over the split; all if not given.
-        flow_windows: windows for what each level says, which are decoded many times; 0 leaves that out.
-        iwae_draws: posterior draws for a tighter bound on the likelihood, each a pass over all; 0 leaves it out.
+        flow_windows: windows that are decoded many times to measure what each level says; 0 leaves that out.
+        iwae_draws: posterior draws of a tighter bound on the likelihood, each a pass over the split; 0 leaves it out.
         seed: of the posterior draws.
     """
     check(num_examples is None or num_examples > 0, "num_examples", num_examples, "1 or more")
@@ -46,10 +48,10 @@ def evaluate(
         raise UserError("allowed is one of the two: --workdir, a run to measure, or --result, a file to print")
 
     from musicvae_jax.evaluation import evaluate as evaluation
+    from musicvae_jax.evaluation.figures import read_evaluation, write_evaluation
     from musicvae_jax.evaluation.information_flow import information_flow
-    from musicvae_jax.evaluation.loading import load_workdir
-    from musicvae_jax.evaluation.results import read_evaluation, write_evaluation
     from musicvae_jax.evaluation.tables import evaluation_text
+    from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.parallel import set_up_devices
 
     if result:
@@ -58,11 +60,12 @@ def evaluate(
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
     figures = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)
-    figures |= {"checkpoint": checkpoint, "seed": seed}
-    figures |= evaluation.evaluate_baselines(vae, split, num_examples=num_examples)
+    baselines = evaluation.evaluate_baselines(vae, split, num_examples=num_examples)
+    flow = None
     if flow_windows:
         windows = min(flow_windows, num_examples or flow_windows)
-        figures |= information_flow(vae, split, num_windows=windows, num_probed=4 * windows, seed=seed)
+        flow = information_flow(vae, split, num_windows=windows, num_probed=4 * windows, seed=seed)
+    figures = dataclasses.replace(figures, checkpoint=checkpoint, seed=seed, baselines=baselines, flow=flow)
     path = write_evaluation(workdir, figures)
     print(f"\n{evaluation_text(figures)}\n\neverything: {path}")
     return 0

@@ -1,4 +1,4 @@
-"""Music out of a trained model, as MIDI, WAV and pictures.
+"""Generates music with a trained model, as MIDI, WAV and pictures.
 
 Examples:
     python experiments/generate.py sample      --workdir runs/folk --out out --num 8 --temperature 1.0
@@ -8,267 +8,232 @@ Examples:
     python experiments/generate.py gallery     --workdir runs/folk --out out
 """
 
+import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeAlias
 
 import tyro
 from commandline import check_first_word, run
 from tyro.conf import Positional
 
+import musicvae_jax as mv  # imports each name when it is first used, so that --help is fast
+from musicvae_jax.codec import MelodyCodec, Metre, MusicError, Score, format_refusals, read_scores, write_midi
 from musicvae_jax.config import UserError
-
-if TYPE_CHECKING:
-    from musicvae_jax.evaluation.trained import TrainedVAE
 
 LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
 
 
 def main() -> int:
-    """Parses the command line and calls one of the functions below."""
-    functions = (sample, reconstruct, interpolate, resample, gallery)
-    commands = {function.__name__: function for function in functions}
+    """Parses the command line and runs one of the commands below; returns the exit status."""
+    classes = (Sample, Reconstruct, Interpolate, Resample, Gallery)
+    commands: dict[str, Any] = {command.__name__.lower(): command for command in classes}
     check_first_word(commands, "command")
-    return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__)  # type: ignore[arg-type]
+    return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__).run()
 
 
-def sample(
-    *,
-    workdir: str,
-    out: str,
-    num: int = 8,
-    metre: str = "",
-    measures: int | None = None,
-    temperature: float = 1.0,
-    level_temperature: LevelTemperature = (),
-    top_k: int = 0,
-    top_p: float = 1.0,
-    seed: int = 0,
-    checkpoint: str = "best",
-) -> int:
-    """Draws music from the prior.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """Options of all commands."""
 
-    Args:
-        workdir: the run's folder.
-        out: where to write sample_0.mid, .wav, .png, ...
-        num: how many.
-        metre: e.g. 6/8; drawn from the training frequencies if not given.
-        measures: how many, up to the window's.
-        temperature: of the tokens; 0 takes the most probable.
-        level_temperature: level and factor of its prior's scales, e.g. global 0.8 fine 1; 1 where not named.
-        top_k: keep the k most probable tokens; 0 keeps all.
-        top_p: keep the most probable tokens that reach this probability; 1 keeps all.
-        seed: of all draws.
-        checkpoint: best or latest.
-    """
-    from musicvae_jax.codec import Metre
-    from musicvae_jax.models.sampling import SamplingConfig
+    workdir: str
+    """Folder of the run."""
+    out: str
+    """Folder to write to."""
+    seed: int = 0
+    """Seed of all random draws."""
+    checkpoint: str = "best"
+    """best or latest."""
 
-    sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-    chosen = Metre.parse(metre) if metre else None
-    vae = _load(workdir, checkpoint)
-    factors = dict(level_temperature)
-    scores = vae.sample(num, metre=chosen, measures=measures, temperature=factors, seed=seed, sampling=sampling)
-    _write(scores, [f"sample_{number}" for number in range(num)], out)
-    return 0
+    def load(self) -> Any:
+        """The `TrainedVAE` of the run."""
+        mv.set_up_devices()
+        return mv.load_workdir(self.workdir, self.checkpoint)
+
+    def save_picture(self, figure: Any, stem: str) -> None:
+        mv.save_figure(figure, Path(self.out) / f"{stem}.png")
+
+    def save_sound(self, score: Score, stem: str) -> None:
+        write_midi(score, Path(self.out) / f"{stem}.mid")
+        mv.write_wav(mv.render(score), Path(self.out) / f"{stem}.wav")
+
+    def save_scores(self, scores: list[Score], name: str) -> None:
+        """NAME_0.mid, .wav, .png, NAME_1 ..."""
+        for number, score in enumerate(scores):
+            self.save_sound(score, f"{name}_{number}")
+            self.save_picture(mv.plot_samples([score]), f"{name}_{number}")
+        print(f"{len(scores)} pieces as MIDI, WAV and PNG: {self.out}")
+
+    def save_reconstruction(self, original: Score, reconstruction: Score, stem: str, title: str = "") -> None:
+        """STEM.original.mid, .wav, STEM.mid, .wav and STEM.png."""
+        self.save_sound(original, f"{stem}.original")
+        self.save_sound(reconstruction, stem)
+        self.save_picture(mv.plot_reconstruction(original, reconstruction, title=title), stem)
 
 
-def reconstruct(
-    files: Positional[tuple[str, ...]],
-    /,
-    *,
-    workdir: str,
-    out: str,
-    track: str = "auto",
-    temperature: float = 0.0,
-    seed: int = 0,
-    checkpoint: str = "best",
-) -> int:
-    """Sends music through its latents and back; files that cannot be read are refused in a table, the rest goes on.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample(Command):
+    """Draws music from the prior. Writes sample_0.mid, .wav, .png, ..."""
 
-    Args:
-        files: MIDI, MusicXML or ABC.
-        workdir: the run's folder.
-        out: where to write NAME.mid, .wav and NAME.png, the original beside the reconstruction.
-        track: for a model of melodies, of a polyphonic file: a number, a part's name, or skyline for the highest notes.
-        temperature: of the tokens; 0 takes the most probable.
-        seed: of the draws.
-        checkpoint: best or latest.
-    """
-    from musicvae_jax.analysis.report import write_reconstruction
-    from musicvae_jax.codec import MusicError, format_refusals
-    from musicvae_jax.models.sampling import SamplingConfig
+    num: int = 8
+    """Number of samples."""
+    metre: str = ""
+    """Metre of all measures, e.g. 6/8; drawn from the metres of the training data if not given."""
+    measures: int | None = None
+    """Measures of a sample, at most the window's; the whole window if not given."""
+    temperature: float = 1.0
+    """Temperature of the tokens; 0 takes the most probable token."""
+    level_temperature: LevelTemperature = ()
+    """Factors of the prior's scales, e.g. global 0.8 fine 1; 1 for other levels."""
+    top_k: int = 0
+    """Draw among the k most probable tokens; 0: among all."""
+    top_p: float = 1.0
+    """Draw among the most probable tokens that together reach this probability; 1: among all."""
 
-    sampling = SamplingConfig(temperature=temperature)
-    vae = _load(workdir, checkpoint)
-    scores, refusals = _read(vae, files, track)
-    written = 0
-    for score, stem in zip(scores, _stems(scores), strict=True):
-        try:
-            copy = vae.reconstruct(score, seed=seed, sampling=sampling)
-            write_reconstruction(score, copy, Path(out) / stem)
-        except MusicError as error:
-            refusals.append(error)
-            continue
-        written += 1
-    print(f"{written} of {written + len(refusals)} reconstructed: {out}")
-    if refusals:
-        print(format_refusals(refusals), file=sys.stderr)
-    return 0 if written else 2
+    def run(self) -> int:
+        sampling = mv.SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        metre = Metre.parse(self.metre) if self.metre else None
+        options = {"temperature": dict(self.level_temperature), "seed": self.seed, "sampling": sampling}
+        scores = self.load().sample(self.num, metre=metre, measures=self.measures, **options)
+        self.save_scores(scores, "sample")
+        return 0
 
 
-def interpolate(
-    first: Positional[str],
-    second: Positional[str],
-    /,
-    *,
-    workdir: str,
-    out: str,
-    steps: int = 9,
-    track: str = "auto",
-    temperature: float = 0.0,
-    seed: int = 0,
-    checkpoint: str = "best",
-) -> int:
-    """Walks from one piece to another through the latent space, between their first windows.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileCommand(Command):
+    """Options of commands that read music."""
 
-    Args:
-        first: MIDI, MusicXML or ABC.
-        second: MIDI, MusicXML or ABC.
-        workdir: the run's folder.
-        out: where to write step_0.mid, .wav, ... and path.png.
-        steps: points on the way, the ends included.
-        track: for a model of melodies, of a polyphonic file: a number, a part's name, or skyline for the highest notes.
-        temperature: of the tokens; 0 takes the most probable.
-        seed: of the draws.
-        checkpoint: best or latest.
-    """
-    from musicvae_jax.analysis.plots import plot_interpolation
-    from musicvae_jax.models.sampling import SamplingConfig
+    track: str = "auto"
+    """The melody in a polyphonic file, for a melody model: a number, a part's name, or skyline (the highest notes)."""
+    temperature: float = 0.0
+    """Temperature of the tokens; 0 takes the most probable token."""
 
-    sampling = SamplingConfig(temperature=temperature)
-    vae = _load(workdir, checkpoint)
-    ends = []
-    for file in (first, second):
-        scores, refusals = _read(vae, (file,), track)
+    def options(self) -> dict[str, Any]:
+        return {"seed": self.seed, "sampling": mv.SamplingConfig(temperature=self.temperature)}
+
+    def read(self, vae: Any, *files: str) -> tuple[list[Score], list[MusicError]]:
+        """Scores and refusals. A melody model gets one melody of each file, other models get the whole file."""
+        whole = self.track == "auto" and not isinstance(vae.codec, MelodyCodec)
+        return read_scores(files, "" if whole else self.track)
+
+    def read_first(self, vae: Any, file: str) -> Score:
+        scores, refusals = self.read(vae, file)
         if not scores:
             raise refusals[0]
-        ends.append(scores[0])
-    path = vae.interpolate(ends[0], ends[1], steps, seed=seed, sampling=sampling)
-    _write(path, [f"step_{number}" for number in range(steps)], out)
-    plot_interpolation(path, Path(out) / "path.png")
-    return 0
+        return scores[0]
 
 
-def resample(
-    file: Positional[str],
-    /,
-    *,
-    workdir: str,
-    out: str,
-    keep: str = "global",
-    num: int = 3,
-    level_temperature: LevelTemperature = (),
-    track: str = "auto",
-    temperature: float = 0.0,
-    seed: int = 0,
-    checkpoint: str = "best",
-) -> int:
-    """Variants of a piece's first window: its upper levels are kept, the levels below are drawn from their priors.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconstruct(FileCommand):
+    """Encodes and decodes music. Writes NAME.original.mid, .wav, NAME.mid, .wav, and NAME.png with both.
 
-    Args:
-        file: MIDI, MusicXML or ABC.
-        workdir: the run's folder.
-        out: where to write NAME_0.mid, .wav, ..., NAME.original.mid, .wav and NAME.png, all below each other.
-        keep: the last level that is kept: global, or local, which keeps global, too.
-        num: variants.
-        level_temperature: level and factor of its prior's scales, e.g. local 0.8 fine 1; 1 where not named.
-        track: for a model of melodies, of a polyphonic file: a number, a part's name, or skyline for the highest notes.
-        temperature: of the tokens; 0 takes the most probable.
-        seed: of all draws.
-        checkpoint: best or latest.
+    A file that cannot be read or written is listed in a table at the end; the others are reconstructed.
     """
-    from musicvae_jax.analysis.report import write_variants
-    from musicvae_jax.models.sampling import SamplingConfig
 
-    sampling = SamplingConfig(temperature=temperature)
-    vae = _load(workdir, checkpoint)
-    scores, refusals = _read(vae, (file,), track)
-    if not scores:
-        raise refusals[0]
-    factors = dict(level_temperature)
-    variants = vae.resample(scores[0], keep, num, temperature=factors, seed=seed, sampling=sampling)
-    (stem,) = _stems(scores[:1])
-    write_variants(vae.first_window(scores[0]), variants, Path(out) / stem, scores[0].title or stem)
-    print(f"{num} variants with the original as MIDI and WAV, and {stem}.png: {out}")
-    return 0
+    files: Positional[tuple[str, ...]]
+    """MIDI, MusicXML or ABC files."""
+
+    def run(self) -> int:
+        options = self.options()
+        vae = self.load()
+        scores, refusals = self.read(vae, *self.files)
+        num_written = 0
+        for score, stem in zip(scores, _stems(scores), strict=True):
+            try:
+                self.save_reconstruction(score, vae.reconstruct(score, **options), stem)
+                num_written += 1
+            except MusicError as error:
+                refusals.append(error)
+        print(f"{num_written} of {num_written + len(refusals)} reconstructed: {self.out}")
+        if refusals:
+            print(format_refusals(refusals), file=sys.stderr)
+        return 0 if num_written else 2
 
 
-def gallery(
-    *, workdir: str, out: str, num: int = 8, split: str = "test", seed: int = 0, checkpoint: str = "best"
-) -> int:
-    """Reconstructions of held-out windows, samples and training curves: what to look at after a training.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interpolate(FileCommand):
+    """Interpolates between the latents of two first windows. Writes step_0.mid, .wav, .png, ..., and path.png."""
 
-    Args:
-        workdir: the run's folder.
-        out: where to write reconstruction_0.*, sample_0.*, training.png.
-        num: samples, and reconstructions, of which there are no more than windows.
-        split: where the originals come from.
-        seed: of all draws.
-        checkpoint: best or latest.
+    first: Positional[str]
+    """MIDI, MusicXML or ABC file."""
+    second: Positional[str]
+    """MIDI, MusicXML or ABC file."""
+    steps: int = 9
+    """Number of points, both ends included."""
+
+    def run(self) -> int:
+        options = self.options()
+        vae = self.load()
+        ends = [self.read_first(vae, file) for file in (self.first, self.second)]
+        scores = vae.interpolate(*ends, self.steps, **options)
+        self.save_scores(scores, "step")
+        self.save_picture(mv.plot_interpolation(scores), "path")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resample(FileCommand):
+    """Variants of a piece's first window: the upper levels are kept, the lower levels are drawn from their priors.
+
+    Writes NAME.original.mid, .wav, NAME_0.mid, .wav, ..., and NAME.png with all of them.
     """
-    from musicvae_jax.analysis.curves import plot_training_curves
-    from musicvae_jax.analysis.plots import plot_samples
-    from musicvae_jax.analysis.report import write_reconstruction
-    from musicvae_jax.data.load import load_windows
-    from musicvae_jax.data.pipeline import make_eval_batches
 
-    vae = _load(workdir, checkpoint)
-    if num < 1:
-        raise UserError(f"num = {num}: allowed is 1 or more")
-    source = load_windows(vae.config, split, attributes=False)
-    batch = make_eval_batches(source, min(num, max(len(source), 1)), num_examples=num)[0]
-    copies = vae.scores(vae.reconstruct_tokens(batch, seed=seed), batch.metre)
-    originals = vae.scores(batch.tokens, batch.metre)
-    for number, (original, copy) in enumerate(zip(originals, copies, strict=True)):
-        title = source.describe(int(batch.index[number]))
-        write_reconstruction(original, copy, Path(out) / f"reconstruction_{number}", title)
-    samples = vae.sample(num, seed=seed)
-    _write(samples, [f"sample_{number}" for number in range(num)], out)
-    plot_samples(samples, Path(out) / "samples.png")
-    plot_training_curves(Path(workdir) / "metrics.jsonl", Path(out) / "training.png")
-    print(f"look at {out}/reconstruction_0.png, {out}/samples.png, {out}/training.png; listen to {out}/*.wav")
-    return 0
+    file: Positional[str]
+    """MIDI, MusicXML or ABC file."""
+    keep: str = "global"
+    """The lowest level that is kept: global, or local (keeps global too)."""
+    num: int = 3
+    """Number of variants."""
+    level_temperature: LevelTemperature = ()
+    """Factors of the prior's scales, e.g. local 0.8 fine 1; 1 for other levels."""
 
-
-def _load(workdir: str, checkpoint: str) -> "TrainedVAE":
-    from musicvae_jax.evaluation.loading import load_workdir
-    from musicvae_jax.training.parallel import set_up_devices
-
-    set_up_devices()
-    return load_workdir(workdir, checkpoint)
+    def run(self) -> int:
+        options = self.options() | {"temperature": dict(self.level_temperature)}
+        vae = self.load()
+        score = self.read_first(vae, self.file)
+        variants = vae.resample(score, self.keep, self.num, **options)
+        original, (stem,) = vae.first_window(score), _stems([score])
+        self.save_sound(original, f"{stem}.original")
+        for number, variant in enumerate(variants):
+            self.save_sound(variant, f"{stem}_{number}")
+        self.save_picture(mv.plot_variants(original, variants, title=score.title or stem), stem)
+        print(f"{self.num} variants with the original as MIDI and WAV, and {stem}.png: {self.out}")
+        return 0
 
 
-def _read(vae: "TrainedVAE", files: tuple[str, ...], track: str) -> tuple[list, list]:
-    """Pieces as the model's codec wants them, and refusals: all that a file holds, or one melody of it."""
-    from musicvae_jax.codec import MelodyCodec
-    from musicvae_jax.codec.files import read_scores
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gallery(Command):
+    """Reconstructions of held-out windows, samples and training curves, to inspect a run.
 
-    if track == "auto" and not isinstance(vae.codec, MelodyCodec):
-        track = ""
-    return read_scores(files, track)
+    Writes reconstruction_0.*, ..., sample_0.*, ..., samples.png, and training.png.
+    """
+
+    num: int = 8
+    """Number of samples, and of reconstructions (at most the windows of the split)."""
+    split: str = "test"
+    """Split that the reconstructed windows come from."""
+
+    def run(self) -> int:
+        vae = self.load()
+        if self.num < 1:
+            raise UserError(f"num = {self.num}: allowed is 1 or more")
+        source = mv.load_windows(vae.config, self.split, attributes=False)
+        batch = mv.make_eval_batches(source, min(self.num, max(len(source), 1)), num_examples=self.num)[0]
+        copies = vae.scores(vae.reconstruct_tokens(batch, seed=self.seed), batch.metre)
+        for number, (original, copy) in enumerate(zip(vae.scores(batch.tokens, batch.metre), copies, strict=True)):
+            title = source.describe(int(batch.index[number]))
+            self.save_reconstruction(original, copy, f"reconstruction_{number}", title)
+        samples = vae.sample(self.num, seed=self.seed)
+        self.save_scores(samples, "sample")
+        self.save_picture(mv.plot_samples(samples), "samples")
+        self.save_picture(mv.plot_training_curves(mv.read_metrics(Path(self.workdir) / "metrics.jsonl")), "training")
+        shown = [f"{self.out}/{name}.png" for name in ("reconstruction_0", "samples", "training")]
+        print(f"look at {', '.join(shown)}; listen to {self.out}/*.wav")
+        return 0
 
 
-def _write(scores: list, stems: list[str], out: str) -> None:
-    from musicvae_jax.analysis.report import write_score
-
-    for score, stem in zip(scores, stems, strict=True):
-        write_score(score, Path(out) / stem)
-    print(f"{len(scores)} pieces as MIDI, WAV and PNG: {out}")
-
-
-def _stems(scores: list) -> list[str]:
-    """File names after the sources, made distinct."""
+def _stems(scores: list[Score]) -> list[str]:
+    """Distinct file names made from the sources of scores."""
     stems: list[str] = []
     for score in scores:
         stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(score.source).name)

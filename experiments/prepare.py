@@ -1,4 +1,4 @@
-"""Prepares a data set, and says what is in it, what was refused and how much the codecs keep.
+"""Prepares a data set, and prints what is in it, what was refused and how much the codecs keep.
 
 Examples:
     python experiments/prepare.py folk-tunes
@@ -10,7 +10,7 @@ Examples:
 import functools
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import tyro
 from commandline import check_first_word, run
@@ -18,10 +18,7 @@ from tyro.conf import UseAppendAction
 
 from musicvae_jax.config.checks import check
 
-if TYPE_CHECKING:
-    from tensorflow_datasets.core import GeneratorBasedBuilder
-
-MEASURES = 8  # of the windows that are counted, one after the other
+MEASURES = 8  # of the windows that are counted
 
 
 def main() -> int:
@@ -46,21 +43,16 @@ def prepare_named(
     refresh: bool = False,
     sample: int = 1000,
 ) -> int:
-    """Prepares one of the data sets that this package knows.
+    """Prepares one of the data sets of this package.
 
     Args:
         name: the data set.
-        data_dir: where prepared data sets live; TFDS's own default if not given.
-        manual_dir: a folder with the data set's sources, where they cannot be downloaded.
-        refresh: prepare anew, what was prepared before goes.
-        sample: pieces, spread over all, over which it is measured what the codecs keep.
+        data_dir: where prepared data sets are; default: TFDS's own.
+        manual_dir: a folder with the sources of the data set, if they are not to be downloaded.
+        refresh: prepare again and replace the earlier data set.
+        sample: number of pieces over which the shares that the codecs keep are measured.
     """
-    from musicvae_jax.data.datasets import prepare
-
-    check(sample > 0, "sample", sample, "1 or more")
-    start = time.time()
-    builder = prepare(name, data_dir, manual_dir, refresh=refresh)
-    return _report(builder, start, sample)
+    return _prepare_and_report(name, data_dir, sample, manual_dir=manual_dir, refresh=refresh)
 
 
 def prepare_folder(
@@ -77,34 +69,33 @@ def prepare_folder(
 
     Args:
         path: the folder.
-        data_dir: where prepared data sets live; TFDS's own default if not given.
-        num_processes: processes that read; one per core if not given.
-        refresh: prepare anew, what was prepared before goes.
+        data_dir: where prepared data sets are; default: TFDS's own.
+        num_processes: processes that read; default: one per core.
+        refresh: prepare again and replace the earlier data set.
         beam: prepare with Apache Beam; every split must get a piece.
         beam_options: a pipeline option of Beam, e.g. --runner=FlinkRunner; may be repeated.
-        sample: pieces, spread over all, over which it is measured what the codecs keep.
+        sample: number of pieces over which the shares that the codecs keep are measured.
     """
-    from musicvae_jax.data.datasets import prepare
+    options = list(beam_options) if beam or beam_options else None
+    return _prepare_and_report(
+        "midi_folder", data_dir, sample, path=path, refresh=refresh, num_processes=num_processes, beam=options
+    )
+
+
+def _prepare_and_report(name: str, data_dir: str, sample: int, **options: Any) -> int:
+    from musicvae_jax.data.overview import overview, refusal_table
+    from musicvae_jax.data.prepare import prepare
 
     check(sample > 0, "sample", sample, "1 or more")
     start = time.time()
-    options = list(beam_options) if beam or beam_options else None
-    builder = prepare("midi_folder", data_dir, path=path, refresh=refresh, num_processes=num_processes, beam=options)
-    return _report(builder, start, sample)
-
-
-def _report(builder: "GeneratorBasedBuilder", start: float, sample: int) -> int:
-    """Prints what is known of a prepared data set."""
-    from musicvae_jax.data.datasets.folder_report import refusal_table
-    from musicvae_jax.data.datasets.overview import format_overview, overview
-
+    builder = prepare(name, data_dir, **options)
     seconds, folder = time.time() - start, Path(builder.data_path)
     is_new = (folder / "dataset_info.json").stat().st_mtime > start
     if table := refusal_table(folder, builder.info.metadata):
         print(f"{table}\n")
     for split, shared in builder.info.metadata.get("shared_windows", {}).items():
         print(f"{split}: {shared['pieces']} pieces ({shared['share']:.1%}) share 4 measures with another split")
-    print(format_overview(overview(builder, MEASURES, sample), seconds if is_new else None))
+    print(overview(builder, MEASURES, sample, seconds if is_new else None))
     print(f"\nin {folder}")
     return 0
 

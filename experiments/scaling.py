@@ -1,18 +1,15 @@
-"""What a measure costs: the training step from 4 to 64 measures, and sampling with and without the past.
+"""Times the training step over the length of the window, and sampling with each kind of decoder context.
 
 Example: python experiments/scaling.py folk --json experiments/results/scaling.json --png docs/scaling.png
 
-Absolute times drift on a busy machine: everything is timed in turns, round after round, and compared by ratios.
+Absolute times drift on a busy machine, so compare ratios.
 """
 
 import contextlib
 import dataclasses
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +17,9 @@ import numpy as np
 import tyro
 from commandline import choose, run
 from configs import CONFIGS
+from timing import make_samplers, median_seconds
 
+from musicvae_jax.codec import MusicError, make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.config.checks import check, check_positive
 
@@ -32,16 +31,16 @@ class Scaling:
     """What to time."""
 
     json: str = ""
-    """The file to write the figures to; empty for none."""
+    """File for the results; empty for none."""
     png: str = ""
-    """The picture of the training step's to write; empty for none."""
+    """Picture of the training times; empty for none."""
     measures: tuple[int, ...] = (4, 8, 16, 32, 64)
-    """Windows whose training step is timed."""
+    """Lengths of the window for the training step."""
     batch_size: int = 8
     sampled: int = 16
-    """Measures of the pieces that are sampled."""
+    """Length of the window for sampling, in measures."""
     rounds: int = 5
-    """Each figure is the median over so many."""
+    """Measurements per result; the median counts."""
     config: Annotated[Config, tyro.conf.arg(name="")]
     """The experiment, field by field."""
 
@@ -56,13 +55,14 @@ def main() -> int:
         sys.argv.append("folk")
     text = "times training and sampling over the length of the music"
     scaling = choose({name: (text, Scaling(config=config)) for name, (_, config) in CONFIGS.items()})
-    from musicvae_jax.analysis.scaling import plot_scaling
+    from musicvae_jax.analysis.curves import plot_scaling
+    from musicvae_jax.analysis.page import save_figure
     from musicvae_jax.training.parallel import set_up_devices
     from musicvae_jax.training.workdir import write_text
 
     set_up_devices()
-    training = _medians({m: _training_step(scaling, m) for m in scaling.measures}, scaling.rounds)
-    sampling = _medians(_samplers(scaling), scaling.rounds)
+    training = median_seconds({m: _training_step(scaling, m) for m in scaling.measures}, scaling.rounds)
+    sampling = median_seconds(_samplers(scaling), scaling.rounds)
 
     per_measure = {m: seconds / m / scaling.batch_size for m, seconds in training.items()}
     base = per_measure.get(16, next(iter(per_measure.values())))
@@ -76,38 +76,24 @@ def main() -> int:
             seconds, flat = sampling[context, num], sampling["flat", num]
             print(f"  {num:3} pieces, {context:9} {seconds * 1000:9.1f} ms, flat takes {flat / seconds:6.2f} x")
     if scaling.json:
-        figures = {
+        results = {
             "batch_size": scaling.batch_size,
             "training_seconds_per_measure": per_measure,
             "sampled_measures": scaling.sampled,
             "sampling_seconds": {f"{context}-{num}": value for (context, num), value in sampling.items()},
         }
-        write_text(Path(scaling.json), json.dumps(figures, indent=2) + "\n")
+        write_text(Path(scaling.json), json.dumps(results, indent=2) + "\n")
         print(f"written: {scaling.json}")
     if scaling.png:
-        plot_scaling(per_measure, scaling.png)
+        save_figure(plot_scaling(per_measure), scaling.png)
         print(f"written: {scaling.png}")
     return 0
 
 
-def _medians(calls: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, float]:
-    """Seconds of each call, all timed in turns so that drift of the machine meets all alike."""
-    seconds: dict[Any, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def _training_step(scaling: Scaling, measures: int) -> Callable[[], object]:
-    """A step on a batch of 4/4 without notes: no part of its cost depends on the notes."""
+    """A training step on measures of 4/4 without notes; its cost does not depend on the notes."""
     import jax
 
-    from musicvae_jax.codec import make_codec
     from musicvae_jax.training.parallel import make_parallel
     from musicvae_jax.training.throughput import compile_step
     from musicvae_jax.types import Batch
@@ -123,25 +109,17 @@ def _training_step(scaling: Scaling, measures: int) -> Callable[[], object]:
     tokens = np.zeros((*mask.shape, len(codec.fields)), np.int32)
     batch = Batch(tokens, mask, metre, np.arange(len(metre), dtype=np.int32))
     state, step = compile_step(config, parallel, batch)
-    held, placed = [state], parallel.shard(batch)
+    states, on_devices = [state], parallel.shard(batch)
 
     def call() -> None:
-        held[0], _ = step(held[0], placed)
-        jax.block_until_ready(held[0])
+        states[0], _ = step(states[0], on_devices)  # the step donates its input state
+        jax.block_until_ready(states[0])
 
     return call
 
 
 def _samplers(scaling: Scaling) -> dict[tuple[str, int], Callable[[], object]]:
-    """(context, pieces) -> drawing so many from the prior's latents on."""
-    import jax
-
-    from musicvae_jax.codec import make_codec
-    from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
-    from musicvae_jax.training.parallel import everywhere
-    from musicvae_jax.training.state import evaluation_variables, init_state, make_model
-
-    codec = make_codec(scaling.config.codec)
+    """(decoder context, number of pieces) -> sampler."""
     samplers: dict[tuple[str, int], Callable[[], object]] = {}
     for context in CONTEXTS:
         config = dataclasses.replace(
@@ -149,26 +127,14 @@ def _samplers(scaling: Scaling) -> dict[tuple[str, int], Callable[[], object]]:
             model=dataclasses.replace(scaling.config.model, context=context),
             data=dataclasses.replace(scaling.config.data, measures=scaling.sampled),
         )
-        model = make_model(config, codec.fields)
-        variables = jax.device_put(evaluation_variables(jax.jit(partial(init_state, config, model))()), everywhere())
-        for num in (1, 64):
-            metre = np.tile(_longest_metre(codec), (num, scaling.sampled, 1)).astype(np.int32)
-            key = jax.random.key(0)
-            latents = model.apply(variables, metre, method="sample_prior", rngs={"latent": key})
-            mask = codec.slot_mask(metre)
-            draw = partial(sample_tokens, model, variables, latents, metre, mask, key, SamplingConfig())
-            samplers[context, num] = partial(_ready, draw)
+        metre = np.array(_longest_metre(make_codec(config.codec)), np.int32)
+        metres = {(context, num): np.tile(metre, (num, scaling.sampled, 1)) for num in (1, 64)}
+        samplers |= zip(metres, make_samplers(config, list(metres.values())), strict=True)
     return samplers
 
 
-def _ready(call: Callable[[], Any]) -> None:
-    call().block_until_ready()
-
-
 def _longest_metre(codec: Any) -> tuple[int, int]:
-    """Of usual metres the longest that a codec takes: slots that a metre has not cost time where the past is seen."""
-    from musicvae_jax.codec import MusicError
-
+    """The longest common metre that the codec allows: shorter metres leave slots empty, which still cost time."""
     for metre in ((12, 8), (9, 8), (4, 4)):
         with contextlib.suppress(MusicError):
             codec.slot_mask(np.array([metre]))

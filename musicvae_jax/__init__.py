@@ -13,13 +13,15 @@ _HOMES = {
         "Config",
         "ConfigError",
         "DataConfig",
-        "LevelObjective",
+        "LevelConfig",
+        "LevelsConfig",
         "ModelConfig",
         "ObjectiveConfig",
         "TrainConfig",
         "UserError",
     ),
     "types": ("Batch", "Field", "Gaussian", "VAEOutput"),
+    "figures": ("Estimate", "flatten"),
     # music and data
     "codec": (
         "MelodyCodec",
@@ -46,21 +48,30 @@ _HOMES = {
     # model and objective
     "models.vae": ("MusicVAE",),
     "models.sampling": ("SamplingConfig", "sample_tokens"),
-    "objectives.elbo": ("elbo_terms", "negative_elbo"),
-    "objectives.free_bits": ("rate",),
-    "objectives.schedules": ("beta_schedule", "capacity_schedule", "cyclical_schedule", "level_schedule"),
+    "objectives.loss": ("Terms", "elbo_terms", "objective"),
+    "objectives.rates": ("beta_schedule", "capacity_schedule", "cyclical_schedule", "level_schedule", "weights_at"),
+    "inference": ("decode_nll", "encode", "forward", "infer", "reconstruct", "sample_prior", "slerp"),
     # training
     "training.loop": ("train",),
+    "training.metrics": ("read_metrics",),
     "training.parallel": ("make_parallel", "set_up_devices"),
     "training.state": ("TrainState", "init_state", "make_model"),
     "training.step": ("make_device_step", "make_loss"),
     # evaluation and generation
     "evaluation.evaluate": ("evaluate", "evaluate_baselines"),
-    "evaluation.slerp": ("slerp",),
-    "evaluation.loading": ("load_workdir",),
-    "evaluation.trained": ("TrainedVAE",),
+    "evaluation.information_flow": ("information_flow",),
+    "evaluation.trained": ("TrainedVAE", "load_workdir"),
     # to see and to hear
-    "analysis": ("listen", "piano_roll", "render", "write_wav"),
+    "analysis.audio": ("listen", "render", "write_wav"),
+    "analysis.curves": ("plot_level_kl", "plot_training_curves"),
+    "analysis.page": ("save_figure",),
+    "analysis.piano_rolls": (
+        "piano_roll",
+        "plot_interpolation",
+        "plot_reconstruction",
+        "plot_samples",
+        "plot_variants",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 import contextlib
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside `path`, which takes its place when the block ends well and vanishes when it does not.
+    """A temporary file in the folder of `path`. It replaces `path` at the end of the block; an error removes it.
 
-    Missing folders are made.
+    Creates missing folders.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,9 +20,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as file:  # the content before the name: else a crash may leave the name of nothing
+        with open(temporary, "rb") as file:  # content first, then the name: a crash must not leave an empty file
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp gives the file to its owner alone
+        temporary.chmod(0o666 & ~_umask())  # mkstemp allows the owner only
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """A model applied to batches: encode, infer, sample the prior, decode.
 
-Everything that applies a model goes through here: the training step, validation, evaluation and generation. All noise of
-a row comes from its own key, so no result depends on how rows are batched or spread over devices. The functions are
+Everything that applies a model goes through here: the training step, validation, evaluation and generation. All noise
+of a row comes from its own key, so no result depends on how rows are batched or spread over devices. The functions are
 jitted, but `forward`, which the training step differentiates.
 """
 
@@ -52,9 +52,7 @@ def forward(
     def one(example: Batch, key: Array, given_row: Latents) -> tuple[VAEOutput, dict]:
         rngs = {"latent": key} if deterministic else {name: stream(key, name) for name in NOISE_STREAMS}
         axes = (ROW, *batch_axes)
-        output = model.apply(
-            variables, example, deterministic, given=given_row, skip=skip, batch_axes=axes, rngs=rngs
-        )
+        output = model.apply(variables, example, deterministic, given=given_row, skip=skip, batch_axes=axes, rngs=rngs)
         return output._replace(moments={}), output.moments  # moments are the same for all rows
 
     output, moments = jax.vmap(one, out_axes=(0, None), axis_name=ROW)(batch, keys, dict(given or {}))
@@ -70,9 +68,7 @@ def reconstruct(
 
 
 @partial(jax.jit, static_argnames="model")
-def infer(
-    model: MusicVAE, variables: Variables, batch: Batch, keys: Array, given: Latents | None = None
-) -> Inferred:
+def infer(model: MusicVAE, variables: Variables, batch: Batch, keys: Array, given: Latents | None = None) -> Inferred:
     """Draws latents from the posterior, coarse to fine, with their KLs; nothing is decoded. Arguments as of `forward`.
 
     Levels below a given one are inferred from it.
@@ -129,10 +125,11 @@ def decode_nll(model: MusicVAE, variables: Variables, latents: Latents, batch: B
 
 
 def in_powers_of_two(function: Callable[..., Any], *rows: Any) -> Any:
-    """Calls a compiled, row-wise function with a number of rows that is a power of two, so that it compiles for few shapes.
+    """Calls a compiled, row-wise function with a number of rows that is a power of two, so that it compiles for few
+    shapes.
 
-    The last row is repeated, and the results of the copies are dropped. Rows that lie on devices are passed as they are:
-    such batches have one size.
+    The last row is repeated, and the results of the copies are dropped. Rows that lie on devices are passed as they
+    are: such batches have one size.
 
     Args:
         function: of arrays with a leading axis of rows.

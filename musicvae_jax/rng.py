@@ -1,7 +1,7 @@
 """Named, resumable random keys.
 
-A key is never stored: it is made of the seed, a name and numbers (step, row of the global batch). A run that resumes at
-step n, or on another number of devices, therefore draws what the uninterrupted run draws.
+A key is never stored. It is made of the seed, a name and numbers (step, row of the global batch), so a run that
+resumes, or that has another number of devices, draws what an uninterrupted run draws.
 """
 
 import zlib
@@ -17,7 +17,7 @@ def stream(key: Array, name: str, step: int | Array = 0) -> Array:
     Args:
         key: the root key of a run.
         name: what is drawn, e.g. ``"init"`` or ``"train"``.
-        step: the step it is drawn at.
+        step: of the draw.
     """
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
 

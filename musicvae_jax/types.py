@@ -1,7 +1,7 @@
 """The axis vocabulary and the array bundles that cross function boundaries.
 
-Axes are full words, the same everywhere: ``batch measure slot field vocab``, ``phrase``, ``dim``, ``draw``.
-Leading batch axes are free unless a docstring says otherwise. All information is in nats.
+Axes are full words, the same everywhere: ``batch measure slot field vocab``, ``time`` (of a level's latents), ``dim``,
+``draw``. Leading batch axes are free unless a docstring says otherwise. Information is in nats.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     tokens: Array  # int32[batch, measure, slot, field], 0 where masked
     mask: Array  # bool[batch, measure, slot], True where the measure has that slot
     metre: Array  # int32[batch, measure, 2], numerator and denominator; (0, 0) in a padding measure
-    index: Array  # int32[batch], the window's number in its split; -1 marks a row that pads a last batch
+    index: Array  # int32[batch], number of the window in its split; -1 in a row that pads the last batch
     attributes: Any = ()  # dict of span -> float32[batch, time, attribute], or () for none; see codec.attributes
 
 
@@ -43,7 +43,7 @@ class Field(NamedTuple):
 
 
 def until_end(tokens: Array, mask: Array, fields: Sequence[Field]) -> Array:
-    """The slots that measures have: up to the first that says END, itself included.
+    """The slots of measures up to the first that ends its measure, which is included.
 
     Args:
         tokens: int[..., slot, field].
@@ -51,7 +51,7 @@ def until_end(tokens: Array, mask: Array, fields: Sequence[Field]) -> Array:
         fields: of a slot.
 
     Returns:
-        bool[..., slot]; the mask itself where no class ends a measure.
+        bool[..., slot]; the mask unchanged where no class ends a measure.
     """
     if fields[0].end is None:
         return mask
@@ -60,7 +60,7 @@ def until_end(tokens: Array, mask: Array, fields: Sequence[Field]) -> Array:
 
 
 def existing_fields(tokens: Array, mask: Array, fields: Sequence[Field]) -> Array:
-    """The tokens that say something, hence cost nats and count: of a slot that ends the measure only the first field.
+    """The tokens that exist, and so cost nats and count; a slot that ends its measure has only its first field.
 
     Args:
         tokens: int[..., slot, field].
@@ -77,7 +77,7 @@ def existing_fields(tokens: Array, mask: Array, fields: Sequence[Field]) -> Arra
 
 
 def num_phrases(mask: Array) -> Array:
-    """Number of phrases of four measures a window holds; the last one may be shorter.
+    """Number of phrases of four measures in a window; the last one may be shorter.
 
     Args:
         mask: bool[..., measure, slot].
@@ -97,7 +97,7 @@ class Gaussian(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Mean and variance of the dims of a level over the unmasked latents of a batch."""
+    """Mean and variance of the dims of a level over the present latents of a batch."""
 
     mean: Array  # float[dim]
     variance: Array  # float[dim]

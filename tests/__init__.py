@@ -1,1 +1,1 @@
-"""The tests mirror the package: `tests/codec/test_melody.py` tests `musicvae_jax/codec/melody.py`."""
+"""The tests mirror the package: `tests/codec/test_midi.py` tests `musicvae_jax/codec/midi.py`."""

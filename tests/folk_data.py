@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from musicvae_jax.data.datasets import FolkTunes, prepare
+from musicvae_jax.data.datasets.folk_tunes import FolkTunes
+from musicvae_jax.data.prepare import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "folk_tunes"

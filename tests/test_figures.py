@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ def group_figures(**more: st.SearchStrategy) -> dict[str, st.SearchStrategy]:
 def level_figures(name: str) -> st.SearchStrategy[LevelFigures]:
     config = LevelConfig(dim=WIDTHS[name])
     groups = {group: st.builds(GroupFigures, **group_figures()) for group in config.layout}
-    per_dim = st.just({}) | st.fixed_dictionaries(dict.fromkeys(config.dim_names(name), NUMBERS))
+    per_dim: Any = st.just({}) | st.fixed_dictionaries(dict.fromkeys(config.dim_names(name), NUMBERS))
     return st.builds(LevelFigures, **group_figures(groups=st.fixed_dictionaries(groups), kl_per_dim=per_dim))
 
 

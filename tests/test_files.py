@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files appear complete or not at all."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 from musicvae_jax.files import replacing
 
 
-def test_the_content_is_on_disk_before_the_name_is(tmp_path, monkeypatch):
-    """Else a crash of the machine may leave the new name on an empty file."""
+def test_content_is_written_to_disk_before_the_file_gets_its_name(tmp_path, monkeypatch):
+    """Otherwise a crash of the machine may leave an empty file."""
     happened, fsync, replace = [], os.fsync, Path.replace
     path = tmp_path / "new" / "text"
 
@@ -29,7 +29,7 @@ def test_the_content_is_on_disk_before_the_name_is(tmp_path, monkeypatch):
     assert path.read_text() == "whole"
 
 
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "text"
     path.write_text("old")
 

@@ -38,7 +38,7 @@ def make_keys():
     return row_keys(jax.random.key(5), jnp.arange(8))
 
 
-def row(tree: Any, number: int) -> Any:
+def row(tree: Any, number: int | slice) -> Any:
     """One row of every array, without the axis of the batch."""
     return jax.tree.map(lambda leaf: leaf[number], tree)
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("name", musicvae_jax.__all__)
-def test_name_resolves(name):
+def test_a_name_resolves(name):
     value = getattr(musicvae_jax, name)
     if hasattr(value, "__name__"):
         assert value.__name__ == name  # a function or class, not a module that hides it
@@ -27,18 +27,25 @@ def test_names_are_listed_once_and_no_others_exist():
 
 
 @pytest.mark.parametrize(
-    "statement",
-    ["import musicvae_jax", "from musicvae_jax import Config, Score, read_score", "import musicvae_jax.codec"],
+    ("statement", "shown", "expected"),
+    [  # reading music needs no JAX
+        (f"{statement}, sys", "sorted({'jax', 'flax', 'tensorflow_datasets'} & set(sys.modules))", [])
+        for statement in (
+            "import musicvae_jax",
+            "from musicvae_jax import Config, Score, read_score; import json",
+            "import musicvae_jax.codec",
+        )
+    ]
+    # `evaluation.evaluate` is a module and a function: to import the one must not hide the other.
+    + [
+        (
+            "import musicvae_jax as m, musicvae_jax.evaluation.evaluate",
+            "[callable(m.evaluate), callable(m.train)]",
+            [True, True],
+        )
+    ],
 )
-def test_music_needs_no_jax(statement):
-    # In a process of its own, because the tests around have imported JAX.
-    code = f"{statement}; import sys; print(*sorted({{'jax', 'flax', 'tensorflow_datasets'}} & set(sys.modules)))"
+def test_imports_in_a_process_of_its_own(statement, shown, expected):
+    code = f"{statement}; print({shown})"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == ""
-
-
-def test_a_name_is_not_the_module_that_defines_it():
-    # `evaluation.evaluate` is a module and a function: importing the one must not hide the other.
-    code = "import musicvae_jax.evaluation.evaluate, musicvae_jax as m; print(callable(m.evaluate), callable(m.train))"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["True", "True"]
+    assert result.stdout.strip() == str(expected)

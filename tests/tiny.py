@@ -69,7 +69,7 @@ def make_vae(
 
 
 def replace(config: Config, **changes: dict) -> Config:
-    """A config with fields of its parts replaced: ``replace(CONFIG, model={"dim": 32}, fine={"dim": 3, "base": "ar1"})``.
+    """A config with fields of its parts replaced: ``replace(CONFIG, model={"dim": 32}, fine={"base": "ar1"})``.
 
     Names are those of the parts and of the three levels.
     """

@@ -1,8 +1,10 @@
-"""Music as sound: a piano sound font, rendered offline."""
+"""Sound: scores played by a piano sound font, WAV files, a player for notebooks."""
 
 import functools
 import importlib.util
+import itertools
 import os
+import struct
 import tempfile
 import wave
 from pathlib import Path
@@ -11,7 +13,6 @@ from typing import Any
 import numpy as np
 import symusic
 
-from musicvae_jax.analysis.soundfont import move_root_keys
 from musicvae_jax.codec.midi import to_symusic
 from musicvae_jax.codec.score import TICKS_PER_QUARTER, Score
 from musicvae_jax.files import replacing
@@ -19,29 +20,32 @@ from musicvae_jax.files import replacing
 SAMPLE_RATE = 44100
 _FADE_SECONDS = 0.01
 
+# SoundFont 2.01: two generators and the records of four tables.
+_ROOT_KEY, _SAMPLE = 58, 53  # overridingRootKey, sampleID
+_BAG = np.dtype([("gen", "<u2"), ("mod", "<u2")])
+_GEN = np.dtype([("oper", "<u2"), ("amount", "<u2")])
+_INST = np.dtype([("name", "S20"), ("bag", "<u2")])
+_SAMPLE_HEADER = np.dtype([("head", "V40"), ("pitch", "u1"), ("tail", "V5")])
+
 
 def render(score: Score, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Plays a score on a piano.
-
-    Args:
-        score: the music; silence if it has no notes.
-        sample_rate: samples per second.
+    """Plays a score on a piano; silence if it has no notes.
 
     Returns:
-        float32[channel, sample]: two channels, exactly as long as the score's measures last. A note in mezzo forte
-        peaks around 0.2; chords may exceed 1.
+        float32[channel, sample]: two channels, as long as the score's measures. One mezzo-forte note has a peak of
+        about 0.2; chords may exceed 1.
 
     Raises:
-        MusicError: if the score is not a valid one.
-        FileNotFoundError: if the sound font is not installed.
+        MusicError: the score is invalid.
+        FileNotFoundError: the sound font is not installed.
     """
     seconds = score.end / TICKS_PER_QUARTER * 60 / score.tempo
     audio = np.zeros((2, round(seconds * sample_rate)), np.float32)
-    if not len(score.notes):  # the synthesizer refuses a piece without notes
+    if not len(score.notes):  # the synthesizer raises an error without notes
         return audio
     sound = _synthesizer(sample_rate).render(to_symusic(score), stereo=True)[:, : audio.shape[1]]
     audio[:, : sound.shape[1]] = sound
-    fade = min(round(_FADE_SECONDS * sample_rate), audio.shape[1])  # a note that is cut off at the end would click
+    fade = min(round(_FADE_SECONDS * sample_rate), audio.shape[1])  # without it a note cut at the end would click
     audio[:, audio.shape[1] - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
     return audio
 
@@ -49,17 +53,16 @@ def render(score: Score, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
 def write_wav(
     audio: np.ndarray, path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE, *, peak: float | None = 0.7
 ) -> None:
-    """Writes 16-bit PCM, whole or not at all; missing folders are made.
+    """Writes a 16-bit PCM file. Creates missing folders. If writing fails, an existing file stays as it was.
 
     Args:
         audio: float[channel, sample].
-        path: of the WAV file.
+        path: the WAV file.
         sample_rate: samples per second.
-        peak: what the loudest sample is scaled to, so that pieces are about equally loud. None leaves the level as it
-            is, unless it exceeds 1, which would clip. Silence stays silence.
+        peak: the audio is scaled to this maximum. With None it is scaled only if it exceeds 1.
 
     Raises:
-        ValueError: if the shape is not [channel, sample], a sample is not finite, or peak is outside (0, 1].
+        ValueError: the shape is not [channel, sample], a sample is not finite, or peak is outside (0, 1].
     """
     audio = np.asarray(audio)
     if audio.ndim != 2 or not np.isfinite(audio).all():
@@ -77,7 +80,7 @@ def write_wav(
 
 
 def listen(score: Score, sample_rate: int = SAMPLE_RATE) -> Any:
-    """A player for notebooks: ``IPython.display.Audio``."""
+    """A player for notebooks, ``IPython.display.Audio``."""
     from IPython.display import Audio
 
     return Audio(render(score, sample_rate), rate=sample_rate)
@@ -85,19 +88,76 @@ def listen(score: Score, sample_rate: int = SAMPLE_RATE) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _synthesizer(sample_rate: int) -> Any:
-    with tempfile.TemporaryDirectory() as folder:  # symusic reads sound fonts from files only, whole and at once
+    with tempfile.TemporaryDirectory() as folder:  # symusic reads sound fonts from files only
         tuned = Path(folder) / "tuned.sf2"
-        tuned.write_bytes(move_root_keys(_sound_font().read_bytes()))
+        tuned.write_bytes(move_root_keys(sound_font().read_bytes()))
         return symusic.Synthesizer(sf_path=str(tuned), sample_rate=sample_rate)
 
 
-def _sound_font() -> Path:
-    """TimGM6mb, a General MIDI sound font of 6 MB, which pretty_midi ships; importing that package would be slow."""
+def sound_font() -> Path:
+    """TimGM6mb, a General MIDI sound font of 6 MB in the package pretty_midi (found without a slow import)."""
     package = importlib.util.find_spec("pretty_midi")
-    folders = [Path(folder) for folder in (package.submodule_search_locations or [])] if package else []
-    for folder in folders:
-        if (folder / "TimGM6mb.sf2").exists():
-            return folder / "TimGM6mb.sf2"
+    for folder in (package.submodule_search_locations or []) if package else []:
+        if (path := Path(folder) / "TimGM6mb.sf2").exists():
+            return path
     raise FileNotFoundError(
         "the sound font TimGM6mb.sf2 of the package pretty_midi is not installed: pip install pretty_midi"
     )
+
+
+def move_root_keys(font: bytes) -> bytes:
+    """Writes every overriding root key of a sound font (an sf2 file) into the header of a sample.
+
+    The root key is the key at which a sample sounds as recorded. An instrument may override it (generator 58), but
+    symusic's synthesizer reads sample headers only and would play such instruments out of tune. The result has one
+    sample header for each pair of sample and root key.
+
+    Raises:
+        ValueError: not a sound font.
+    """
+    lists = read_chunks(font[12:]) if font[:4] == b"RIFF" and font[8:12] == b"sfbk" else []
+    if [body[:4] for _, body in lists][-1:] != [b"pdta"]:
+        raise ValueError("not a SoundFont 2 file: allowed is RIFF sfbk whose last list is pdta")
+    tables = dict(read_chunks(lists[-1][1][4:]))
+    zones = np.frombuffer(tables[b"inst"], _INST)["bag"].tolist()  # of each instrument: its first zone
+    bags = np.frombuffer(tables[b"ibag"], _BAG)["gen"].tolist()  # of each zone: its first generator
+    generators = np.frombuffer(tables[b"igen"], _GEN).copy()
+    samples = np.frombuffer(tables[b"shdr"], _SAMPLE_HEADER)
+    headers, header_of = list(samples[:-1]), {}  # the last header marks the end
+
+    for first, last in itertools.pairwise(zones):
+        default = -1
+        for zone in range(first, last):
+            row_of = {int(generators["oper"][row]): row for row in range(bags[zone], bags[zone + 1])}
+            root = int(generators["amount"][row_of[_ROOT_KEY]]) if _ROOT_KEY in row_of else default
+            if _SAMPLE not in row_of:  # the global zone: defaults of the instrument
+                default = root
+            elif 0 <= root <= 127:
+                sample = int(generators["amount"][row_of[_SAMPLE]])
+                if (sample, root) not in header_of:
+                    header_of[sample, root] = len(headers)
+                    header = samples[sample].copy()
+                    header["pitch"] = root
+                    headers.append(header)
+                generators["amount"][row_of[_SAMPLE]] = header_of[sample, root]
+
+    tables[b"igen"] = generators.tobytes()
+    tables[b"shdr"] = np.array([*headers, samples[-1]], _SAMPLE_HEADER).tobytes()
+    lists[-1] = (b"LIST", b"pdta" + write_chunks(list(tables.items())))
+    body = b"sfbk" + write_chunks(lists)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def read_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The chunks of a RIFF body: (name, content)."""
+    chunks, start = [], 0
+    while start + 8 <= len(data):
+        size = int.from_bytes(data[start + 4 : start + 8], "little")
+        chunks.append((data[start : start + 4], data[start + 8 : start + 8 + size]))
+        start += 8 + size + size % 2
+    return chunks
+
+
+def write_chunks(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """Inverse of `read_chunks`."""
+    return b"".join(name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2) for name, body in chunks)

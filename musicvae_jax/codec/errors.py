@@ -1,16 +1,19 @@
-"""The one error that music input raises."""
+"""`MusicError`, which all music input raises, and `read_bytes`, through which all of it is read."""
+
+import os
+import stat
+from pathlib import Path
 
 from musicvae_jax.config import UserError
 
 
 class MusicError(UserError):
-    """A piece of music that cannot be read or does not fit a codec.
+    """A piece of music that cannot be read, or that a codec cannot hold.
 
     Attributes:
-        source: the file (and tune) it came from, or ``"score"`` for one made in memory.
-        place: where in it, e.g. ``"measure 12"`` or ``"header"``.
-        reason: a short fixed word such as ``"polyphonic"`` or ``"unreadable"``, under which refusals are
-            counted.
+        source: the file (and tune) it came from; ``"score"`` for a score made in memory.
+        place: where in the source, such as ``"measure 12"`` or ``"header"``.
+        reason: one fixed word, such as ``"polyphonic"`` or ``"unreadable"``. Refusals are counted by it.
         detail: what was found and what is allowed.
     """
 
@@ -20,3 +23,28 @@ class MusicError(UserError):
 
     def __str__(self) -> str:
         return f"{self.source}, {self.place}: {self.reason}: {self.detail}"
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The content of a file.
+
+    Raises:
+        MusicError: "missing" (or not permitted), "unreadable" for a folder, a pipe or a device (reading those may never
+            end), "empty", or "size" for more than `limit` bytes.
+    """
+    path = Path(path)
+    try:
+        mode, data = path.stat().st_mode, b""
+        if stat.S_ISREG(mode):
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise MusicError(str(path), "file", "missing", getattr(error, "strerror", None) or str(error)) from None
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise MusicError(str(path), "file", "unreadable", f"{kind}; allowed: a file")
+    if not data.strip(b"\0 \t\r\n"):
+        raise MusicError(str(path), "file", "empty", "no content; allowed: MIDI, ABC or MusicXML")
+    if len(data) > limit:
+        raise MusicError(str(path), "file", "size", f"over {limit:,} bytes; allowed: up to {limit:,}")
+    return data

@@ -1,12 +1,11 @@
-"""Music files of any kind the package knows, one or many."""
+"""Reading and writing music files of all known kinds, one or many."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from musicvae_jax.codec.abc import read_abc
-from musicvae_jax.codec.abc_write import write_abc
+from musicvae_jax.codec.abc import read_abc, write_abc
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.midi import read_midi, write_midi
 from musicvae_jax.codec.musicxml import read_musicxml
@@ -19,24 +18,24 @@ MIDI_SUFFIXES = (".mid", ".midi")
 ABC_SUFFIXES = (".abc",)
 MUSICXML_SUFFIXES = (".musicxml", ".xml", ".mxl")
 
-Paths = Iterable[str | os.PathLike[str]]
-
 
 def read_score(path: str | os.PathLike[str], track: str | int = "auto") -> list[Score]:
-    """The melodies of one file: one of a MIDI or MusicXML file, as many as it has tunes of an ABC file.
+    """The melodies of one file: one of a MIDI or MusicXML file, one per tune of an ABC file.
 
     Args:
         path: ``.mid``, ``.midi``, ``.abc``, ``.musicxml``, ``.xml`` or ``.mxl``.
-        track: which notes are the melody; see `select_track`.
+        track: of the melody; see `select_track`.
 
     Raises:
-        MusicError: the first thing in the file that cannot be read.
+        MusicError: for the first part of the file that cannot be read.
     """
     return [select_track(score, track) for score in read_whole(path)]
 
 
-def read_scores(paths: Paths, track: str | int = "auto") -> tuple[list[Score], list[MusicError]]:
-    """The melodies of many files, in order, and what could not be read; a bad file or tune does not stop the rest."""
+def read_scores(
+    paths: Iterable[str | os.PathLike[str]], track: str | int = "auto"
+) -> tuple[list[Score], list[MusicError]]:
+    """The melodies of many files, in order, and the errors of files and tunes that cannot be read."""
     scores: list[Score] = []
     refusals: list[MusicError] = []
     for path in paths:
@@ -60,16 +59,16 @@ def read_whole(
     drums: bool = False,
     sustain: bool = False,
 ) -> list[Score]:
-    """The pieces of one file with all their tracks; of ABC with several voices the first.
+    """The pieces of one file with all tracks; of an ABC tune with several voices the first voice.
 
     Args:
-        path: as for `read_score`.
-        refusals: gets the tunes of an ABC file that cannot be read, and reading goes on; without it the first raises.
+        path: as in `read_score`.
+        refusals: collects the errors of ABC tunes that cannot be read; without it the first error is raised.
         drums: keep percussion.
         sustain: hold the notes of a MIDI file while the sustain pedal is down.
 
     Raises:
-        MusicError: what is wrong with the file, or "unknown_format" for a suffix.
+        MusicError: see the reader of each kind; "unknown_format" for another suffix.
     """
     suffix = Path(path).suffix.lower()
     if suffix in MIDI_SUFFIXES:
@@ -82,14 +81,14 @@ def read_whole(
 
 
 def write_score(score: Score, path: str | os.PathLike[str]) -> None:
-    """Writes a file of the kind that its suffix names, whole or not at all.
+    """Writes a file of the kind of its suffix, completely or not at all.
 
-    `write_midi`, `write_abc` and `write_musicxml` say what each kind cannot hold.
+    `write_midi`, `write_abc` and `write_musicxml` say what each kind loses.
 
     Raises:
-        MusicError: "unknown_format" for a suffix that is not ``.mid``, ``.midi``, ``.abc``, ``.musicxml`` or ``.mxl``;
-            else what the kind cannot say.
-        OSError: the file cannot be written; nothing is left behind.
+        MusicError: "unknown_format" for a suffix other than ``.mid``, ``.midi``, ``.abc``, ``.musicxml``, ``.mxl``;
+            otherwise see the writers.
+        OSError: the file cannot be written.
     """
     suffix = Path(path).suffix.lower()
     if suffix in MIDI_SUFFIXES:
@@ -98,14 +97,14 @@ def write_score(score: Score, path: str | os.PathLike[str]) -> None:
         text = write_abc(score)
         with replacing(path) as temporary:
             temporary.write_text(text, "utf-8")
-    elif suffix in MUSICXML_SUFFIXES and suffix != ".xml":  # a name that says too little to be written
+    elif suffix in MUSICXML_SUFFIXES and suffix != ".xml":  # .xml could be any kind of document
         write_musicxml(score, path)
     else:
         raise _unknown(path, MIDI_SUFFIXES + ABC_SUFFIXES + (".musicxml", ".mxl"))
 
 
 def format_refusals(refusals: list[MusicError]) -> str:
-    """A table, one row per refusal, and below it how many there are of each reason; "" for none."""
+    """A table with one row per refusal, and the number of each reason; "" without refusals."""
     if not refusals:
         return ""
     rows = [("file", "place", "reason", "detail")]

@@ -1,4 +1,4 @@
-"""Positions in measures: the grid that every codec's time stands on."""
+"""The grid: positions in measures at which codecs place onsets and ends."""
 
 import functools
 from fractions import Fraction
@@ -6,24 +6,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musicvae_jax.codec.check import check_metre
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.score import TICKS_PER_QUARTER, Metre
+from musicvae_jax.codec.score import TICKS_PER_QUARTER, Metre, check_metre
 from musicvae_jax.config import ConfigError
 
 
 class Layout(NamedTuple):
-    """Where the grid positions of measures lie, in ticks from the start of their row's first measure."""
+    """The grid positions of rows of measures, in ticks from the start of the row."""
 
     starts: np.ndarray  # int64[..., measure]
-    ends: np.ndarray  # int64[...], where the last measure of a row ends
-    ticks: np.ndarray  # int64[..., measure, position]; without meaning where masked
+    ends: np.ndarray  # int64[...], the end of the last measure of a row
+    ticks: np.ndarray  # int64[..., measure, position]; meaningless where masked
     mask: np.ndarray  # bool[..., measure, position], the positions that the metre has
 
 
 @functools.cache
 def parse_subdivisions(subdivisions: tuple[str, ...]) -> tuple[int, ...]:
-    """Fractions of a quarter, such as ``("0", "1/3", "2/3")``, to ticks.
+    """Fractions of a quarter, such as ``("0", "1/3", "2/3")``, in ticks.
 
     Raises:
         ConfigError: unless they are sorted, distinct, in [0, 1), the first 0, and each a whole number of ticks.
@@ -40,44 +39,20 @@ def parse_subdivisions(subdivisions: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(int(tick) for tick in ticks)
 
 
-@functools.cache
-def measure_grid(offsets: tuple[int, ...], length: int) -> np.ndarray:
-    """Ticks of the grid positions of a measure that is `length` ticks long; offsets repeat in every quarter."""
-    quarters = np.arange(0, length, TICKS_PER_QUARTER)
-    ticks = (quarters[:, None] + np.array(offsets)).reshape(-1)
-    return ticks[ticks < length]
-
-
-def num_positions(
-    offsets: tuple[int, ...],
-    metre: Metre,
-    limit: int,
-    *,
-    source: str = "score",
-    place: str = "header",
-    unit: str = "slots",
-) -> int:
-    """Number of grid positions of a measure; raises `MusicError` "metre" when that exceeds `limit`."""
-    needed = len(measure_grid(offsets, check_metre(metre, source=source, place=place).ticks))
-    if needed > limit:
-        raise MusicError(source, place, "metre", f"{metre} needs {needed} {unit}; allowed: up to {limit}")
-    return needed
-
-
 def lay_out(
     offsets: tuple[int, ...], metre: np.ndarray, limit: int, *, source: str = "score", unit: str = "slots"
 ) -> Layout:
-    """The grid of measures that follow each other.
+    """The grid of successive measures.
 
     Args:
         offsets: grid positions inside a quarter, in ticks.
-        metre: int[..., measure, 2]; a padding measure (0, 0) takes no time and has no positions.
+        metre: int[..., measure, 2]; a padding measure (0, 0) has no length and no positions.
         limit: most positions of a measure.
-        source: where the metres come from, for messages.
-        unit: what to call positions there.
+        source: of the metres, for messages.
+        unit: name of a position, for messages.
 
     Raises:
-        MusicError: "metre", a metre that is none or needs more positions.
+        MusicError: "metre" for a bad metre, or one with more positions than `limit`.
     """
     metre = np.asarray(metre)
     shape = metre.shape[:-1]
@@ -91,16 +66,25 @@ def lay_out(
         here = keys == key
         first = tuple(int(index[0]) for index in np.nonzero(here))
         kind, place = Metre(*metre[first].tolist()), f"measure {first[-1] + 1}"
-        needed = num_positions(offsets, kind, limit, source=source, place=place, unit=unit)
-        inside[here, :needed] = measure_grid(offsets, kind.ticks)
-        mask[here, :needed] = True
+        ticks = _positions(offsets, check_metre(kind, source=source, place=place).ticks)
+        if len(ticks) > limit:
+            raise MusicError(source, place, "metre", f"{kind} needs {len(ticks)} {unit}; allowed: up to {limit}")
+        inside[here, : len(ticks)] = ticks
+        mask[here, : len(ticks)] = True
         lengths[here] = kind.ticks
     starts = np.cumsum(lengths, -1) - lengths
     return Layout(starts, lengths.sum(-1), inside + starts[..., None], mask)
 
 
+@functools.cache
+def _positions(offsets: tuple[int, ...], length: int) -> np.ndarray:
+    """Ticks of the grid positions of a measure of `length` ticks; offsets repeat in every quarter."""
+    ticks = (np.arange(0, length, TICKS_PER_QUARTER)[:, None] + np.array(offsets)).reshape(-1)
+    return ticks[ticks < length]
+
+
 def nearest(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Index of the ascending value nearest to each wanted one, the lower of two equally near."""
+    """Index of the nearest of ascending values for each wanted one; of two equally near the lower."""
     if len(values) == 1:
         return np.zeros_like(wanted)
     after = np.searchsorted(values, wanted).clip(1, len(values) - 1)
@@ -108,10 +92,10 @@ def nearest(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def number_voices(tracks: np.ndarray, num_voices: int) -> np.ndarray:
-    """The voice of every note: int64[note] of int[note] track numbers, at least 0.
+    """The voice of each note: int64[note] of track numbers int[note].
 
-    Voice n is track n. Where a track lies beyond the last voice, the tracks with notes are numbered in their order
-    instead; numbers of `num_voices` and up then say that there are too many.
+    Voice n is track n. If a track number is `num_voices` or more, the tracks that have notes are numbered in order
+    instead. A result of `num_voices` or more means that there are too many tracks.
     """
     present, ranks = np.unique(tracks, return_inverse=True)
     return (ranks.reshape(-1) if len(present) and present[-1] >= num_voices else tracks).astype(np.int64)

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import symusic
 
-from musicvae_jax.codec.check import MAX_DENOMINATOR, MAX_MEASURES, check_score
-from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.errors import MusicError, read_bytes
 from musicvae_jax.codec.midi_check import check_midi
 from musicvae_jax.codec.score import (
     DURATION,
+    MAX_MEASURES,
+    MAX_TICK,
     ONSET,
     PITCH,
     TEMPOS,
@@ -20,28 +21,29 @@ from musicvae_jax.codec.score import (
     Metre,
     Part,
     Score,
+    check_score,
+    sort_notes,
 )
-from musicvae_jax.codec.source import read_bytes
 from musicvae_jax.codec.tracks import known_parts, part_of
 from musicvae_jax.files import replacing
 
-MAX_BYTES = 2**22  # half a million notes: more is no piece of music
-_SUSTAIN = 64  # the controller's number
+MAX_BYTES = 2**22  # half a million notes: more than any piece of music has
+_SUSTAIN = 64  # number of the controller
 _MAX_NUMERATOR = 255
-_MAX_TICK = int(np.iinfo(np.int32).max)
+_DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def read_midi(path: str | os.PathLike[str], *, drums: bool = False, sustain: bool = False) -> Score:
     """All pitched tracks of a file.
 
-    Ticks are rescaled to 480 a quarter, to the nearest. Notes that last no time are left out. Measures follow the
-    time signatures, 4/4 before the first, to the end of the last note or signature; `_measures` has the rule for one
-    that falls inside a measure. Tempo and key are the first of the file.
+    Times are rounded to 480 ticks per quarter; notes of no length are left out. Measures follow the time signatures
+    (4/4 before the first) up to the end of the last note or signature; see `_measures` for a signature inside a
+    measure. Tempo and key are the first of the file.
 
     Args:
-        path: a standard MIDI file, of format 0 or 1.
+        path: a standard MIDI file of format 0 or 1.
         drums: keep percussion (channel 10), as tracks whose part is a drum.
-        sustain: lengthen notes while their track's sustain pedal is down; see `hold_sustained`.
+        sustain: lengthen notes while the sustain pedal of their track is down; see `hold_sustained`.
 
     Raises:
         MusicError: "missing", "empty" (no notes), "unreadable", "corrupt", "size", or "length".
@@ -74,21 +76,20 @@ def read_midi(path: str | os.PathLike[str], *, drums: bool = False, sustain: boo
     if not len(notes):
         percussion = any(track.is_drum and len(track.notes) for track in midi.tracks)
         raise MusicError(source, "tracks", "empty", "no notes" + " but percussion" * percussion)
-    notes = notes[np.lexsort(notes[:, [TRACK, PITCH, ONSET]].T)]
     changes = [
         (int(rescale(np.array(event.time))), Metre(event.numerator, event.denominator))
         for event in midi.time_signatures
-        if 0 < event.numerator <= _MAX_NUMERATOR and event.denominator in (1, 2, 4, 8, 16, 32, MAX_DENOMINATOR)
+        if 0 < event.numerator <= _MAX_NUMERATOR and event.denominator in _DENOMINATORS
     ]
     measures = _measures(changes, int((notes[:, ONSET] + notes[:, DURATION]).max()), source)
     key = next(((event.key, event.tonality) for event in midi.key_signatures if -7 <= event.key <= 7), None)
     tempo = next((event.qpm for event in midi.tempos if TEMPOS[0] <= event.qpm <= TEMPOS[1]), 120.0)
     return Score(
-        notes.astype(np.int32),
+        sort_notes(notes),
         np.array(measures, np.int32),
         fifths=key[0] if key else None,
         mode=("minor" if key[1] else "major") if key else "",
-        tempo=round(tempo, 2),  # MIDI keeps whole microseconds a quarter: finer digits are their rounding
+        tempo=round(tempo, 2),  # MIDI keeps whole microseconds per quarter: finer digits are rounding errors
         title=checked.title or Path(path).stem,
         source=source,
         parts=known_parts(Part(track.name, track.program, track.is_drum) for track in tracks),
@@ -96,16 +97,15 @@ def read_midi(path: str | os.PathLike[str], *, drums: bool = False, sustain: boo
 
 
 def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
-    """Writes a standard MIDI file, whole or not at all; ``read_midi(path, drums=True)`` gives the score back.
+    """Writes a standard MIDI file, completely or not at all; ``read_midi(path, drums=True)`` reads the same score.
 
-    The first track holds the title, tempo, key and metres; a track for each part follows. What MIDI cannot say is lost:
-    modes other than major and minor, tempo beyond a hundredth, a missing title, composer, style, chords, phrase ends,
-    and parts and track numbers without a note. Of two notes of one pitch and track that overlap, MIDI cannot say which
-    one ends.
+    The first track holds title, tempo, key and metres; one track per part follows. MIDI loses modes other than major
+    and minor, digits of the tempo beyond hundredths, a missing title, composer, style, chords, phrase ends, and parts
+    and track numbers without notes. Where notes of one pitch and track overlap, it does not say which of them ends.
 
     Raises:
-        MusicError: "invalid" for no valid score, or a tempo or program that the format does not hold; "metre" likewise.
-        OSError: the file cannot be written; nothing is left behind.
+        MusicError: "invalid" for a bad score, or a tempo or program that MIDI does not have; "metre" likewise.
+        OSError: the file cannot be written.
     """
     midi = to_symusic(score)
     midi.tracks.insert(0, symusic.Track(name=score.title))
@@ -115,7 +115,7 @@ def write_midi(score: Score, path: str | os.PathLike[str]) -> None:
 
 
 def to_symusic(score: Score) -> symusic.Score:
-    """The score as symusic has it, to write or to render: a track for each part that plays."""
+    """The score in symusic's form, for writing and rendering; one track per part that has notes."""
     check_score(score)
     if not TEMPOS[0] <= score.tempo <= TEMPOS[1]:
         raise MusicError(score.source, "tempo", "invalid", f"{score.tempo}; MIDI allows {TEMPOS[0]} to {TEMPOS[1]}")
@@ -131,7 +131,7 @@ def to_symusic(score: Score) -> symusic.Score:
         # A repeated signature at the last measure marks the end of a piece that ends in silence.
         silent_end = index + 1 == score.num_measures and last_sound <= start
         if start and not last_sound:
-            break  # symusic 0.5.8 writes later events of a file without notes out of order, with wrong times
+            break  # symusic 0.5.8 writes later events of a file without notes out of order and at wrong times
         if (numerator, denominator) != before or silent_end:
             midi.time_signatures.append(symusic.TimeSignature(start, numerator, denominator))
         before = (numerator, denominator)
@@ -141,12 +141,9 @@ def to_symusic(score: Score) -> symusic.Score:
         if not 0 <= part.program <= 127:
             raise MusicError(score.source, f"part {number}", "invalid", f"program {part.program}; allowed: 0 to 127")
         track = symusic.Track(name=part.name, program=part.program, is_drum=part.is_drum)
-        track.notes = symusic.Note.from_numpy(
-            rows[:, ONSET].astype(np.int32),
-            rows[:, DURATION].astype(np.int32),
-            rows[:, PITCH].astype(np.int8),
-            rows[:, VELOCITY].astype(np.int8),
-        )
+        onset, duration = rows[:, [ONSET, DURATION]].astype(np.int32).T
+        pitch, velocity = rows[:, [PITCH, VELOCITY]].astype(np.int8).T
+        track.notes = symusic.Note.from_numpy(*map(np.ascontiguousarray, (onset, duration, pitch, velocity)))
         midi.tracks.append(track)
     return midi
 
@@ -154,11 +151,11 @@ def to_symusic(score: Score) -> symusic.Score:
 def hold_sustained(
     start: np.ndarray, end: np.ndarray, pitch: np.ndarray, pedal_time: np.ndarray, pedal_value: np.ndarray
 ) -> np.ndarray:
-    """Where notes end when a sustain pedal holds them.
+    """The ends of the notes of a track, lengthened by its sustain pedal.
 
-    The pedal is down from a value of 64 or more to the next smaller one. A note released while it is down sounds on
-    until it goes up, and to the end of the track if it never does, but not into the next onset of its pitch. MIDI's
-    pedal is a channel's; here it is a track's: a pedal written in another track than the notes holds nothing.
+    The pedal is down from a value of 64 or more to the next smaller one. A note released while it is down lasts until
+    it goes up, or to the end of the track, but not beyond the next onset of its pitch. A MIDI pedal belongs to a
+    channel, here to a track: a pedal in another track than the notes has no effect.
 
     Args:
         start, end, pitch: int[note], ticks.
@@ -173,7 +170,7 @@ def hold_sustained(
     order = np.argsort(pedal_time, kind="stable")
     time, down = pedal_time[order].astype(np.int64), pedal_value[order] >= 64
     track_end = max(int(end.max()), int(time[-1]))
-    # For each event, when the pedal next is up: the time of the first "up" at or after it.
+    # For each event the time of the first "up" at or after it.
     ups = np.where(down, track_end, time)
     next_up = np.minimum.accumulate(ups[::-1])[::-1]
     current = np.searchsorted(time, end, side="right") - 1
@@ -187,18 +184,18 @@ def hold_sustained(
 
 
 def _measures(changes: list[tuple[int, Metre]], end: int, source: str) -> list[tuple[int, int, int]]:
-    """Measures (start, numerator, denominator) up to `end` and to the last metre change.
+    """Measures (start, numerator, denominator) up to `end` and to the last change of metre.
 
-    A metre change inside a measure ends that measure there, so that what follows keeps its bar lines: the cut measure
-    gets the metre of its own length (3/4 for three quarters of 4/4). Where that is no metre, because it is not a whole
-    number of 64ths, the change waits for the next bar line.
+    A change of metre inside a measure ends the measure there, so that later bar lines stay in place: the cut measure
+    gets the metre of its length (3/4 for three quarters of 4/4). If that length is not a whole number of 64ths, the
+    change waits for the next bar line.
     """
     pending = sorted(dict(changes).items())
     metre, position = Metre(4, 4), 0
     measures: list[tuple[int, int, int]] = []
     while position < end or pending or not measures:
-        if len(measures) >= MAX_MEASURES or position + metre.ticks > _MAX_TICK:
-            raise MusicError(source, f"tick {end}", "length", f"over {MAX_MEASURES} measures, or {_MAX_TICK} ticks")
+        if len(measures) >= MAX_MEASURES or position + metre.ticks > MAX_TICK:
+            raise MusicError(source, f"tick {end}", "length", f"over {MAX_MEASURES} measures, or {MAX_TICK} ticks")
         while pending and pending[0][0] <= position:
             metre = pending.pop(0)[1]
         current = metre
@@ -210,11 +207,9 @@ def _measures(changes: list[tuple[int, Metre]], end: int, source: str) -> list[t
 
 
 def _metre_of(ticks: int, metre: Metre) -> Metre | None:
-    """The metre of a measure of `ticks`, over the denominator of `metre` if it can be, else the next finer one."""
-    denominator = metre.denominator
-    while denominator <= MAX_DENOMINATOR:
+    """The metre of a measure of `ticks`, with the denominator of `metre` or the next finer one that fits."""
+    for denominator in _DENOMINATORS:
         numerator, rest = divmod(ticks * denominator, 4 * TICKS_PER_QUARTER)
-        if not rest:
+        if denominator >= metre.denominator and not rest:
             return Metre(numerator, denominator)
-        denominator *= 2
     return None

@@ -1,7 +1,6 @@
-"""Walks the bytes of a MIDI file before symusic sees them.
+"""Checks the bytes of a MIDI file before symusic reads them.
 
-symusic 0.5.8 ends the process (segmentation fault) on a chunk longer than the file and on a data byte above 127, so a
-corrupt file has to be found before it.
+symusic 0.5.8 crashes the process on a chunk longer than the file and on a data byte above 127.
 """
 
 from typing import NamedTuple, NoReturn
@@ -9,25 +8,25 @@ from typing import NamedTuple, NoReturn
 from musicvae_jax.codec.errors import MusicError
 
 _HEADER = 14  # bytes of the header chunk
-_MIN_META = {0x51: 3, 0x58: 4, 0x59: 2}  # tempo, metre, key: bytes that a reader takes for granted
-_MAX_TICKS = 2**31 // 64  # leaves room to rescale in 32 bits
+_MIN_META = {0x51: 3, 0x58: 4, 0x59: 2}  # tempo, metre, key: least bytes
+_MAX_TICKS = 2**31 // 64  # can still be rescaled in 32 bits
 
 
 class CheckedMidi(NamedTuple):
-    """A file that symusic may see."""
+    """A file that symusic can read safely."""
 
-    data: bytes  # the chunks that the header announces, every event of them well formed
-    title: str  # the name of its first track, which by convention is the piece's, or ""
+    data: bytes  # the chunks that the header announces; all their events are well formed
+    title: str  # the name of the first track, by convention the title of the piece, or ""
 
 
 def check_midi(data: bytes, source: str) -> CheckedMidi:
-    """Returns the file without what follows its last track.
+    """Returns the file up to the end of its last track.
 
     Raises:
-        MusicError: "empty", "unreadable" (not a MIDI file), or "corrupt", with the byte at which it stops making sense.
+        MusicError: "empty", "unreadable" (not a MIDI file), or "corrupt", with the first bad byte.
     """
     if not data:
-        raise MusicError(source, "file", "empty", "nothing in it; allowed: a standard MIDI file")
+        raise MusicError(source, "file", "empty", "no content; allowed: a standard MIDI file")
     if data[:4] != b"MThd":
         raise MusicError(source, "byte 0", "unreadable", f"starts with {data[:4]!r}; a MIDI file starts with b'MThd'")
     if len(data) < _HEADER or int.from_bytes(data[4:8], "big") != 6:
@@ -54,7 +53,7 @@ def check_midi(data: bytes, source: str) -> CheckedMidi:
 
 
 def _check_track(data: bytes, position: int, end: int, source: str) -> bytes:
-    """Returns the track's name."""
+    """Checks the events of a track and returns its name."""
     time = status = 0
     name = b""
 

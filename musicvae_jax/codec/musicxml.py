@@ -1,36 +1,47 @@
 """MusicXML to `Score`.
 
-The reader is this package's own. music21, which serves as the tests' second opinion, builds an object for everything on
-the page: it takes several times as long, over a minute for 12,000 measures, hangs on a metre of 99999/4, and lengthens
-an upbeat by a rest for the whole measure. The bars become full measures by the rules for ABC (`place_bars`).
+music21 serves the tests as a second opinion. As a reader it is several times slower (over a minute for 12,000
+measures), hangs on a metre of 99999/4, and lengthens an upbeat by a rest for the whole measure. Bars become full
+measures by `bars.lay_bars`, as in ABC.
 """
 
+import math
 import os
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 
-from musicvae_jax.codec.abc_bars import FINE, Bar
-from musicvae_jax.codec.abc_measures import check_extent, place_bars
-from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.musicxml_head import parse_score, read_head
-from musicvae_jax.codec.musicxml_part import PartReader, XmlChord, XmlNote, XmlPart
-from musicvae_jax.codec.mxl import MAX_TEXT, is_archive, unpack
-from musicvae_jax.codec.programs import program_of
-from musicvae_jax.codec.score import ONSET, PITCH, TRACK, Metre, Part, Score
-from musicvae_jax.codec.source import read_bytes
-from musicvae_jax.codec.tracks import known_parts
+from musicvae_jax.codec.bars import SUBTICKS, Bar, check_extent, lay_bars, to_ticks
+from musicvae_jax.codec.errors import MusicError, read_bytes
+from musicvae_jax.codec.musicxml_file import MAX_TEXT, is_archive, parse_xml, unpack
+from musicvae_jax.codec.musicxml_part import PartReader, XmlChord, XmlNote, XmlPart, number_in, text_of
+from musicvae_jax.codec.score import TEMPOS, Metre, Part, Score, sort_notes
+from musicvae_jax.codec.tracks import known_parts, program_of
 
-_TOLERANCE = 2 * FINE  # rounded tuplets may make a bar so much too long or too short
+_MAX_PARTS = 200
+_MAX_NOTES = 60_000  # with rests; a string quartet of 45 minutes has 20,000
+_TOLERANCE = 2 * SUBTICKS  # a bar may be so much too long or too short: rounded tuplets
+_BEAT_UNITS = {"long": 16.0, "breve": 8.0, "whole": 4.0, "half": 2.0, "quarter": 1.0, "eighth": 0.5, "16th": 0.25}
+_READ = """
+    score-partwise score-timewise work work-title movement-title identification creator miscellaneous
+    miscellaneous-field part-list score-part part-name midi-instrument midi-channel midi-program midi-unpitched
+    part measure note grace cue chord pitch step alter octave rest unpitched duration tie voice staff instrument
+    notations fermata backup forward attributes divisions staves time beats beat-type senza-misura key fifths mode
+    transpose chromatic octave-change barline bar-style repeat ending direction direction-type metronome beat-unit
+    beat-unit-dot per-minute sound harmony root root-step root-alter kind bass bass-step bass-alter degree degree-value
+    degree-alter degree-type offset
+"""
+_ELEMENTS = frozenset(_READ.split())  # all others are dropped with their content
 
 
 def read_musicxml(path: str | os.PathLike[str], *, drums: bool = False) -> Score:
-    """The piece of a MusicXML file, compressed or not, as the page has it: no repeat is expanded.
+    """The piece of a MusicXML file, compressed or not, as written: repeats are not expanded.
 
-    Track n is the n-th staff from the top; all voices of a staff are one track. Tied notes are one note. Grace notes,
-    cue notes and notes that last no time are left out. Velocity is a note's own ``dynamics``, else the default. Phrases
-    end where a note with a fermata ends, in the first track that has any. A chord symbol lasts to the next. A part
-    without a MIDI program gets one by its name.
+    Track n is the n-th staff from the top, with all its voices. Tied notes are one note. Grace notes, cue notes and
+    notes of no length are left out. Velocity is a note's ``dynamics``, or the default. Phrases end with notes that have
+    a fermata, in the first track that has any. A chord symbol lasts to the next. A part without a MIDI program gets one
+    by its name.
 
     Args:
         path: the file.
@@ -41,52 +52,94 @@ def read_musicxml(path: str | os.PathLike[str], *, drums: bool = False) -> Score
     """
     source = str(path)
     data = read_bytes(path, MAX_TEXT)
-    root = parse_score(unpack(data, source) if is_archive(data) else data, source)
-    head = read_head(root)
+    root = _parse(unpack(data, source) if is_archive(data) else data, source)
     described = {element.get("id", ""): element for element in root.iter("score-part")}
     parts = [PartReader(described[part.get("id", "")], source).read(part) for part in root.findall("part")]
-    played = [part for part in parts if part.notes and (drums or not part.part.is_drum)]
-    if not played:
+    kept = [part for part in parts if drums or not part.part.is_drum]
+    if not any(part.notes for part in kept):
         percussion = any(part.notes for part in parts)
         raise MusicError(source, "parts", "empty", "no notes" + " but percussion" * percussion)
     bars, lengths = _bars(parts)
     check_extent(bars, source, "parts")
-    starts, measures, _ = place_bars(bars)
-    end = measures[-1][0] + Metre(*measures[-1][1:]).ticks
-    kept = [part for part in parts if drums or not part.part.is_drum]
+    starts, measures, _ = lay_bars(bars)
     staves = [[note for note in part.notes if note.staff == staff] for part in kept for staff in range(part.staves)]
     notes, phrase_ends = _join_ties(staves, bars, lengths, starts)
+    fifths, mode = _key(root)
     return Score(
         notes,
         np.array(measures, np.int32),
-        fifths=head.fifths,
-        mode=head.mode,
-        tempo=head.tempo,
-        title=head.title or Path(path).stem,
+        fifths=fifths,
+        mode=mode,
+        tempo=_tempo(root),
+        title=text_of(root.find("work/work-title")) or text_of(root.find("movement-title")) or Path(path).stem,
         source=source,
-        composer=head.composer,
-        style=head.style,
+        composer=next((text_of(name) for name in root.iter("creator") if name.get("type") == "composer"), ""),
+        style=next((text_of(name) for name in root.iter("miscellaneous-field") if name.get("name") == "style"), ""),
         parts=known_parts(_with_program(part) for part in kept for _ in range(part.staves)),
-        chords=_chords([chord for part in parts for chord in part.chords], starts, end),
+        chords=_chords(parts, starts, measures[-1][0] + Metre(*measures[-1][1:]).ticks),
         phrase_ends=np.array(phrase_ends, np.int32),
     )
 
 
+def _parse(text: bytes, source: str) -> ET.Element:
+    """The root of a document of the right kind and size; see `parse_xml`."""
+    root = parse_xml(text, source, _ELEMENTS)
+    if root.tag != "score-partwise":
+        raise MusicError(source, "root", "unreadable", f"<{root.tag}>; allowed: <score-partwise>")
+    listed = {element.get("id", "") for element in root.iter("score-part")}
+    parts = [element.get("id", "") for element in root.findall("part")]
+    notes = sum(1 for _ in root.iter("note"))
+    if len(parts) > _MAX_PARTS or notes > _MAX_NOTES:
+        limits = f"up to {_MAX_PARTS} and {_MAX_NOTES:,}"
+        raise MusicError(source, "file", "size", f"{len(parts):,} parts, {notes:,} notes; allowed: {limits}")
+    if unlisted := [name for name in parts if name not in listed]:
+        raise MusicError(source, "part-list", "corrupt", f"no <score-part> describes the part {unlisted[0][:20]!r}")
+    return root
+
+
+def _key(root: ET.Element) -> tuple[int | None, str]:
+    """Sounding fifths, and mode, of the first key in the score."""
+    for attributes in root.iter("attributes"):
+        key = attributes.find("key")
+        if key is None:
+            continue
+        fifths = number_in(text_of(key.find("fifths")))
+        if not -7 <= fifths <= 7:
+            return None, ""
+        chromatic = number_in(text_of(attributes.find("transpose/chromatic")) or "0")
+        shift = 7 * int(chromatic) % 12 if abs(chromatic) <= 60 else 0
+        sounding = int(fifths) + (shift if shift <= 6 else shift - 12)
+        sounding -= 12 * (sounding > 7) - 12 * (sounding < -7)
+        mode = text_of(key.find("mode")).lower()
+        return sounding, "" if mode == "none" else mode
+    return None, ""
+
+
+def _tempo(root: ET.Element) -> float:
+    """Quarters per minute: the first tempo for playback, otherwise the first printed one, otherwise 120."""
+    tempos = [number_in(sound.get("tempo", "")) for sound in root.iter("sound")]
+    for mark in root.iter("metronome"):
+        beat = _BEAT_UNITS.get(text_of(mark.find("beat-unit")), math.nan)
+        dots = min(len(mark.findall("beat-unit-dot")), 4)
+        tempos.append(beat * (2 - 0.5**dots) * number_in(text_of(mark.find("per-minute"))))
+    return next((tempo for tempo in tempos if TEMPOS[0] <= tempo <= TEMPOS[1]), 120.0)
+
+
 def _bars(parts: list[XmlPart]) -> tuple[list[Bar], list[int]]:
-    """What all parts together say about each bar, the upper ones first; and how long each is to the last sub-tick."""
+    """The bars of all parts together, and the unrounded length of each in sub-ticks. Upper parts take precedence."""
     bars: list[Bar] = []
     lengths: list[int] = []
     metre = Metre(4, 4)
     for index in range(max(len(part.measures) for part in parts)):
-        said = [part.measures[index] for part in parts if index < len(part.measures)]
-        metre = next((measure.metre for measure in said if measure.metre), metre)
-        if bars and any(measure.double_start for measure in said):
+        measures = [part.measures[index] for part in parts if index < len(part.measures)]
+        metre = next((measure.metre for measure in measures if measure.metre), metre)
+        if bars and any(measure.double_start for measure in measures):
             bars[-1].line = "||"
-        bar = Bar(metre, line="||" if any(measure.double_end for measure in said) else "|")
-        bar.ending = next((measure.ending for measure in said if measure.ending), 0)
-        # A rest alone may stand for a measure of any length.
-        rests = min(max(measure.rests_end for measure in said), bar.full)
-        bar.length = max(rests, *(measure.notes_end for measure in said))
+        bar = Bar(metre, line="||" if any(measure.double_end for measure in measures) else "|")
+        bar.ending = next((measure.ending for measure in measures if measure.ending), 0)
+        # A single rest may stand for a measure of any length.
+        rests = min(max(measure.rests_end for measure in measures), bar.full)
+        bar.length = max(rests, *(measure.notes_end for measure in measures))
         lengths.append(bar.length)
         if not bar.length or abs(bar.length - bar.full) <= _TOLERANCE:
             bar.length = bar.full
@@ -97,12 +150,12 @@ def _bars(parts: list[XmlPart]) -> tuple[list[Bar], list[int]]:
 def _join_ties(
     staves: list[list[XmlNote]], bars: list[Bar], lengths: list[int], starts: list[int]
 ) -> tuple[np.ndarray, list[int]]:
-    """All notes as `Score.notes` has them, and the ticks at which notes with a fermata end in the first such staff.
+    """`Score.notes`, and the ticks at which notes with a fermata end in the first staff that has any.
 
     Args:
-        staves: notes of each, from the top.
-        bars, lengths: as `_bars` has them.
-        starts: where each bar starts, in sub-ticks.
+        staves: the notes of each staff, from the top.
+        bars, lengths: see `_bars`.
+        starts: of the bars, in sub-ticks.
     """
     rows: list[list[int]] = []
     phrase_ends: set[int] = set()
@@ -112,7 +165,7 @@ def _join_ties(
         for note in sorted(staff, key=lambda note: (starts[note.bar] + note.start, note.pitch)):
             start, end = starts[note.bar] + note.start, starts[note.bar] + note.end
             if note.end == lengths[note.bar]:
-                end = starts[note.bar] + bars[note.bar].length  # of a bar that is not quite as long as its metre says
+                end = starts[note.bar] + bars[note.bar].length  # the bar's length may have been rounded
             before = tied.get((note.pitch, start), []) if note.continues else []
             if before:
                 voices = [voice for voice, _ in before]
@@ -125,18 +178,18 @@ def _join_ties(
                 tied.setdefault((note.pitch, end), []).append((note.voice, row))
             if note.fermata:
                 held.append(row)
-        phrase_ends = phrase_ends or {_tick(row[1]) for row in held}
-    notes = np.array([(_tick(start), _tick(end), *rest) for start, end, *rest in rows], np.int64)
+        phrase_ends = phrase_ends or {to_ticks(row[1]) for row in held}
+    notes = np.array([(to_ticks(start), to_ticks(end), *rest) for start, end, *rest in rows], np.int64)
     notes[:, 1] -= notes[:, 0]
-    notes = notes[notes[:, 1] > 0]
-    notes = notes[np.lexsort(notes[:, [TRACK, PITCH, ONSET]].T)]
-    return notes.astype(np.int32), sorted(phrase_ends)
+    return sort_notes(notes[notes[:, 1] > 0]), sorted(phrase_ends)
 
 
-def _chords(symbols: list[XmlChord], starts: list[int], end: int) -> np.ndarray:
+def _chords(parts: list[XmlPart], starts: list[int], end: int) -> np.ndarray:
+    """`Score.chords` of a piece that ends at tick `end`; of several symbols at one tick the first."""
     by_tick: dict[int, XmlChord] = {}
-    for symbol in symbols:
-        by_tick.setdefault(_tick(starts[symbol.bar] + symbol.start), symbol)
+    for part in parts:
+        for symbol in part.chords:
+            by_tick.setdefault(to_ticks(starts[symbol.bar] + symbol.start), symbol)
     onsets = sorted(tick for tick in by_tick if tick < end)
     rows = [
         (onset, following - onset, by_tick[onset].root, by_tick[onset].pitch_classes)
@@ -144,10 +197,6 @@ def _chords(symbols: list[XmlChord], starts: list[int], end: int) -> np.ndarray:
         if by_tick[onset].pitch_classes
     ]
     return np.array(rows, np.int32).reshape(-1, 4)
-
-
-def _tick(fine: int) -> int:
-    return (fine + FINE // 2) // FINE
 
 
 def _with_program(part: XmlPart) -> Part:

@@ -1,17 +1,15 @@
-"""One part of a MusicXML document: its notes and chord symbols, and what its measures say about themselves."""
+"""Reads one part of a MusicXML document: notes, chord symbols, and what its measures say about themselves."""
 
 import math
 import xml.etree.ElementTree as ET
 from fractions import Fraction
 from typing import NamedTuple
 
-from musicvae_jax.codec.abc_bars import FINE, parse_metre
-from musicvae_jax.codec.chord_kinds import KINDS, bits_of, with_degree
+from musicvae_jax.codec.bars import QUARTER, parse_metre
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.score import DEFAULT_VELOCITY, TICKS_PER_QUARTER, Metre, Part
-from musicvae_jax.codec.spelling import NATURAL
+from musicvae_jax.codec.notation import CHORDS, NATURAL, apply_degree, bits_of
+from musicvae_jax.codec.score import DEFAULT_VELOCITY, Metre, Part
 
-_QUARTER = TICKS_PER_QUARTER * FINE  # in sub-ticks
 _MAX_DURATION = 1e9
 _MAX_STAVES = 8
 
@@ -24,7 +22,7 @@ class XmlNote(NamedTuple):
     voice: str
     start: int
     end: int
-    pitch: int  # as it sounds
+    pitch: int  # sounding
     velocity: int
     continues: bool  # tied to a note before
     continued: bool  # tied to a note after
@@ -37,25 +35,25 @@ class XmlChord(NamedTuple):
     bar: int
     start: int
     root: int
-    pitch_classes: int  # bit set; 0 where the symbol says that there is no chord
+    pitch_classes: int  # bit set; 0 for the symbol that says "no chord"
 
 
 class XmlMeasure(NamedTuple):
-    """What a part says about a measure, beside its notes."""
+    """What a part says about a measure, apart from its notes."""
 
-    metre: Metre | None  # where it changes
-    double_end: bool  # a repeat, double or final bar line at its end
+    metre: Metre | None  # None if it does not change
+    double_end: bool  # a repeat, double or final bar line at the end
     double_start: bool
-    ending: int  # the number of the repeat's ending that starts with it, 0 for none
-    notes_end: int  # sub-ticks, 0 without a note
-    rests_end: int  # likewise; rests for a full measure are as long as it turns out to be, and count for nothing
+    ending: int  # number of the repeat's ending that starts with it, or 0
+    notes_end: int  # sub-ticks, 0 without notes
+    rests_end: int  # likewise; a rest for a full measure has no length of its own and does not count
 
 
 class XmlPart(NamedTuple):
     """A part."""
 
     part: Part
-    has_program: bool  # whether the file says which program plays it
+    has_program: bool  # whether the file gives its program
     staves: int
     measures: list[XmlMeasure]
     notes: list[XmlNote]
@@ -78,7 +76,7 @@ class PartReader:
         self.has_program = program.isdecimal() and 1 <= int(program[:4]) <= 128
         self.program = int(program) - 1 if self.has_program else 0
         self.is_drum = text_of(described.find("midi-instrument/midi-channel")) == "10"
-        # The instrument's id -> the MIDI pitch that percussion without pitch plays.
+        # Instrument id -> MIDI pitch of unpitched percussion.
         self.keys = {
             instrument.get("id", ""): int(key) - 1
             for instrument in described.iter("midi-instrument")
@@ -87,8 +85,8 @@ class PartReader:
         self.divisions = Fraction(1)
         self.staves = 1
         self.shift = 0  # semitones from the written to the sounding pitch
-        self.metre: Metre | None = None  # that takes effect with the next measure
-        self.position = self.onset = Fraction(0)  # in quarters from the start of the measure; onset is the last note's
+        self.metre: Metre | None = None  # takes effect with the next measure
+        self.position = self.onset = Fraction(0)  # quarters from the start of the measure; onset of the last note
         self.notes_end = self.rests_end = Fraction(0)
         self.bar = 0
         self.notes: list[XmlNote] = []
@@ -114,7 +112,7 @@ class PartReader:
             elif child.tag == "attributes":
                 changed = self._attributes(child)
                 if self.position:
-                    self.metre = changed or self.metre  # inside a measure it waits for the next bar line
+                    self.metre = changed or self.metre  # inside a measure a change waits for the next bar line
                 else:
                     metre = changed or metre
             elif child.tag == "backup":
@@ -131,10 +129,10 @@ class PartReader:
                     ending = int(next((letter for letter in mark.get("number", "") if letter in "123456789"), 0))
             elif child.tag == "harmony":
                 self._harmony(child)
-        return XmlMeasure(metre, double_end, double_start, ending, _fine(self.notes_end), _fine(self.rests_end))
+        return XmlMeasure(metre, double_end, double_start, ending, _subticks(self.notes_end), _subticks(self.rests_end))
 
     def _attributes(self, attributes: ET.Element) -> Metre | None:
-        """Takes in what notes need, and returns the metre, if one is given."""
+        """Stores what notes need, and returns the metre if there is one."""
         metre = None
         for child in attributes:
             if child.tag == "divisions":
@@ -160,7 +158,7 @@ class PartReader:
             raise MusicError(self.source, self.place, "metre", error.detail) from None
 
     def _note(self, note: ET.Element) -> None:
-        """Notes that last and sound; a grace note is none, a cue note is a rest."""
+        """Appends a note that has a length and sounds. A cue note counts as a rest; a grace note is ignored."""
         if note.find("grace") is not None:
             return
         duration = self._quarters(note, missing=0)
@@ -181,11 +179,11 @@ class PartReader:
         self.staves = max(self.staves, staff)
         voice = text_of(note.find("voice"))
         fermata = note.find("notations/fermata") is not None
-        sounds = (_fine(self.onset), _fine(end), pitch, velocity, "stop" in ties, "start" in ties, fermata)
+        sounds = (_subticks(self.onset), _subticks(end), pitch, velocity, "stop" in ties, "start" in ties, fermata)
         self.notes.append(XmlNote(self.bar, staff - 1, voice, *sounds))
 
     def _pitch(self, note: ET.Element) -> int | None:
-        """The MIDI pitch of a note, None of a rest and of percussion that no instrument is named for."""
+        """The MIDI pitch of a note; None for a rest and for percussion without a known instrument."""
         pitch = note.find("pitch")
         if note.find("unpitched") is not None:
             self.is_drum = True
@@ -196,8 +194,7 @@ class PartReader:
         step = text_of(pitch.find("step"))
         if step not in NATURAL:
             raise MusicError(self.source, self.place, "corrupt", f"step {step[:20]!r}; allowed: A to G")
-        # Quarter tones are rounded up.
-        semitones = math.floor(self._number(pitch, "alter", -4, 4, missing=0) + 0.5)
+        semitones = math.floor(self._number(pitch, "alter", -4, 4, missing=0) + 0.5)  # quarter tones round up
         octave = int(self._number(pitch, "octave", -2, 10))
         midi = 12 * (octave + 1) + NATURAL[step] + semitones + self.shift
         if not 0 <= midi <= 127:
@@ -205,26 +202,26 @@ class PartReader:
         return midi
 
     def _harmony(self, harmony: ET.Element) -> None:
-        """Chord symbols of a known kind; others are passed over."""
+        """Appends a chord symbol of a known kind; others are ignored."""
         kind = text_of(harmony.find("kind"))
         offset = number_in(text_of(harmony.find("offset")) or "0")
         if not abs(offset) <= _MAX_DURATION:
             return
-        start = _fine(max(self.position + Fraction(offset) / self.divisions, Fraction(0)))
+        start = _subticks(max(self.position + Fraction(offset) / self.divisions, Fraction(0)))
         root, bass = (self._pitch_class(harmony, name) for name in ("root", "bass"))
         if kind == "none":
             self.chords.append(XmlChord(self.bar, start, 0, 0))
-        elif kind in KINDS and root is not None:
-            steps = list(KINDS[kind])
+        elif kind in CHORDS and root is not None:
+            steps = list(CHORDS[kind])
             for degree in harmony.findall("degree"):
                 values = [number_in(text_of(degree.find(f"degree-{name}"))) for name in ("value", "alter")]
                 if all(abs(value) <= 13 for value in values):
-                    with_degree(steps, text_of(degree.find("degree-type")), int(values[0]), round(values[1]))
+                    apply_degree(steps, text_of(degree.find("degree-type")), int(values[0]), round(values[1]))
             sounding = [root + step for step in steps] + ([bass] if bass is not None else [])
             self.chords.append(XmlChord(self.bar, start, root, bits_of(sounding)))
 
     def _pitch_class(self, harmony: ET.Element, name: str) -> int | None:
-        """Of the root or bass of a chord symbol, as it sounds."""
+        """The sounding pitch class of the root or bass of a chord symbol."""
         step = text_of(harmony.find(f"{name}/{name}-step"))
         alter = number_in(text_of(harmony.find(f"{name}/{name}-alter")) or "0")
         if step not in NATURAL or not abs(alter) <= 2:
@@ -235,7 +232,7 @@ class PartReader:
         return Fraction(self._number(element, "duration", 0, _MAX_DURATION, missing)) / self.divisions
 
     def _number(self, parent: ET.Element, tag: str, low: float, high: float, missing: float | None = None) -> float:
-        """The number in a child, within bounds; a missing child counts as `missing`, if that is given."""
+        """The number in a child, checked to be in [low, high]; a missing child has the value `missing`, if given."""
         child = parent.find(tag)
         if child is None and missing is not None:
             return missing
@@ -247,17 +244,17 @@ class PartReader:
 
 
 def text_of(element: ET.Element | None) -> str:
-    """The text of an element with its white space made single spaces, "" for none."""
+    """The text of an element, white space reduced to single spaces; "" for None."""
     return " ".join((element.text or "").split()) if element is not None else ""
 
 
 def number_in(text: str) -> float:
-    """The number in a text, NaN where it is none."""
+    """The number in a text; NaN for any other text."""
     try:
         return float(text) if len(text) < 40 else math.nan
     except ValueError:
         return math.nan
 
 
-def _fine(quarters: Fraction) -> int:
-    return round(quarters * _QUARTER)
+def _subticks(quarters: Fraction) -> int:
+    return round(quarters * QUARTER)

@@ -1,4 +1,4 @@
-"""The notes of a track as a page has them: shared out to voices, and cut where a bar line or a note value ends."""
+"""The notes of a track as they are printed: divided into voices, and cut at bar lines and into note values."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER
 
 _TYPES = ("whole", "half", "quarter", "eighth", "16th", "32nd", "64th", "128th")
 _WHOLE = 4 * TICKS_PER_QUARTER
-# Ticks -> the note type that lasts so long, dots, and whether it is one of a triplet.
+# Ticks -> note type, dots, and whether it belongs to a triplet.
 VALUES = {_WHOLE >> power: (name, 0, False) for power, name in enumerate(_TYPES)}
 VALUES |= {3 * _WHOLE >> power + 1: (name, 1, False) for power, name in enumerate(_TYPES[:-1])}
 VALUES |= {2 * _WHOLE // 3 >> power: (name, 0, True) for power, name in enumerate(_TYPES[:-1])}
@@ -18,31 +18,37 @@ _PLAIN = [ticks for ticks, (_, dots, triplet) in VALUES.items() if not dots and 
 
 
 class Piece(NamedTuple):
-    """A note, or what a bar line or a note value leaves of it; times in ticks."""
+    """A note, or a part of one between two cuts; times in ticks."""
 
     onset: int
     duration: int
     pitch: int
     velocity: int
-    starts: bool  # the note starts here
+    starts: bool  # it is the start of the note
     ends: bool
     fermata: bool
 
 
-def share_out(notes: np.ndarray, phrase_ends: set[int], bar_lines: list[int]) -> list[list[Piece]]:
-    """Notes shared out to voices in which nothing overlaps but the notes of a chord, cut at bar lines."""
-    voices: list[list[tuple[int, int]]] = []  # onset and end of the last note of each voice
+def divide_voices(notes: np.ndarray, phrase_ends: set[int], bar_lines: list[int]) -> list[list[Piece]]:
+    """The pieces of each voice. Inside a voice only notes of one chord overlap.
+
+    Args:
+        notes: `Score.notes` of one track.
+        phrase_ends: ticks; notes that end there get a fermata.
+        bar_lines: ticks between measures, ascending.
+    """
+    spans: list[tuple[int, int]] = []  # onset and end of the last note of each voice
     pieces: list[list[Piece]] = []
     order = np.lexsort((notes[:, PITCH], notes[:, DURATION], notes[:, ONSET]))
     for onset, duration, pitch, velocity, _ in notes[order].tolist():
         span = (onset, onset + duration)
-        voice = next((v for v, spans in enumerate(voices) if spans[-1] == span), None)
+        voice = next((v for v, other in enumerate(spans) if other == span), None)
         if voice is None:
-            voice = next((v for v, spans in enumerate(voices) if spans[-1][1] <= onset), len(voices))
-        if voice == len(voices):
-            voices.append([])
+            voice = next((v for v, other in enumerate(spans) if other[1] <= onset), len(spans))
+        if voice == len(spans):
+            spans.append(span)
             pieces.append([])
-        voices[voice] = [span]
+        spans[voice] = span
         pieces[voice] += _cut(onset, duration, pitch, velocity, bar_lines, span[1] in phrase_ends)
     for voice_pieces in pieces:
         voice_pieces.sort(key=lambda piece: (piece.onset, piece.pitch))
@@ -63,7 +69,7 @@ def _cut(onset: int, duration: int, pitch: int, velocity: int, bar_lines: list[i
 
 
 def note_values(ticks: int) -> list[int]:
-    """A length as note values that can be printed, longest first; as it is where there are none."""
+    """A length as a sum of printable note values, longest first; the length itself if there is no such sum."""
     values, left = [], ticks
     while left and left not in VALUES:
         value = next((value for value in _PLAIN if value < left), 0)

@@ -1,4 +1,4 @@
-"""`Score` to MusicXML, every duration exact: what no note value expresses, as in a performance, has no note type."""
+"""`Score` to MusicXML with exact durations: a note whose length is no note value has no note type."""
 
 import os
 import re
@@ -8,32 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
-from musicvae_jax.codec.check import check_score
-from musicvae_jax.codec.chord_kinds import kind_of
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.musicxml_voices import VALUES, Piece, note_values, share_out
-from musicvae_jax.codec.mxl import pack
-from musicvae_jax.codec.score import DURATION, ONSET, TICKS_PER_QUARTER, TRACK, Part, Score
-from musicvae_jax.codec.spelling import spell
+from musicvae_jax.codec.musicxml_file import pack
+from musicvae_jax.codec.musicxml_voices import VALUES, Piece, divide_voices, note_values
+from musicvae_jax.codec.notation import chord_name, spell
+from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, Part, Score, check_score
 from musicvae_jax.codec.tracks import part_of
 from musicvae_jax.files import replacing
 
-_MAX_PARTS = 200  # what `read_musicxml` takes
-_PITCHED = [channel for channel in range(1, 17) if channel != 10]  # MIDI's channels that are no percussion
+_MAX_PARTS = 200  # the limit of `read_musicxml`
+_PITCHED = [channel for channel in range(1, 17) if channel != 10]  # channel 10 is percussion
 _MODES = ("major", "minor", "dorian", "phrygian", "lydian", "mixolydian", "aeolian", "ionian", "locrian")
 _FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 
 
 def write_musicxml(score: Score, path: str | os.PathLike[str]) -> None:
-    """Writes a MusicXML file, compressed if its suffix is ``.mxl``, whole or not at all.
+    """Writes a MusicXML file, compressed if its suffix is ``.mxl``, completely or not at all.
 
-    ``read_musicxml(path, drums=True)`` gives the score back. What MusicXML cannot say is lost: chords without a known
-    root and name, phrase ends at which no note of the marked track ends, modes that it does not name, control
-    characters and double spaces in names, and a missing title.
+    ``read_musicxml(path, drums=True)`` reads the same score. MusicXML loses chords without a known root and name,
+    phrase ends at which no note of the marked track ends, modes that it does not know, control characters and double
+    spaces in names, and a missing title.
 
     Raises:
-        MusicError: "invalid" or "metre" for no valid score, or over 200 tracks.
-        OSError: the file cannot be written; nothing is left behind.
+        MusicError: "invalid" or "metre" for a bad score, or over 200 tracks.
+        OSError: the file cannot be written.
     """
     text = musicxml_text(score)
     content = pack(text) if Path(path).suffix.lower() == ".mxl" else text
@@ -70,7 +68,7 @@ def musicxml_text(score: Score) -> bytes:
 
 
 def _marked_track(score: Score) -> int:
-    """The track that gets the fermatas: the first of those with most of the phrase ends."""
+    """The track that gets the fermatas: the one in which notes end at the most phrase ends, the first of several."""
     ends = score.notes[np.isin(score.notes[:, ONSET] + score.notes[:, DURATION], score.phrase_ends)]
     spots = np.unique(np.stack([ends[:, TRACK], ends[:, ONSET] + ends[:, DURATION]], axis=1), axis=0)
     return int(np.bincount(spots[:, 0]).argmax()) if len(spots) else 0
@@ -81,9 +79,8 @@ def _describe(listed: ET.Element, part: Part, track: int) -> None:
     _child(described, "part-name", part.name)
     instrument = f"P{track + 1}-I1"
     _child(_child(described, "score-instrument", id=instrument), "instrument-name", part.name)
-    midi = _child(described, "midi-instrument", id=instrument)
-    _child(midi, "midi-channel", 10 if part.is_drum else _PITCHED[track % len(_PITCHED)])
-    _child(midi, "midi-program", part.program + 1)
+    channel = 10 if part.is_drum else _PITCHED[track % len(_PITCHED)]
+    _texts(_child(described, "midi-instrument", id=instrument), midi_channel=channel, midi_program=part.program + 1)
 
 
 class _PartWriter:
@@ -93,8 +90,8 @@ class _PartWriter:
         self.score, self.track = score, track
         self.fifths = score.fifths or 0
         notes = score.notes[score.notes[:, TRACK] == track]
-        self.voices = share_out(notes, set(phrase_ends), score.measures[1:, 0].tolist())
-        self.low = len(notes) > 0 and float(np.median(notes[:, 2])) < 57
+        self.voices = divide_voices(notes, set(phrase_ends), score.measures[1:, 0].tolist())
+        self.low = len(notes) > 0 and float(np.median(notes[:, PITCH])) < 57
 
     def write(self, element: ET.Element) -> None:
         metre = None
@@ -109,8 +106,7 @@ class _PartWriter:
                 if number == 1:
                     direction = _child(measure, "direction")
                     mark = _child(_child(direction, "direction-type"), "metronome")
-                    _child(mark, "beat-unit", "quarter")
-                    _child(mark, "per-minute", f"{self.score.tempo:.10g}")
+                    _texts(mark, beat_unit="quarter", per_minute=f"{self.score.tempo:.10g}")
                     _child(direction, "sound", tempo=f"{self.score.tempo:.10g}")
                 for tick, root, kind in _chords_in(self.score, start, end):
                     _harmony(measure, tick - start, root, kind)
@@ -128,28 +124,21 @@ class _PartWriter:
             if not written:
                 rest = _child(measure, "note")
                 _child(rest, "rest", measure="yes")
-                _child(rest, "duration", end - start)
-                _child(rest, "voice", 1)
+                _texts(rest, duration=end - start, voice=1)
 
     def _attributes(self, measure: ET.Element, first: bool, numbers: list[int]) -> None:
         attributes = _child(measure, "attributes")
         if first:
             _child(attributes, "divisions", TICKS_PER_QUARTER)
             if self.score.fifths is not None:
-                key = _child(attributes, "key")
-                _child(key, "fifths", self.score.fifths)
-                if self.score.mode in _MODES:
-                    _child(key, "mode", self.score.mode)
-        time = _child(attributes, "time")
-        _child(time, "beats", numbers[0])
-        _child(time, "beat-type", numbers[1])
+                mode = self.score.mode if self.score.mode in _MODES else None
+                _texts(_child(attributes, "key"), fifths=self.score.fifths, mode=mode)
+        _texts(_child(attributes, "time"), beats=numbers[0], beat_type=numbers[1])
         if first:
-            clef = _child(attributes, "clef")
-            _child(clef, "sign", "F" if self.low else "G")
-            _child(clef, "line", 4 if self.low else 2)
+            _texts(_child(attributes, "clef"), sign="F" if self.low else "G", line=4 if self.low else 2)
 
     def _voice(self, measure: ET.Element, pieces: list[Piece], start: int, end: int, voice: int) -> None:
-        """The pieces of one voice in a measure, with rests around them, so that every voice fills the measure."""
+        """Writes the pieces of one voice in a measure, with rests between them to fill the measure."""
         tick, before = start, None
         for piece in pieces:
             in_chord = before is not None and (piece.onset, piece.duration) == (before.onset, before.duration)
@@ -169,16 +158,11 @@ class _PartWriter:
                 _duration(rest, duration, voice)
 
     def _note(self, measure: ET.Element, piece: Piece, voice: int, in_chord: bool) -> None:
-        # MusicXML counts loudness in percent of a velocity of 90.
-        note = _child(measure, "note", dynamics=f"{piece.velocity / 0.9:.2f}")
+        note = _child(measure, "note", dynamics=f"{piece.velocity / 0.9:.2f}")  # percent of a velocity of 90
         if in_chord:
             _child(note, "chord")
         step, alter, octave = spell(piece.pitch, self.fifths)
-        pitch = _child(note, "pitch")
-        _child(pitch, "step", step)
-        if alter:
-            _child(pitch, "alter", alter)
-        _child(pitch, "octave", octave)
+        _texts(_child(note, "pitch"), step=step, alter=alter or None, octave=octave)
         ties = [kind for kind, tied in (("stop", not piece.starts), ("start", not piece.ends)) if tied]
         _duration(note, piece.duration, voice, ties)
         if ties or piece.fermata:
@@ -190,8 +174,8 @@ class _PartWriter:
 
 
 def _chords_in(score: Score, start: int, end: int) -> Iterator[tuple[int, int, str]]:
-    """(tick, root, kind) of the chord symbols of a measure; "none" where chords pause."""
-    chords = [(*chord[:3], kind_of(*chord[2:]) if chord[2] >= 0 else None) for chord in score.chords.tolist()]
+    """(tick, root, kind) of the chord symbols of a measure; kind "none" where no chord follows."""
+    chords = [(*chord[:3], chord_name(*chord[2:]) if chord[2] >= 0 else None) for chord in score.chords.tolist()]
     for index, (onset, duration, root, kind) in enumerate(chords):
         if kind and start <= onset < end:
             yield onset, root, kind
@@ -204,13 +188,8 @@ def _chords_in(score: Score, start: int, end: int) -> Iterator[tuple[int, int, s
 def _harmony(measure: ET.Element, offset: int, root: int, kind: str) -> None:
     harmony = _child(measure, "harmony")
     step, alter, _ = spell(root + 60, 0)
-    element = _child(harmony, "root")
-    _child(element, "root-step", step)
-    if alter:
-        _child(element, "root-alter", alter)
-    _child(harmony, "kind", kind)
-    if offset:
-        _child(harmony, "offset", offset)
+    _texts(_child(harmony, "root"), root_step=step, root_alter=alter or None)
+    _texts(harmony, kind=kind, offset=offset or None)
 
 
 def _duration(note: ET.Element, ticks: int, voice: int, ties: Iterable[str] = ()) -> None:
@@ -224,19 +203,21 @@ def _duration(note: ET.Element, ticks: int, voice: int, ties: Iterable[str] = ()
         for _ in range(dots):
             _child(note, "dot")
         if triplet:
-            ratio = _child(note, "time-modification")
-            _child(ratio, "actual-notes", 3)
-            _child(ratio, "normal-notes", 2)
+            _texts(_child(note, "time-modification"), actual_notes=3, normal_notes=2)
 
 
 def _move(measure: ET.Element, tag: str, ticks: int, voice: int | None = None) -> None:
-    move = _child(measure, tag)
-    _child(move, "duration", ticks)
-    if voice:
-        _child(move, "voice", voice)
+    _texts(_child(measure, tag), duration=ticks, voice=voice)
 
 
 def _child(parent: ET.Element, tag: str, content: object = "", **attributes: object) -> ET.Element:
     child = ET.SubElement(parent, tag, {name: str(value) for name, value in attributes.items()})
     child.text = " ".join(_FORBIDDEN.sub("", str(content)).split()) or None
     return child
+
+
+def _texts(parent: ET.Element, **contents: object) -> None:
+    """Appends one child per content that is not None; ``_`` in a name stands for ``-`` in the tag."""
+    for name, content in contents.items():
+        if content is not None:
+            _child(parent, name.replace("_", "-"), content)

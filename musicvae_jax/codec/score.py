@@ -1,18 +1,22 @@
-"""`Score`: music on the page, between a file and a codec's tokens."""
+"""`Score`: notes in measures. All music has this form between a file and a codec's tokens."""
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from musicvae_jax.codec.errors import MusicError
 
-TICKS_PER_QUARTER = 480  # divisible by 2^5, 3 and 5: every usual note value is a whole number of ticks
+TICKS_PER_QUARTER = 480  # 2^5 * 3 * 5: every usual note value is a whole number of ticks
 ONSET, DURATION, PITCH, VELOCITY, TRACK = range(5)  # columns of Score.notes
-DEFAULT_VELOCITY = 80  # of notes whose source says nothing about loudness
-TEMPOS = (4.0, 60_000.0)  # quarters per minute whose microseconds fit MIDI's three bytes; what lies outside is no tempo
+DEFAULT_VELOCITY = 80  # of notes whose source gives no loudness
+TEMPOS = (4.0, 60_000.0)  # allowed quarters per minute: those that fit the three bytes of a MIDI tempo
+MAX_MEASURES = 20_000  # ten hours of 4/4: a larger number comes from a damaged file
+MAX_TICK = 2**31 - 1
+_DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metre(NamedTuple):
@@ -23,11 +27,7 @@ class Metre(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Metre":
-        """``"6/8"`` to a metre.
-
-        Raises:
-            MusicError: the text is no metre.
-        """
+        """Reads a text such as ``"6/8"``; raises `MusicError` "metre" for any other text."""
         if not re.fullmatch(r"[1-9]\d?/(1|2|4|8|16|32|64)", text):
             allowed = "two numbers such as 4/4 or 6/8, the second a power of two up to 64"
             raise MusicError("metre", repr(text), "metre", f"allowed is {allowed}")
@@ -44,7 +44,7 @@ class Metre(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What plays or sings a track."""
+    """The instrument or voice of a track."""
 
     name: str = ""
     program: int = 0  # General MIDI, 0-127; 0 is a piano
@@ -58,19 +58,19 @@ class Score:
     Attributes:
         notes: int32[note, 5]: onset and duration in ticks, MIDI pitch, velocity, track; sorted by
             (onset, pitch, track).
-        measures: int32[measure, 3]: start tick, numerator, denominator. Measures are contiguous and start at tick 0;
-            each is as long as its metre says (an upbeat is a full measure with leading rests).
+        measures: int32[measure, 3]: start tick, numerator, denominator. The first starts at tick 0, each next one where
+            the last ends. A measure is as long as its metre says: an upbeat is a full measure with leading rests.
         fifths: key signature, -7 (flats) to 7 (sharps), or None if unknown.
         mode: ``"major"``, ``"minor"``, ``"dorian"``, ... or ``""``.
         tempo: quarters per minute.
         title: for display.
-        source: where it came from, for messages.
-        composer: whose it is, or ``""``.
-        style: the source's own label of its kind, e.g. ``"reel"``, or ``""``.
-        parts: what plays each track; a track beyond is a piano's.
-        chords: int32[chord, 4]: onset and duration in ticks, root 0-11 (C is 0; -1 if unknown), and the pitch
-            classes that sound as a bit set (bit 0 is C); sorted by onset; empty where the source names none.
-        phrase_ends: int32[phrase], the ticks at which phrases end, ascending; empty where the source marks none.
+        source: the file it came from, for messages.
+        composer: name, or ``""``.
+        style: label given by the source, such as ``"reel"``, or ``""``.
+        parts: one per track; a track without one is a piano.
+        chords: int32[chord, 4]: onset and duration in ticks, root 0-11 (0 is C; -1 if unknown), pitch classes as a bit
+            set (bit 0 is C); sorted by onset; empty where the source has no chord symbols.
+        phrase_ends: int32[phrase], ascending ticks; empty where the source marks no phrases.
     """
 
     notes: np.ndarray
@@ -93,30 +93,84 @@ class Score:
     @property
     def end(self) -> int:
         """The tick at which the last measure ends."""
-        if not len(self.measures):
-            return 0
-        start, numerator, denominator = (int(value) for value in self.measures[-1])
-        return start + Metre(numerator, denominator).ticks
+        return int(self.measures[-1, 0]) + self.metre(-1).ticks if len(self.measures) else 0
 
     def metre(self, measure: int) -> Metre:
         return Metre(int(self.measures[measure, 1]), int(self.measures[measure, 2]))
 
+    def measure_at(self, tick: int) -> str:
+        """``"measure n"``, counted from 1, for messages."""
+        return f"measure {max(int(np.searchsorted(self.measures[:, 0], tick, side='right')), 1)}"
+
+
+def sort_notes(notes: np.ndarray) -> np.ndarray:
+    """Notes in the order and type of `Score.notes`."""
+    return notes[np.lexsort(notes[:, [TRACK, PITCH, ONSET]].T)].astype(np.int32, copy=False)
+
 
 def join(scores: Sequence[Score]) -> Score:
-    """Scores one after the other, as one; what is not notes, measures, chords or phrases is the first one's."""
+    """One score after the other; everything but notes, measures, chords and phrase ends comes from the first."""
     starts = np.cumsum([0, *(score.end for score in scores)])[:-1].tolist()
 
     def shifted(name: str) -> np.ndarray:
-        parts = [getattr(score, name).copy() for score in scores]
-        for part, start in zip(parts, starts, strict=True):
-            ticks = part if part.ndim == 1 else part[:, 0]
+        arrays = [getattr(score, name).copy() for score in scores]
+        for array, start in zip(arrays, starts, strict=True):
+            ticks = array if array.ndim == 1 else array[:, 0]
             ticks += start
-        return np.concatenate(parts)
+        return np.concatenate(arrays)
 
-    return dataclasses.replace(
-        scores[0],
-        notes=shifted("notes"),
-        measures=shifted("measures"),
-        chords=shifted("chords"),
-        phrase_ends=shifted("phrase_ends"),
-    )
+    changes: dict[str, Any] = {name: shifted(name) for name in ("notes", "measures", "chords", "phrase_ends")}
+    return dataclasses.replace(scores[0], **changes)
+
+
+def check_metre(metre: Metre, *, source: str, place: str) -> Metre:
+    """Returns `metre`; raises `MusicError` "metre" unless its measure is a positive, whole number of ticks."""
+    numerator, denominator = metre
+    if numerator < 1 or denominator not in _DENOMINATORS or numerator * 4 * TICKS_PER_QUARTER % denominator:
+        allowed = "a numerator of at least 1 over " + ", ".join(map(str, _DENOMINATORS))
+        raise MusicError(source, place, "metre", f"{numerator}/{denominator}; allowed: {allowed}, in whole ticks")
+    return metre
+
+
+def check_score(score: Score) -> None:
+    """Raises `MusicError` "invalid" or "metre" unless notes and measures are as `Score` describes them."""
+    notes, measures = np.asarray(score.notes), np.asarray(score.measures)
+    if notes.ndim != 2 or notes.shape[1:] != (5,):
+        raise MusicError(score.source, "notes", "invalid", f"shape {notes.shape}; allowed: [note, 5]")
+    if measures.ndim != 2 or measures.shape[1:] != (3,) or not len(measures):
+        detail = f"shape {measures.shape}; allowed: [measure, 3], at least one measure"
+        raise MusicError(score.source, "measures", "invalid", detail)
+    lengths = np.array([_length(score, row, index) for index, row in enumerate(measures.tolist())])
+    starts = np.cumsum(lengths) - lengths
+    wrong = measures[:, 0] != starts
+    if wrong.any():
+        place = f"measure {int(wrong.argmax()) + 1}"
+        raise MusicError(score.source, place, "invalid", "does not start where the last one ends")
+    if not len(notes):
+        return
+    onset, duration, pitch, velocity, track = notes.astype(np.int64).T
+    order = (onset << 28) + (pitch << 20) + track  # sort key; its bits do not overlap where the other checks hold
+    end = int(starts[-1] + lengths[-1])
+    for bad, detail in (
+        (duration < 1, "a note shorter than one tick"),
+        ((onset < 0) | (onset + duration > end), f"a note outside the measures, which span ticks 0 to {end}"),
+        ((pitch < 0) | (pitch > 127), "a pitch outside 0-127"),
+        ((velocity < 1) | (velocity > 127), "a velocity outside 1-127"),
+        ((track < 0) | (track >= 1 << 20), "a track outside 0-1048575"),
+        (order < np.append(order[:1], order[:-1]), "notes are not sorted by (onset, pitch, track)"),
+    ):
+        if bad.any():
+            first = int(bad.argmax())
+            raise MusicError(score.source, score.measure_at(int(onset[first])), "invalid", f"{detail} (note {first})")
+
+
+def _length(score: Score, row: list[int], index: int) -> int:
+    try:
+        return _measure_ticks(row[1], row[2])
+    except MusicError as error:
+        raise MusicError(score.source, f"measure {index + 1}", error.reason, error.detail) from None
+
+
+@functools.cache
+def _measure_ticks(numerator: int, denominator: int) -> int:
+    return check_metre(Metre(numerator, denominator), source="", place="").ticks

@@ -1,22 +1,38 @@
-"""From many notes at once to one melody: is it monophonic, which track, or the skyline."""
+"""Tracks: what plays them, and how one melody is chosen out of several."""
 
 import dataclasses
+import re
 from collections.abc import Iterable
 
 import numpy as np
 
-from musicvae_jax.codec.check import place_of
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import DURATION, ONSET, TRACK, Part, Score
 
+# General MIDI programs. The first word found in a name counts: "bass clarinet" is a clarinet, "Bass" a voice.
+_PROGRAMS = {
+    "piccolo": 72, "flute": 73, "flauto": 73, "recorder": 74, "oboe": 68, "english horn": 69, "clarinet": 71,
+    "bassoon": 70, "fagott": 70, "horn": 60, "corno": 60, "trumpet": 56, "tromba": 56, "trombone": 57, "tuba": 58,
+    "saxophone": 65, "timpani": 47, "harp": 46, "harpsichord": 6, "cembalo": 6, "celesta": 8, "organ": 19,
+    "guitar": 24, "lute": 24, "violino": 40, "violin": 40, "violoncello": 42, "cello": 42, "viola": 41,
+    "contrabass": 43, "double bass": 43, "continuo": 6, "piano": 0, "soprano": 52, "alto": 52, "tenor": 52,
+    "bass": 52, "voice": 52, "choir": 52, "vocal": 52,
+}  # fmt: skip
+
+
+def program_of(name: str) -> int:
+    """The program of a named instrument or voice; 0 (a piano) for an unknown name."""
+    name = name.lower()
+    return next((program for word, program in _PROGRAMS.items() if re.search(rf"\b{word}s?\b", name)), 0)
+
 
 def part_of(score: Score, track: int) -> Part:
-    """What plays a track; a track beyond the score's parts is a piano's."""
+    """The part of a track; a track without one is a piano."""
     return score.parts[track] if track < len(score.parts) else Part()
 
 
 def known_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """The parts as `Score.parts` holds them: without the nameless pianos at the end, which go without saying."""
+    """The parts without nameless pianos at the end, as `Score.parts` holds them."""
     known = list(parts)
     while known and known[-1] == Part():
         known.pop()
@@ -24,9 +40,9 @@ def known_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
 
 
 def find_polyphony(notes: np.ndarray) -> int | None:
-    """The first note that sounds together with others, or None in a melody.
+    """The first note that sounds together with others; None in a melody.
 
-    A melody has one onset at a time, and a note may sound into the next onset (legato) but not into the one after.
+    A melody has one onset at a time; a note may last beyond the next onset (legato), but not beyond the one after.
 
     Args:
         notes: int[note, 5], sorted by onset.
@@ -40,16 +56,16 @@ def find_polyphony(notes: np.ndarray) -> int | None:
 
 
 def select_track(score: Score, track: str | int = "auto") -> Score:
-    """One melody out of a score, or all of it: a melody is track 0, with the part it had; a skyline is a piano's.
+    """One melody of a score, as track 0.
 
     Args:
         score: all tracks.
-        track: ``""`` takes the score as it is; ``"auto"`` takes a score that is a melody already and refuses others;
-            ``"skyline"`` takes the highest note at each onset of all tracks and cuts it at the next onset; a number
-            takes that track, and so does the name of a part, in any case, where one part alone has it.
+        track: ``""`` keeps the whole score; ``"auto"`` takes a score that is a melody and refuses others;
+            ``"skyline"`` takes the highest note at each onset, cut at the next onset; a number takes that track; the
+            name of exactly one part, in any case, takes its track.
 
     Raises:
-        MusicError: "polyphonic", listing the tracks, or "track" when there is no such track or word.
+        MusicError: "polyphonic", with the list of tracks, or "track" for an unknown track.
     """
     if track == "":
         return score
@@ -59,14 +75,10 @@ def select_track(score: Score, track: str | int = "auto") -> Score:
         for number, count in zip(present.tolist(), counts.tolist(), strict=True)
     )
     if track == "auto":
-        found = find_polyphony(score.notes)
         if len(present) > 1:
             detail = f"{len(present)} tracks have notes: {listing}; pass --track N or --track skyline"
             raise MusicError(score.source, "tracks", "polyphonic", detail)
-        if found is not None:
-            place = place_of(score, int(score.notes[found, ONSET]))
-            detail = f"notes sound together in the only track, {listing}; pass --track skyline"
-            raise MusicError(score.source, place, "polyphonic", detail)
+        _check_melody(score, score.notes, f"in the only track, {listing}; pass --track skyline")
         if not present.any():
             return score
         track = int(present[0])
@@ -82,19 +94,21 @@ def select_track(score: Score, track: str | int = "auto") -> Score:
         raise MusicError(score.source, "tracks", "track", detail)
     chosen = score.notes[score.notes[:, TRACK] == track].copy()
     chosen[:, TRACK] = 0
-    found = find_polyphony(chosen)
-    if found is not None:
-        place = place_of(score, int(chosen[found, ONSET]))
-        detail = f"notes sound together in track {track}; tracks: {listing}; pass another --track N or --track skyline"
-        raise MusicError(score.source, place, "polyphonic", detail)
+    _check_melody(score, chosen, f"in track {track}; tracks: {listing}; pass another --track N or --track skyline")
     return dataclasses.replace(score, notes=chosen, parts=known_parts([part_of(score, int(track))]))
 
 
+def _check_melody(score: Score, notes: np.ndarray, where: str) -> None:
+    found = find_polyphony(notes)
+    if found is not None:
+        place = score.measure_at(int(notes[found, ONSET]))
+        raise MusicError(score.source, place, "polyphonic", f"notes sound together {where}")
+
+
 def _skyline(notes: np.ndarray) -> np.ndarray:
-    """The highest note at each onset, cut at the next onset."""
-    last = np.ones(len(notes), bool)  # sorted by (onset, pitch): the last of an onset is its highest
-    last[:-1] = notes[1:, ONSET] != notes[:-1, ONSET]
-    top = notes[last].copy()
+    highest = np.ones(len(notes), bool)  # sorted by (onset, pitch): the last note of an onset is the highest
+    highest[:-1] = notes[1:, ONSET] != notes[:-1, ONSET]
+    top = notes[highest].copy()
     room = np.diff(top[:, ONSET].astype(np.int64), append=np.iinfo(np.int32).max)
     top[:, DURATION] = np.minimum(top[:, DURATION], room)
     top[:, TRACK] = 0

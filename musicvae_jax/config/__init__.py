@@ -1,7 +1,7 @@
 """The configuration: a tree of frozen dataclasses that is validated when it is built, and is JSON both ways.
 
-An experiment is a value of `Config`, a variant of it ``dataclasses.replace``. An error quotes the value and says what is
-allowed. What needs a model or a machine to check (`objectives.controller.check_set_points`, `training.parallel`) is
+An experiment is a value of `Config`, a variant of it ``dataclasses.replace``. An error quotes the value and says what
+is allowed. What needs a model or a machine to check (`objectives.controller.check_set_points`, `training.parallel`) is
 checked before a training makes its folder.
 """
 

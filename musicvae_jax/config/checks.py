@@ -1,4 +1,4 @@
-"""What a configuration refuses, and how it says so."""
+"""Checks of values, and the errors that they raise."""
 
 import dataclasses
 import difflib
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 
 class UserError(ValueError):
-    """What a user can mend: the message says what is wrong and what is allowed. Scripts print it as one line."""
+    """An error that users can mend: it says what is wrong and what is allowed. Scripts print it in one line."""
 
 
 class ConfigError(UserError):
@@ -22,13 +22,13 @@ def check(holds: bool, name: str, value: Any, allowed: str) -> None:
 
 
 def check_types(config: Any) -> None:
-    """Raises `ConfigError` unless every field has the type of its hint; whole numbers of float fields become floats.
+    """Raises `ConfigError` unless every field has the type of its hint; an int in a float field becomes a float.
 
-    Types are those that JSON gives back: no bool for a number, no NumPy integer, no list for a tuple.
+    Types are those that JSON can give back: no bool as a number, no NumPy integer, no list as a tuple.
     """
     for name, hint in typing.get_type_hints(type(config)).items():
         value = _conform(hint, getattr(config, name), f"{type(config).__name__}.{name}")
-        object.__setattr__(config, name, value)  # the dataclass is frozen, and still being built
+        object.__setattr__(config, name, value)  # the dataclass is frozen
 
 
 def check_positive(config: Any, *names: str) -> None:
@@ -53,19 +53,19 @@ def check_probability(config: Any, *names: str) -> None:
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """A sentence with the known names nearest to an unknown one, for error messages."""
+    """The known names nearest to an unknown one, as part of an error message."""
     known = sorted(known)
     close = _close(name, known)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(known)}"
 
 
 def check_seed(seed: int, name: str = "seed") -> None:
-    """Refuses a seed that is no key of its own: JAX's keys are made of 32 bits."""
+    """Raises `ConfigError` unless the seed fits in 32 bits, as keys of JAX do."""
     check(0 <= seed < 2**32, name, seed, "0 or more, below 2**32")
 
 
 def _conform(hint: Any, value: Any, place: str) -> Any:
-    """The value as its type hint wants it; raises `ConfigError` where it is of another type."""
+    """The value with the type of its hint; raises `ConfigError` for another type."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         close = _close(str(value), options)

@@ -8,25 +8,25 @@ from musicvae_jax.config.checks import check, check_not_negative, check_positive
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodecConfig:
-    """How music becomes tokens."""
+    """How music becomes tokens. The codec classes take their defaults and their limits from here."""
 
     name: Literal["melody", "voices", "performance"] = "melody"
-    """melody: one voice on a grid; voices: several; performance: a list of notes, for polyphony with dynamics."""
+    """melody: one voice on a grid; voices: several voices on a grid; performance: a list of notes with loudness."""
     subdivisions: tuple[str, ...] = ("0", "1/4", "1/2", "3/4")
     """Grid positions inside a quarter; with triplets: 0 1/4 1/3 1/2 2/3 3/4."""
     slots: int = 18
-    """melody, voices: grid positions of the longest measure that fits; on the default grid 4/4 takes 16, 6/8 12,
-    9/8 18. performance: one more than the most notes of a measure."""
+    """Slots of a measure. melody, voices: grid positions of the longest measure; on the default grid 4/4 takes 16,
+    6/8 12, 9/8 18. performance: one more than the most notes of a measure."""
     voices: int = 4
-    """voices only: how many."""
+    """voices only: number of voices."""
     positions: int = 72
-    """performance only: grid positions of the longest measure that fits; on a grid of twelfths 4/4 takes 48."""
+    """performance only: grid positions of the longest measure; on a grid of twelfths 4/4 takes 48, 12/8 72."""
     longest: int = 16
     """performance only: longest duration, in quarters."""
     velocities: int = 32
     """performance only: number of loudness levels, up to 64; 1 leaves loudness out."""
     tracks: int = 1
-    """performance only: number of tracks; 1 makes one of all."""
+    """performance only: number of tracks; 1 joins all tracks."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -34,6 +34,11 @@ class CodecConfig:
         check(self.velocities <= 64, "CodecConfig.velocities", self.velocities, "1 to 64")
         least = 2 if self.name == "performance" else 1
         check(self.slots >= least, "CodecConfig.slots", self.slots, f"{least} and up, for codec {self.name!r}")
+
+
+_TWELFTHS = ("0", "1/12", "1/6", "1/4", "1/3", "5/12", "1/2", "7/12", "2/3", "3/4", "5/6", "11/12")
+PERFORMANCE_CODEC = CodecConfig(name="performance", subdivisions=_TWELFTHS, slots=64)
+"""The defaults of `PerformanceCodec`: sixteenths, and triplets of quarters and eighths; up to 63 notes a measure."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

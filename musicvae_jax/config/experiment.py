@@ -20,12 +20,12 @@ class Config:
         ConfigError: a value is out of range, or settings do not go together (`config.rules`).
     """
 
-    codec: CodecConfig = CodecConfig()
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    levels: LevelsConfig = LevelsConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    train: TrainConfig = TrainConfig()
+    codec: CodecConfig = dataclasses.field(default_factory=CodecConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    levels: LevelsConfig = dataclasses.field(default_factory=LevelsConfig)
+    objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -49,6 +49,6 @@ class Config:
 
     @property
     def spans(self) -> tuple[int, ...]:
-        """The spans that attributes are measured over, in measures, 0 for the window: the usual ones and the levels'."""
+        """The spans of attributes in measures, 0 for the window: the standard ones and those of the levels."""
         spans = {*STANDARD_SPANS, *(level.span for level in self.levels.on.values())}
         return tuple(sorted(spans, key=lambda span: span or float("inf")))

@@ -58,7 +58,7 @@ class LevelConfig:
     ramp: float = 0.5
     """cyclical: share of a cycle in which the weight rises; it is constant for the rest."""
     free_bits: FreeBits = "none"
-    """Which part of the KL is charged, see `objectives.free_bits`."""
+    """Which part of the KL is charged, see `objectives.rates`."""
     nats: float = 0.0
     """What is free. total, capacity: nats per window; per_dim: per latent and dim; per_dim_per_example: per latent."""
     capacity_steps: int = 0

@@ -16,7 +16,7 @@ class ObjectiveConfig:
     kl_balance_steps: int = 0
     """Steps in which levels with little KL are charged less than others (Vahdat & Kautz 2020)."""
     kl_per_phrase: float = 0.0
-    """Set point of the total KL in nats per phrase of four measures, held by a controller (Shao et al. 2020); 0: none."""
+    """Set point of the total KL in nats per phrase of four measures, for a controller; 0: none (Shao et al. 2020)."""
     controller_proportional: float = 0.5
     """Proportional gain, on log(KL / set point)."""
     controller_integral: float = 0.02

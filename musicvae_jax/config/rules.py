@@ -4,14 +4,33 @@
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from musicvae_jax.config.checks import ConfigError
-from musicvae_jax.config.levels import LevelConfig
+from musicvae_jax.config.data import DataConfig
+from musicvae_jax.config.levels import LevelConfig, LevelsConfig
+from musicvae_jax.config.model import ModelConfig
+from musicvae_jax.config.objective import ObjectiveConfig
+from musicvae_jax.config.train import TrainConfig
 from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
 
-if TYPE_CHECKING:
-    from musicvae_jax.config.experiment import Config
+
+class Parts(Protocol):
+    """What rules read of a `Config`."""
+
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def model(self) -> ModelConfig: ...
+    @property
+    def levels(self) -> LevelsConfig: ...
+    @property
+    def objective(self) -> ObjectiveConfig: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def settled_validations(self) -> int: ...
+
 
 Places = tuple[str, ...]  # dotted names of fields
 
@@ -22,13 +41,13 @@ class Rule(NamedTuple):
     setting: str
     excluded: str
     reason: str
-    broken: Callable[["Config"], Iterator[Places]]  # the fields that break the rule, for each time it is broken
+    broken: Callable[[Parts], Iterator[Places]]  # for each violation in a config, the fields that cause it
 
 
-def _once(holds: Callable[["Config"], Any], *places: str) -> Callable[["Config"], Iterator[Places]]:
+def _once(holds: Callable[[Parts], Any], *places: str) -> Callable[[Parts], Iterator[Places]]:
     """A rule about the config as a whole: broken where ``holds(config)`` is true."""
 
-    def broken(config: "Config") -> Iterator[Places]:
+    def broken(config: Parts) -> Iterator[Places]:
         if holds(config):
             yield places
 
@@ -36,11 +55,11 @@ def _once(holds: Callable[["Config"], Any], *places: str) -> Callable[["Config"]
 
 
 def _level(
-    holds: Callable[["Config", LevelConfig], Any], *places: str, below_top: bool = False
-) -> Callable[["Config"], Iterator[Places]]:
+    holds: Callable[[Parts, LevelConfig], Any], *places: str, below_top: bool = False
+) -> Callable[[Parts], Iterator[Places]]:
     """A rule about a level that is on: broken where ``holds(config, level)`` is true; ``*`` stands for its name."""
 
-    def broken(config: "Config") -> Iterator[Places]:
+    def broken(config: Parts) -> Iterator[Places]:
         for number, (name, level) in enumerate(config.levels.on.items()):
             if holds(config, level) and (number or not below_top):
                 yield tuple(place.replace("*", name) for place in places)
@@ -48,7 +67,7 @@ def _level(
     return broken
 
 
-def _settings_of_levels_off(config: "Config") -> Iterator[Places]:
+def _settings_of_levels_off(config: Parts) -> Iterator[Places]:
     for name in LEVELS:
         level, default = config.levels[name], LevelConfig()
         if not level.dim:
@@ -59,26 +78,26 @@ def _settings_of_levels_off(config: "Config") -> Iterator[Places]:
                 yield (f"levels.{name}.dim", *(f"levels.{name}.{field}" for field in changed))
 
 
-def _spans_out_of_order(config: "Config") -> Iterator[Places]:
+def _spans_out_of_order(config: Parts) -> Iterator[Places]:
     levels = config.levels
     if levels.local.dim and levels.fine.dim and levels.fine.span > levels.local.span:
         yield ("levels.fine.span", "levels.local.span")
 
 
-def _is_single(config: "Config", level: LevelConfig) -> bool:
+def _is_single(config: Parts, level: LevelConfig) -> bool:
     return level.num_latents(config.data.measures) == 1
 
 
-def _is_steered(config: "Config", level: LevelConfig) -> bool:
+def _is_steered(config: Parts, level: LevelConfig) -> bool:
     """Whether a controller moves the weight of a level."""
     return bool(level.kl_per_phrase or config.objective.kl_per_phrase)
 
 
-def _has_set_point(config: "Config") -> bool:
+def _has_set_point(config: Parts) -> bool:
     return any(_is_steered(config, level) for level in config.levels.on.values())
 
 
-def _dies_at_its_set_point(config: "Config", level: LevelConfig) -> bool:
+def _dies_at_its_set_point(config: Parts, level: LevelConfig) -> bool:
     train, phrases = config.train, -(-config.data.measures // MEASURES_PER_PHRASE)
     return train.on_collapse == "stop" and 0 < level.kl_per_phrase * phrases < train.collapse_nats
 
@@ -91,14 +110,14 @@ RULES = (
         _once(lambda c: not c.levels.on, "levels.global.dim", "levels.local.dim", "levels.fine.dim"),
     ),
     Rule("dim = 0", "other settings of the level", "the level is off", _settings_of_levels_off),
-    Rule("fine.span", "a smaller local.span", "levels go from coarse to fine", _spans_out_of_order),
+    Rule("fine.span", "a local.span below it", "levels go from coarse to fine", _spans_out_of_order),
     Rule(
-        "base = ar1", "inference = ladder", "the product with the prior undoes the floor of the KL",
+        "base = ar1", "inference = ladder", "a product with the prior can have a KL of 0, below the floor",
         _level(lambda c, level: level.base == "ar1" and c.model.inference == "ladder",
                "levels.*.base", "model.inference"),
     ),
     Rule(
-        "base = ar1", "prior_context = causal", "the memory is that of the AR(1) process",
+        "base = ar1", "prior_context = causal", "the AR(1) process is the only memory along time",
         _level(lambda _, level: level.base == "ar1" and level.is_causal, "levels.*.base", "levels.*.prior_context"),
     ),
     Rule(
@@ -107,16 +126,16 @@ RULES = (
                "levels.*.base", "levels.*.span", "data.measures"),
     ),
     Rule(
-        "base = ar1", "batch_norm", "the floor of batch norm holds for a prior without memory",
+        "base = ar1", "batch_norm", "the floor of batch norm needs a prior without memory",
         _level(lambda _, level: level.base == "ar1" and level.batch_norm, "levels.*.base", "levels.*.batch_norm"),
     ),
     Rule(
-        "batch_norm", "inference = ladder", "the product with the prior undoes the floor of the KL",
+        "batch_norm", "inference = ladder", "a product with the prior can have a KL of 0, below the floor",
         _level(lambda c, level: level.batch_norm and c.model.inference == "ladder",
                "levels.*.batch_norm", "model.inference"),
     ),
     Rule(
-        "batch_norm", "prior_context = causal", "a causal prior is not known before its past is drawn",
+        "batch_norm", "prior_context = causal", "batch norm needs the prior of all latents at once",
         _level(lambda _, level: level.batch_norm and level.is_causal, "levels.*.batch_norm", "levels.*.prior_context"),
     ),
     Rule(
@@ -140,7 +159,7 @@ RULES = (
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),
     Rule(
-        "kl_estimate = draw", "free_bits = total, capacity", "max(KL - c, 0) and |KL - C| of one draw are biased",
+        "kl_estimate = draw", "free_bits = total, capacity", "the charge of one draw of the KL is biased",
         _level(lambda _, level: level.kl_estimate == "draw" and level.free_bits in ("total", "capacity"),
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),
@@ -163,7 +182,7 @@ RULES = (
         _level(lambda c, level: c.objective.kl_per_phrase and level.kl_per_phrase, *_SET_POINT),
     ),
     Rule(
-        "a set point", "free_bits = capacity", "a capacity holds the KL at nats already",
+        "a set point", "free_bits = capacity", "a capacity already holds the KL at a number of nats",
         _level(lambda c, level: _is_steered(c, level) and level.free_bits == "capacity",
                *_SET_POINT, "levels.*.free_bits"),
     ),
@@ -180,11 +199,11 @@ RULES = (
         _once(lambda c: _has_set_point(c) and not c.objective.beta, "objective.beta"),
     ),
     Rule(
-        "a set point", "controller_integral = 0", "the weight would not reach its value",
+        "a set point", "controller_integral = 0", "the KL would stay off its set point",
         _once(lambda c: _has_set_point(c) and not c.objective.controller_integral, "objective.controller_integral"),
     ),
     Rule(
-        "schedule_steps", "a shorter run", "the weight would not reach its value",
+        "schedule_steps", "a run of fewer steps", "the weight would not reach its value",
         _level(lambda c, level: level.schedule_steps > c.train.num_steps,
                "levels.*.schedule_steps", "train.num_steps"),
     ),
@@ -200,7 +219,7 @@ RULES = (
 )  # fmt: skip
 
 
-def check_rules(config: "Config") -> None:
+def check_rules(config: Parts) -> None:
     """Raises `ConfigError` for the first rule that a config breaks, with the values of the fields that break it."""
     for rule in RULES:
         for places in rule.broken(config):
@@ -208,7 +227,7 @@ def check_rules(config: "Config") -> None:
             raise ConfigError(f"{values}: {rule.setting} does not go with {rule.excluded}: {rule.reason}")
 
 
-def value_at(config: "Config", place: str) -> Any:
+def value_at(config: Parts, place: str) -> Any:
     """The value of a field by its dotted name, such as ``"levels.global.dim"``."""
     value: Any = config
     for part in place.split("."):

@@ -1,5 +1,4 @@
 """From records on disk to batches of windows. Never imports jax.
 
-Nothing is imported here: the processes that read a data set's sources need `splits`, but not grain, which takes seconds
-to import.
+Import the modules themselves: worker processes need a few of them, and must not wait for grain or TFDS.
 """

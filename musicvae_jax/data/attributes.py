@@ -52,9 +52,8 @@ def window_attributes(batch: Batch, codec: Codec, **labels: Any) -> dict[str, np
 
     Args:
         batch: the windows; rows of padding have metre (0, 0), and get NaN throughout.
-        codec: of their tokens. Dynamics are NaN where it has no field ``velocity``.
+        codec: of their tokens. Dynamics are NaN where it has no velocities.
         labels: ``changes`` and ``style``.
     """
     notes = codec.notes(batch.tokens, batch.mask, batch.metre)
-    velocities = any(field.name == "velocity" for field in codec.fields)
-    return attributes(notes, batch.metre, velocities=velocities, **labels)
+    return attributes(notes, batch.metre, velocities=codec.has_velocities, **labels)

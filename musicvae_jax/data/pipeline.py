@@ -1,7 +1,7 @@
-"""Batches of windows: an endless shuffled stream for training, one pass in order for evaluation.
+"""Batches of windows: endless and shuffled for training, each window once for evaluation.
 
-What a global batch holds depends on the seed and on the batch's number alone: not on the number of processes or workers
-that make it, nor on where a run was resumed.
+A global batch depends only on the seed and on the number of the batch. It does not depend on the number of processes or
+workers that make it, nor on whether the run was resumed.
 """
 
 import dataclasses
@@ -24,15 +24,15 @@ PREFETCH_BATCHES = 8
 
 
 class TrainIterator(Iterator[Batch]):
-    """The endless stream of this process's rows of the global batches.
+    """This process's rows of the endless global batches.
 
-    The state is the number of the next batch. It may be restored into an iterator with another number of processes or
-    workers, but not over other windows, another batch size or another seed: that would be another order.
+    The state is the number of the next batch. It may be restored with another number of processes or workers, but only
+    with the same windows, batch size, seed and augmentation.
     """
 
-    def __init__(self, batches: "_TrainBatches", num_workers: int, start: int):
+    def __init__(self, batches: "_TrainBatches", num_workers: int):
         self._batches, self._num_workers = batches, num_workers
-        self._open(start)
+        self._open(0)
 
     def __next__(self) -> Batch:
         batch = next(self._iterator)
@@ -40,32 +40,30 @@ class TrainIterator(Iterator[Batch]):
         return batch
 
     def get_state(self) -> dict[str, float]:
-        """A few numbers: the number of the batch that `next` would give, and what the order depends on."""
+        """The number of the next batch, and what the batches depend on."""
         return {"next_batch": self._next_batch, **self._batches.identity}
 
     def set_state(self, state: dict[str, float]) -> None:
-        """Continues where the iterator of that state stood.
+        """Continues at the next batch of that state.
 
         Raises:
-            UserError: the state was taken over other windows or with another batch size, seed or augmentation.
+            UserError: the state is of other windows, or of another batch size, seed or augmentation.
         """
-        # A state of an older version lacks the augmentations that there were not: they were off.
-        saved = {name: 0 for name in dataclasses.asdict(Augmentation()) if name != "transpose"} | state
-        for name, mine in self._batches.identity.items():
-            if saved.get(name) != mine:
-                raise UserError(f"the data iterator's saved state has {name} = {saved.get(name)}, this run has {mine}")
+        for name, value in self._batches.identity.items():
+            if state.get(name) != value:
+                raise UserError(f"the data iterator's saved state has {name} = {state.get(name)}, this run has {value}")
         self.close()
         self._open(int(state["next_batch"]))
 
     def close(self) -> None:
-        """Stops the threads and worker processes."""
+        """Stops threads and worker processes."""
         self._iterator.close()
 
     def _open(self, start: int) -> None:
         self._next_batch = start
-        # Sliced rather than set by grain's own state, whose form depends on the number of workers.
+        # A slice, because the form of grain's own state depends on the number of workers.
         dataset = grain.MapDataset.source(self._batches)[start:]
-        # One thread: it overlaps with the device's work, and the work itself holds the interpreter lock.
+        # One thread suffices: it overlaps with the device's work, and holds the interpreter lock while it works.
         stream = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCH_BATCHES))
         if self._num_workers:
             if not flags.FLAGS.is_parsed():
@@ -80,66 +78,46 @@ def make_train_iterator(
     batch_size: int,
     *,
     seed: int = 0,
-    transpose: int = 0,
-    velocity_scale: float = 0.0,
-    voice_dropout: float = 0.0,
-    timing_jitter: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
     num_workers: int = 0,
-    start: int = 0,
+    **augmentation: Any,
 ) -> TrainIterator:
-    """Endless training batches: shuffled anew each epoch, augmented at random, resumable.
+    """Endless training batches, shuffled in each epoch, augmented at random, resumable.
 
-    Example e of epoch k is at position k * len(source) + e of one endless order; global batch b holds positions
-    b * batch_size to (b + 1) * batch_size - 1, and process p of P its rows p * batch_size / P onwards.
+    Window e of epoch k has position k * len(source) + e in one endless order. Global batch b has the positions
+    b * batch_size to (b + 1) * batch_size - 1. Process p of P makes the rows p * batch_size / P to
+    (p + 1) * batch_size / P - 1.
 
     Args:
-        source: the windows; where it gives attributes, they are those of the augmented windows.
+        source: the windows. Their attributes, if any, are those of the augmented windows.
         batch_size: rows of the global batch, over all processes.
-        seed: of the order and of all augmentation, which is drawn from (seed, position).
-        transpose: each window is moved by a number of semitones that is uniform over [-transpose, transpose], narrowed
-            to what keeps every pitch of its piece within 0..127.
-        velocity_scale: see `augment.Augmentation`, as for the next two.
-        voice_dropout: a probability.
-        timing_jitter: a probability.
-        process_index: this process.
-        process_count: processes that share the global batch.
-        num_workers: worker processes that make batches; 0 makes them in a thread of this one.
-        start: the number of the first batch.
+        seed: of order and augmentation; augmentation is a function of (seed, position).
+        process_index: the number of this process, of the `process_count` that share the global batch.
+        num_workers: worker processes that make batches; 0: a thread of this process makes them.
+        augmentation: fields of `Augmentation`.
 
     Raises:
-        UserError: no windows; augmentation that the codec's tokens cannot show.
-        ValueError: a batch size that the processes do not divide, or a number outside its range.
+        UserError: no windows, or an augmentation that the codec's tokens cannot express.
+        ValueError: a batch size that is not a multiple of `process_count`, or a number outside its range.
     """
-    _check_rows(batch_size, process_index, process_count)
-    augmentation = Augmentation(
-        transpose=transpose, velocity_scale=velocity_scale, voice_dropout=voice_dropout, timing_jitter=timing_jitter
-    )
-    augmentation.check(source.codec)
+    rows = _process_rows(batch_size, process_index, process_count)
+    settings = Augmentation(**augmentation)
+    settings.check(source.codec)
     if not len(source):
         raise UserError(f"no training windows: {len(source.records)} pieces, refused {source.refused}")
-    for name, value in (("seed", seed), ("num_workers", num_workers), ("start", start)):
+    for name, value in (("seed", seed), ("num_workers", num_workers)):
         if value < 0:
             raise ValueError(f"{name} = {value}: allowed is 0 or more")
-    batches = _TrainBatches(source, batch_size, seed, augmentation, process_index, process_count)
-    return TrainIterator(batches, num_workers, start)
+    return TrainIterator(_TrainBatches(source, batch_size, seed, settings, rows), num_workers)
 
 
 class _TrainBatches(Sequence[Batch]):
-    """Training batches in random access; grain adds prefetching and workers."""
+    """Training batches in random access."""
 
-    def __init__(
-        self,
-        source: WindowSource,
-        batch_size: int,
-        seed: int,
-        augmentation: Augmentation,
-        process_index: int,
-        process_count: int,
-    ):
-        self._source, self._batch_size, self._seed, self._augmentation = source, batch_size, seed, augmentation
-        self._rows = _process_rows(batch_size, process_index, process_count)
+    def __init__(self, source: WindowSource, batch_size: int, seed: int, augmentation: Augmentation, rows: np.ndarray):
+        self._source, self._batch_size, self._seed = source, batch_size, seed
+        self._augmentation, self._rows = augmentation, rows
 
     @property
     def identity(self) -> dict[str, float]:
@@ -176,37 +154,34 @@ def make_eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> "EvalBatches":
-    """Every window once; the last rows are padding, of index -1, mask False and metre (0, 0).
+    """Every window once. The last rows are padding: index -1, mask False, metre (0, 0).
 
-    The windows of each batch are spread evenly over the split, so that they are of many pieces.
+    Each batch takes windows at even distances over the whole split, so that they are of many pieces.
 
     Args:
         source: the windows.
         batch_size: rows of the global batch, over all processes.
-        num_examples: take only so many windows, spread evenly over the split.
-        process_index: this process.
-        process_count: processes that share the global batch; all get the same number of batches.
+        num_examples: the number of windows, at even distances; None for all.
+        process_index: the number of this process, of the `process_count`; all get the same number of batches.
 
     Raises:
         UserError: no windows, or num_examples below 1.
-        ValueError: a batch size that the processes do not divide.
+        ValueError: a batch size that is not a multiple of `process_count`.
     """
-    _check_rows(batch_size, process_index, process_count)
+    rows = _process_rows(batch_size, process_index, process_count)
     if num_examples is not None and num_examples < 1:
         raise UserError(f"num_examples = {num_examples}: allowed is 1 or more")
     total = len(source)
     if not total:
         raise UserError(f"no windows to evaluate: {len(source.records)} pieces, refused {source.refused}")
     count = total if num_examples is None else min(num_examples, total)
-    index = np.arange(count) * total // count
-    padded = np.full(-(-count // batch_size) * batch_size, -1, np.int64)
-    padded[:count] = index
-    rows = _process_rows(batch_size, process_index, process_count)
-    return EvalBatches(source, padded.reshape(batch_size, -1).T[:, rows])
+    index = np.full(-(-count // batch_size) * batch_size, -1, np.int64)
+    index[:count] = np.arange(count) * total // count
+    return EvalBatches(source, index.reshape(batch_size, -1).T[:, rows])
 
 
 class EvalBatches(Sequence[Batch]):
-    """Evaluation batches in random access; made by `make_eval_batches`."""
+    """Evaluation batches in random access, from `make_eval_batches`."""
 
     def __init__(self, source: WindowSource, index: np.ndarray):
         self._source, self._index = source, index
@@ -220,30 +195,27 @@ class EvalBatches(Sequence[Batch]):
         return self._source.gather(self._index[number])
 
 
-def _check_rows(batch_size: int, process_index: int, process_count: int) -> None:
+def _process_rows(batch_size: int, process_index: int, process_count: int) -> np.ndarray:
+    """The rows of the global batch that a process makes."""
     if process_count < 1 or not 0 <= process_index < process_count:
         raise ValueError(f"process_index = {process_index}: allowed is 0 to process_count - 1 = {process_count - 1}")
     if batch_size < 1 or batch_size % process_count:
         raise ValueError(f"batch_size = {batch_size}: allowed is a multiple of process_count = {process_count}")
-
-
-def _process_rows(batch_size: int, process_index: int, process_count: int) -> np.ndarray:
-    """The rows of the global batch that a process makes."""
     return np.arange(batch_size // process_count) + process_index * (batch_size // process_count)
 
 
 def _shuffled(seed: int, positions: np.ndarray, num_windows: int) -> np.ndarray:
-    """The windows at positions of the endless order, int64[batch]."""
-    epochs, places = np.divmod(positions, num_windows)
+    """The windows at positions of the endless order: int64[batch]."""
+    epochs, offsets = np.divmod(positions, num_windows)
     index = np.empty(len(positions), np.int64)
     for epoch in np.unique(epochs).tolist():
         rows = epochs == epoch
-        index[rows] = _epoch_order(seed, epoch, num_windows)[places[rows]]
+        index[rows] = _epoch_order(seed, epoch, num_windows)[offsets[rows]]
     return index
 
 
 @functools.lru_cache(maxsize=4)
 def _epoch_order(seed: int, epoch: int, num_windows: int) -> np.ndarray:
-    """A permutation of the windows. Sorting own bits, not numpy's shuffle: that may change with numpy's version."""
+    """A permutation of the windows, by sorting random bits: numpy's shuffle may differ between its versions."""
     positions = np.arange(num_windows, dtype=np.uint64) + np.uint64(epoch * num_windows)
     return np.argsort(random_bits(seed, ORDER, positions), kind="stable")

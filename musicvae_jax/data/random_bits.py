@@ -1,4 +1,4 @@
-"""Random numbers without state: functions of a seed, a use and a counter, so that no order of work changes them."""
+"""Random numbers as functions of (seed, use, counter): the order of work does not change them."""
 
 import numpy as np
 
@@ -7,18 +7,15 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def random_bits(seed: int, use: int, counter: np.ndarray) -> np.ndarray:
-    """uint64 random bits of (seed, use, counter): SplitMix64 (Steele, Lea and Flood 2014).
+    """64 random bits of each counter uint64[...], by SplitMix64 (Steele, Lea and Flood 2014): uint64[...].
 
-    Args:
-        seed: 0 or more.
-        use: keeps the draws of different purposes apart.
-        counter: uint64, any shape.
+    Different uses have independent numbers.
     """
     return _mix(_mix(_mix(np.array([seed], np.uint64)) + np.uint64(use)) + counter * _GAMMA)
 
 
 def uniform(seed: int, use: int, counter: np.ndarray, num: int) -> np.ndarray:
-    """Numbers in [0, 1) for each counter: float64[counter, num] of int[counter]; a longer row starts the same."""
+    """Numbers in [0, 1): float64[counter, num] of int[counter]. The first columns do not depend on `num`."""
     bits = random_bits(seed, use, counter.astype(np.uint64))[:, None]
     return (_mix(bits + np.arange(num, dtype=np.uint64) * _GAMMA) >> np.uint64(11)) * 2.0**-53
 

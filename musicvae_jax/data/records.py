@@ -1,7 +1,4 @@
-"""What a data set stores of a piece, and the way back to a `Score`.
-
-A record keeps the score, not tokens, so that one prepared data set serves every codec.
-"""
+"""A record: what a data set stores of one piece. It holds the score, not tokens, and so serves every codec."""
 
 import json
 from collections.abc import Mapping
@@ -15,17 +12,13 @@ NO_KEY = 99  # stored for Score.fifths = None
 
 
 def to_record(score: Score, *, id: str, source: str, **labels: Any) -> dict[str, Any]:
-    """The features of one piece; `datasets.features` declares them to TFDS.
+    """The record of a score, with the features that `score_features` declares.
 
     Args:
         score: the piece.
         id: unique in the data set, e.g. ``"ryan/0012"``.
-        source: the collection, or the path in the folder, that it comes from.
-        labels: what a data set stores besides.
-
-    Returns:
-        The record: what `to_score` needs, and ``id``, ``source``, ``metre`` (of the first measure, ``"6/8"``) and the
-        labels.
+        source: the collection of the piece, or its path in the folder.
+        labels: further features of this data set.
     """
     return {
         "id": id,
@@ -47,7 +40,7 @@ def to_record(score: Score, *, id: str, source: str, **labels: Any) -> dict[str,
 
 
 def to_score(record: Mapping[str, Any]) -> Score:
-    """The score that a record holds; its ``source`` is the record's id."""
+    """The score of a record. The score's ``source`` is the record's id."""
     fifths, parts = int(record["key_fifths"]), _text(record["parts"])
     return Score(
         notes=np.asarray(record["notes"], np.int32),
@@ -65,6 +58,32 @@ def to_score(record: Mapping[str, Any]) -> Score:
     )
 
 
+def score_features(**labels: Any) -> Any:
+    """TFDS's FeaturesDict of `to_record`; labels are further features of a data set, name -> TFDS feature."""
+    import tensorflow_datasets as tfds  # not at the top: worker processes make records and do not need it
+
+    text, integer = tfds.features.Text, tfds.features.Scalar(np.int32)
+    return tfds.features.FeaturesDict(
+        {
+            "id": text(doc="unique, e.g. oneill/0732"),
+            "title": text(),
+            "source": text(doc="the collection, or the path in the folder, that it comes from"),
+            "composer": text(),
+            "style": text(doc="the source's own label of its kind, e.g. reel; empty if unknown"),
+            "key_fifths": integer,  # -7 (flats) to 7 (sharps), or NO_KEY
+            "mode": text(),
+            "metre": text(doc="of the first measure, e.g. 6/8"),
+            "tempo": tfds.features.Scalar(np.float32, doc="quarters per minute"),
+            "parts": text(doc="JSON of Score.parts, or empty"),
+            "notes": tfds.features.Tensor(shape=(None, 5), dtype=np.int32, doc="Score.notes"),
+            "measures": tfds.features.Tensor(shape=(None, 3), dtype=np.int32, doc="Score.measures"),
+            "chords": tfds.features.Tensor(shape=(None, 4), dtype=np.int32, doc="Score.chords"),
+            "phrase_ends": tfds.features.Tensor(shape=(None,), dtype=np.int32, doc="Score.phrase_ends"),
+            **labels,
+        }
+    )
+
+
 def _text(value: str | bytes) -> str:
-    """TFDS reads text back as UTF-8 bytes."""
+    """TFDS returns text as UTF-8 bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,44 +1,36 @@
-"""Windows: fixed numbers of measures cut out of pieces of any length.
+"""Windows: fixed numbers of measures, cut from pieces of any length.
 
-A note that sounds across the border of a window starts anew there, where the codec can say so: a model that sees only
-the window cannot know what a leading HOLD holds.
+A note that sounds across the start of a window starts again there, if the codec can say so: a model that sees only the
+window cannot know which note a leading HOLD holds.
 """
 
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from musicvae_jax.codec.base import Codec
+from musicvae_jax.codec.base import Codec, Encoded
 from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import Score
+from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.attributes import PieceLabels, window_attributes
 from musicvae_jax.data.piece_index import PieceFacts, PieceIndex, find_facts, gather_facts, piece_score
-from musicvae_jax.types import Batch
-
-
-class _Piece(NamedTuple):
-    """One encoded piece, ready to be sliced."""
-
-    tokens: np.ndarray  # int32[measure, slot, field]
-    first: np.ndarray  # int32[measure, field], what the first slot holds where a window starts with that measure
-    mask: np.ndarray  # bool[measure, slot]
-    metre: np.ndarray  # int32[measure, 2]
-    dropped: dict[str, int]
+from musicvae_jax.data.splits import components, melody_signatures
+from musicvae_jax.types import STANDARD_SPANS, Batch
 
 
 class WindowSource(Sequence[Batch]):
-    """All windows of a split, numbered from 0, in random access.
+    """All windows of a split in random access, numbered from 0.
 
-    Windows of a piece start at measure 0, hop, 2 hop, ...; the last ones run over the end of the piece and are padded
-    (tokens 0, mask False, metre (0, 0)). ``hop = measures, min_measures = 1`` covers every measure exactly once.
+    The windows of a piece start at measures 0, hop, 2 hop, ... The last ones extend beyond the end of the piece and are
+    padded (tokens 0, mask False, metre (0, 0)). With hop = measures and min_measures = 1 they cover each measure once.
 
     Attributes:
-        refusals: why the pieces without windows have none: the codec's errors, and ``"short"``.
-        refused: the same counted by reason.
-        dropped: what the codec dropped of the others, summed over pieces by its own reasons.
+        refusals: of the pieces without windows: the codec's errors, and ``"short"``.
+        refused: reason -> number of refusals.
+        dropped: reason -> what the codec dropped of the other pieces.
     """
 
     def __init__(
@@ -51,22 +43,24 @@ class WindowSource(Sequence[Batch]):
         cache_pieces: int = 1 << 14,
         track: str = "",
         attributes: bool = False,
+        spans: Sequence[int] = STANDARD_SPANS,
         styles: Sequence[str] = (),
         index: PieceIndex | None = None,
     ):
-        """Counts the windows: by the index, or by encoding every piece once.
+        """Counts the windows, with the index, or by encoding all pieces.
 
         Args:
-            records: pieces in random access, as a data set stores them (`records.to_record`) or as scores.
-            codec: what makes tokens of them.
+            records: pieces in random access, as records (`records.to_record`) or scores.
+            codec: makes tokens of them.
             measures: measures in a window.
-            hop: measures from one window to the next.
+            hop: measures from the start of one window to the next.
             min_measures: windows with fewer real measures are left out.
-            cache_pieces: encoded pieces kept in memory (a folk tune takes about 4 kB).
-            track: which melody of each piece is taken, see `codec.tracks.select_track`; ``""`` takes the whole piece.
-            attributes: whether batches carry the attributes of their windows.
-            styles: the data set's labels of style, for the attribute of that name.
-            index: what `piece_index.make_index` found of these records with this codec and track.
+            cache_pieces: number of encoded pieces kept in memory (a folk tune takes about 4 kB).
+            track: the melody that is taken of each piece, see `codec.tracks.select_track`; ``""``: the whole piece.
+            attributes: whether batches have attributes.
+            spans: of the attributes, in measures; 0 is the window.
+            styles: all styles of the data set, for the attribute of that name.
+            index: of these records with this codec and track, from `piece_index`.
 
         Raises:
             ValueError: measures or hop below 1, or min_measures outside 1..measures.
@@ -77,7 +71,7 @@ class WindowSource(Sequence[Batch]):
         if not 1 <= min_measures <= measures:
             raise ValueError(f"min_measures = {min_measures}: allowed is 1 to measures = {measures}")
         self.records, self.codec, self.measures, self.hop = records, codec, measures, hop
-        self._cache_pieces, self._track = cache_pieces, track
+        self._cache_pieces, self._track, self._spans = cache_pieces, track, tuple(spans)
         self._piece = functools.lru_cache(cache_pieces)(self._encode)
         index = gather_facts(map(self._facts, range(len(records)))) if index is None else index
         short = (index.measures > 0) & (index.measures < min_measures)
@@ -90,13 +84,13 @@ class WindowSource(Sequence[Batch]):
         self._pitches = index.pitches
         num_windows = np.where(index.measures < min_measures, 0, (index.measures - min_measures) // hop + 1)
         self._ends = np.cumsum(num_windows.astype(np.int64))
-        # A piece that was refused may not even have a score.
-        scores = (self._score(number) if windows else None for number, windows in enumerate(num_windows.tolist()))
+        # A refused piece may not even have a score.
+        scores = (self._score(number) if count else None for number, count in enumerate(num_windows.tolist()))
         self._labels = PieceLabels(scores, styles) if attributes else None
 
     @property
     def summary(self) -> str:
-        """A line to print: how many windows of how many pieces, and why others were refused."""
+        """One line: how many windows of how many pieces, and how many pieces were refused, by reason."""
         line = f"{len(self):,} windows of {len(self.records) - len(self.refusals):,} pieces"
         reasons = ", ".join(f"{reason} {number:,}" for reason, number in sorted(self.refused.items()))
         return f"{line}; refused {len(self.refusals):,} more: {reasons}" if reasons else line
@@ -105,7 +99,7 @@ class WindowSource(Sequence[Batch]):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, index: Any) -> Any:
-        """One window, a `Batch` without its batch axis; a slice gives a list of them."""
+        """One window, a `Batch` without the batch axis, or a list of them for a slice."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = index + len(self) if index < 0 else index
@@ -116,85 +110,59 @@ class WindowSource(Sequence[Batch]):
         return Batch(one.tokens[0], one.mask[0], one.metre[0], one.index[0], attributes)
 
     def gather(self, index: np.ndarray) -> Batch:
-        """Several windows at once.
-
-        Args:
-            index: int[batch], numbers of windows; -1 gives a row of padding.
-
-        Returns:
-            The batch: tokens int32[batch, measure, slot, field] and the rest as in `Batch`.
-        """
+        """The batch of the windows index int[batch]; -1 gives a row of padding."""
         return self.with_attributes(self.cut(index))
 
     def with_attributes(self, batch: Batch) -> Batch:
-        """A batch that `cut` made, its tokens changed since or not, with the attributes of what it now holds.
+        """A batch from `cut`, whose tokens may have been changed since, with the attributes of its tokens.
 
-        Without ``attributes`` it is the batch itself. Rows of padding have NaN.
+        Rows of padding have NaN. A source without attributes returns the batch unchanged.
         """
         if self._labels is None:
             return batch
-        pieces, starts = self._locate(np.maximum(batch.index, 0))
-        changes = self._labels.changes(pieces, starts, self.measures)
-        found = window_attributes(batch, self.codec, changes=changes, style=self._labels.style(pieces))
-        return batch._replace(attributes=found)
+        pieces, starts = self._locate(batch.index)
+        labels = {"changes": self._labels.changes(pieces, starts, self.measures), "style": self._labels.style(pieces)}
+        return batch._replace(attributes=window_attributes(batch, self.codec, spans=self._spans, **labels))
 
     def cut(self, index: np.ndarray) -> Batch:
         """`gather` without attributes."""
         index = np.asarray(index, np.int64)
-        batch = self._empty(index)
-        pieces, starts = self._locate(np.maximum(index, 0))
-        for row, (number, piece_number, start) in enumerate(
-            zip(index.tolist(), pieces.tolist(), starts.tolist(), strict=True)
-        ):
-            if number < 0:
-                continue
-            piece = self._piece(piece_number)
-            tokens = piece.tokens[start : start + self.measures]
-            batch.tokens[row, : len(tokens)] = tokens
-            batch.tokens[row, 0, 0] = piece.first[start]
-            batch.mask[row, : len(tokens)] = piece.mask[start : start + self.measures]
-            batch.metre[row, : len(tokens)] = piece.metre[start : start + self.measures]
-        return batch
+        shape = (len(index), self.measures, self.codec.slots)
+        tokens = np.zeros((*shape, len(self.codec.fields)), np.int32)
+        mask, metre = np.zeros(shape, bool), np.zeros((*shape[:2], 2), np.int32)
+        pieces, starts = self._locate(index)
+        for row in np.flatnonzero(index >= 0).tolist():
+            (piece, first_slots), start = self._piece(int(pieces[row])), int(starts[row])
+            window = slice(start, start + self.measures)
+            real = np.s_[row, : len(piece.metre[window])]
+            tokens[real], mask[real], metre[real] = piece.tokens[window], piece.mask[window], piece.metre[window]
+            tokens[row, 0, 0] = first_slots[start]
+        return Batch(tokens, mask, metre, index.astype(np.int32))
 
     def pitch_range(self, index: np.ndarray) -> np.ndarray:
-        """The lowest and highest MIDI pitch of the pieces that windows come from; (127, 0) where there is no note.
-
-        Args:
-            index: int[batch], numbers of windows.
-
-        Returns:
-            int16[batch, 2].
-        """
-        return self._pitches[self._locate(np.asarray(index))[0]]
+        """Lowest and highest MIDI pitch of the piece of each window, int16[batch, 2]; (127, 0) without notes."""
+        return self._pitches[self.pieces(index)]
 
     def pieces(self, index: np.ndarray) -> np.ndarray:
-        """The numbers of the pieces that windows come from: int[batch] to int[batch]; -1 counts as window 0."""
-        return self._locate(np.maximum(np.asarray(index), 0))[0]
+        """The piece of each window: int[batch] -> int[batch]. Padding, -1, counts as window 0."""
+        return self._locate(index)[0]
 
     def score(self, index: int) -> Score:
-        """The whole piece (its chosen track) that a window comes from, with its title, tempo and key."""
-        return self._score(int(self._locate(np.array([index]))[0][0]))
+        """The whole piece of a window (of its chosen track), with its title, tempo and key."""
+        return self._score(int(self.pieces(np.array([index]))[0]))
 
     def describe(self, index: int) -> str:
-        """Where a window comes from, measures counted from 1: ``"ryan/0012 measures 5-12"``."""
+        """The place of a window, with measures counted from 1: ``"ryan/0012 measures 5-12"``."""
         start = int(self._locate(np.array([index]))[1][0])
         score = self.score(index)
         return f"{score.source} measures {start + 1}-{min(start + self.measures, score.num_measures)}"
 
     def _locate(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The pieces and the first measures of windows."""
+        """The piece and the first measure of each window; padding, -1, counts as window 0."""
+        index = np.maximum(index, 0)
         piece = np.searchsorted(self._ends, index, side="right")
-        before = np.where(piece > 0, self._ends[piece - 1], 0)
-        return piece, (index - before) * self.hop
-
-    def _empty(self, index: np.ndarray) -> Batch:
-        shape = (len(index), self.measures, self.codec.slots)
-        return Batch(
-            tokens=np.zeros((*shape, len(self.codec.fields)), np.int32),
-            mask=np.zeros(shape, bool),
-            metre=np.zeros((len(index), self.measures, 2), np.int32),
-            index=index.astype(np.int32),
-        )
+        windows_before = np.where(piece > 0, self._ends[piece - 1], 0)
+        return piece, (index - windows_before) * self.hop
 
     def _score(self, number: int) -> Score:
         return piece_score(self.records[number], self._track)
@@ -205,12 +173,12 @@ class WindowSource(Sequence[Batch]):
         return MusicError(score.source, "measures", "short", detail)
 
     def _facts(self, number: int) -> PieceFacts:
-        return find_facts(lambda: self._piece(number), self.codec)  # what is encoded here stays in the cache
+        return find_facts(lambda: self._piece(number)[0], self.codec)  # keeps the encoded piece in the cache
 
-    def _encode(self, number: int) -> _Piece:
+    def _encode(self, number: int) -> tuple[Encoded, np.ndarray]:
+        """An encoded piece, and for each measure the first slot of a window that starts with it."""
         encoded = self.codec.encode(self._score(number))
-        first = self.codec.first_slots(encoded.tokens, encoded.mask)
-        return _Piece(encoded.tokens, first, encoded.mask, encoded.metre, encoded.dropped)
+        return encoded, self.codec.first_slots(encoded.tokens, encoded.mask)
 
     def __getstate__(self) -> dict[str, Any]:
         # A worker process starts with an empty cache: an lru_cache cannot be pickled, and would be large.
@@ -219,3 +187,33 @@ class WindowSource(Sequence[Batch]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._piece = functools.lru_cache(self._cache_pieces)(self._encode)
+
+
+class Families:
+    """Labels windows by family: connected components of pieces that share four measures of melody, in any key.
+
+    Splits are made of the same components, so one split may hold several versions of a chorale; their windows are not
+    independent of each other. The melody is the first track; a piece without one is its own family.
+    """
+
+    def __init__(self, source: WindowSource):
+        self._source = source
+        self._signatures: dict[int, list[bytes]] = {}
+
+    def __call__(self, index: np.ndarray) -> np.ndarray:
+        """The family of each window, named by its first piece: int[window] -> int64[window].
+
+        Only the pieces of the given windows are compared. Padding, -1, counts as window 0.
+        """
+        index = np.maximum(index, 0)
+        pieces, window, inverse = np.unique(self._source.pieces(index), return_index=True, return_inverse=True)
+        for piece, number in zip(pieces.tolist(), index[window].tolist(), strict=True):
+            if piece not in self._signatures:
+                self._signatures[piece] = self._signatures_of(number)
+        return pieces[components([self._signatures[piece] for piece in pieces.tolist()])][inverse]
+
+    def _signatures_of(self, window: int) -> list[bytes]:
+        try:
+            return melody_signatures(select_track(self._source.score(window), 0))
+        except MusicError:
+            return []

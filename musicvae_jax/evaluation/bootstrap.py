@@ -1,37 +1,39 @@
-"""Figures over windows, and their standard errors by drawing the music again (Efron 1979)."""
+"""Figures over windows, with standard errors from resampling the music (bootstrap, Efron 1979)."""
 
 import math
 
 import numpy as np
 
+from musicvae_jax.figures import Estimate
+
 _NUM_RESAMPLES = 500
-_ZERO = 1e-18  # a product of spreads, in units of the largest distance
+_ZERO = 1e-18  # a product of two variances, in units of the largest distance
 
 
 class Bootstrap:
-    """One sample of windows and many samples drawn from it, family by family with replacement.
+    """One sample of windows, and many samples drawn from it with replacement, family by family.
 
-    A figure comes as float64[resample]: first that of the sample itself, then those of the others. So a difference of
-    two figures is taken before its error, and what both share does not count. Windows of a family stay together: they
-    are alike.
+    A figure is float64[resample]: first that of the sample itself, then those of the others. The standard error of a
+    difference of two figures is that of their difference on each resample. Windows of one family are alike, so they are
+    drawn together.
     """
 
     def __init__(self, families: np.ndarray, seed: int = 0, num_resamples: int = _NUM_RESAMPLES):
         """Draws the samples.
 
         Args:
-            families: [window], what stays together: pieces, or `data.families`.
+            families: [window], labels of windows that are drawn together: pieces, or `data.windows.Families`.
             seed: of the draws.
-            num_resamples: how many samples.
+            num_resamples: number of samples.
         """
         _, family = np.unique(families, return_inverse=True)
         num = family.max() + 1
-        num_resamples = num_resamples if num > 1 else 0  # of one family nothing else can be drawn
+        num_resamples = num_resamples if num > 1 else 0  # one family has no other samples
         counts = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), num_resamples)
         self._weights = np.concatenate([np.ones((1, len(family))), counts[:, family]])  # [resample, window]
 
     def ratio(self, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-        """The quotient of two sums over windows, float64[resample]; 0 where there is nothing to divide by.
+        """The quotient of two sums over windows, float64[resample]; 0 where the divisor is 0.
 
         Args:
             top: float[window].
@@ -47,16 +49,16 @@ class Bootstrap:
     def squared_correlation(self, x: np.ndarray, y: np.ndarray, strata: np.ndarray | None = None) -> np.ndarray:
         """Squared Pearson correlation over all cells of all windows, the mean over the columns of x that vary.
 
-        A cell where either is NaN does not count. A column in which y does not vary correlates with nothing: 0.
+        A cell where either is NaN does not count. A column that varies in x but not in y has correlation 0.
 
         Args:
             x: float[window, cell, column].
             y: float[window, cell, column].
-            strata: int[window]; if given, both are taken as distances from their means within each, cell by cell: how
-                long the last phrase of a window is, its metres tell.
+            strata: int[window]; if given, values are distances from the mean of the same cell over windows of the
+                stratum.
 
         Returns:
-            float64[resample], NaN if no column of x varies; with strata, if none varies within them.
+            float64[resample], NaN if no column of x varies (with strata: within them).
         """
         varies = _varies(x)
         if not varies.any():
@@ -69,27 +71,24 @@ class Bootstrap:
             groups = strata[:, None] * x.shape[1] + np.arange(x.shape[1])
         x, y = (_centre(values, both, groups) for values in (x, y))
         products = [both.astype(np.float64), x, y, x * x, y * y, x * y]
-        # Of every product, the sum over the cells of each window, and then over the windows of each sample.
+        # For every product: the sum over the cells of each window, then over the windows of each sample.
         sums = [self._weights @ product.sum(1) for product in products]
         number, x_sum, y_sum, xx, yy, xy = sums
         number = np.maximum(number, 1)
         xx, yy, xy = xx - x_sum**2 / number, yy - y_sum**2 / number, xy - x_sum * y_sum / number
         spread = xx * yy
         explained = np.divide(xy**2, spread, out=np.zeros_like(spread), where=spread > _ZERO)
-        within = xx[0] > 0.5  # the largest distance of a column is 1, or all of them are rounding
+        within = xx[0] > 0.5  # the largest distance of a column is 1 unless all are rounding
         return explained[:, within].mean(1) if within.any() else np.full(len(explained), np.nan)
 
 
-def estimate(name: str, values: np.ndarray) -> dict[str, float]:
-    """A figure of `Bootstrap`, float64[resample], and its standard error: ``<name>`` and ``<name>_se``.
-
-    The error is NaN where the music is one family only.
-    """
-    return {name: float(values[0]), f"{name}_se": float(values[1:].std(ddof=1)) if len(values) > 2 else math.nan}
+def estimate(values: np.ndarray) -> Estimate:
+    """A figure of `Bootstrap`, float64[resample], with its standard error; NaN where all windows are of one family."""
+    return Estimate(float(values[0]), float(values[1:].std(ddof=1)) if len(values) > 2 else math.nan)
 
 
 def _varies(x: np.ndarray) -> np.ndarray:
-    """The columns that have at least two different values: [window, cell, column] to bool[column]."""
+    """The columns with at least two different values: [window, cell, column] to bool[column]."""
     cells = x.reshape(-1, x.shape[-1])
     finite = np.isfinite(cells)
     low = np.where(finite, cells, np.inf).min(0, initial=np.inf)

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musicvae_jax.codec.attributes import ATTRIBUTES, SPANS
+from musicvae_jax.codec.attributes import ATTRIBUTES
 from musicvae_jax.codec.base import Codec, WindowNotes
 from musicvae_jax.data.attributes import window_attributes
 from musicvae_jax.evaluation.reconstruction import agreement
-from musicvae_jax.types import Batch
+from musicvae_jax.types import STANDARD_SPANS, Batch
 
-# Not the style and the chords, which notes do not say, and not AR-VAE's four, which are others of the list again.
+# Without style and chords, which notes do not tell, and without AR-VAE's attributes, which repeat others.
 COLUMNS = tuple(
     number
     for number, attribute in enumerate(ATTRIBUTES)
@@ -23,37 +23,38 @@ NAMES = tuple(ATTRIBUTES[column].name for column in COLUMNS)
 class Likeness(NamedTuple):
     """Decoded windows against the originals."""
 
-    attributes: dict[str, np.ndarray]  # span -> float64[window, time, attribute], the decoded ones', means over draws
+    attributes: dict[str, np.ndarray]  # span -> float64[window, time, attribute], of the decoded ones, mean over draws
     sums: dict[str, np.ndarray]  # float64[window], over draws: see `compare`
 
 
-def true_attributes(batch: Batch, codec: Codec) -> dict[str, np.ndarray]:
-    """span -> float64[window, time, attribute], the columns being `NAMES`; NaN where undefined."""
-    found = window_attributes(batch, codec)
-    return {span: found[span][..., COLUMNS].astype(np.float64) for span in SPANS}
+def true_attributes(batch: Batch, codec: Codec, spans: Sequence[int] = STANDARD_SPANS) -> dict[str, np.ndarray]:
+    """Span name -> float64[window, time, attribute], columns as in `NAMES`; NaN where undefined."""
+    found = window_attributes(batch, codec, spans=spans)
+    return {span: values[..., COLUMNS].astype(np.float64) for span, values in found.items()}
 
 
-def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec) -> Likeness:
-    """Several decodings of the same windows against what they are decodings of.
+def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec, spans: Sequence[int] = STANDARD_SPANS) -> Likeness:
+    """Compares several decodings of the same windows with the originals.
 
-    The sums: ``chroma`` and ``rhythm``, cosines of the histograms of pitch classes and of onset times of a measure,
-    summed over the ``measures`` in which the original has notes, 0 where the decoding has none;
-    ``hits``, ``found`` and ``wanted``, notes of both, decoded, and of the original.
+    The sums: ``chroma`` and ``rhythm``, cosines between the histograms of pitch classes and of onset times of a
+    measure, summed over the ``measures`` in which the original has notes, 0 where the decoding has none; ``hits``,
+    ``found`` and ``wanted``, notes that agree, decoded notes, notes of the original.
 
     Args:
         draws: int32[batch, measure, slot, field] each.
         batch: the originals, on the host.
         codec: of both.
+        spans: of the attributes, in measures; 0 is the window.
     """
     metre = np.asarray(batch.metre)
     allowed = codec.slot_mask(metre)
     true = codec.notes(np.asarray(batch.tokens), np.asarray(batch.mask), metre)
     wanted = np.bincount(true.row, minlength=len(metre))
-    attributes: dict[str, list[np.ndarray]] = {span: [] for span in SPANS}
+    attributes: dict[str, list[np.ndarray]] = {}
     sums: dict[str, np.ndarray] = {}
     for tokens in draws:
-        for span, values in true_attributes(batch._replace(tokens=tokens, mask=allowed), codec).items():
-            attributes[span].append(values)
+        for span, values in true_attributes(batch._replace(tokens=tokens, mask=allowed), codec, spans).items():
+            attributes.setdefault(span, []).append(values)
         found = agreement(tokens, batch, codec)
         heard = similarities(true, codec.notes(tokens, allowed, metre), metre.shape[:2])
         heard |= {"hits": found["onset_hits"], "found": found["onset_found"], "wanted": wanted}
@@ -80,7 +81,7 @@ def similarities(true: WindowNotes, heard: WindowNotes, shape: tuple[int, int]) 
             histograms.append(np.bincount(place, minlength=rows * measures * size).reshape(rows, measures, size))
         first, second = histograms
         norms = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
-        cosine = (first * second).sum(-1) / np.maximum(norms, 1)  # a histogram with a note has a norm of 1 or more
+        cosine = (first * second).sum(-1) / np.maximum(norms, 1)  # a histogram with a note has a norm of at least 1
         result[name] = cosine.sum(1)
         result["measures"] = (first.sum(-1) > 0).sum(1).astype(np.float64)
     return result

@@ -1,30 +1,21 @@
-"""How well held-out windows come back from their codes, and how much of that the code explains."""
+"""How well held-out windows come back from their latents, and how much of that the latents explain."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.codec.base import Codec, WindowNotes
-from musicvae_jax.models.latents import relative_to
+from musicvae_jax.inference import reconstruct
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.objectives.elbo import elbo_terms, token_nll
-from musicvae_jax.objectives.latent_usage import Usage, measure_usage
+from musicvae_jax.objectives.loss import elbo_terms, iwae_bound, token_nll
+from musicvae_jax.objectives.usage import Usage, measure_usage
 from musicvae_jax.rng import row_keys, stream
-from musicvae_jax.types import (
-    Array,
-    Batch,
-    Gaussian,
-    Latents,
-    VAEOutput,
-    Variables,
-    existing_fields,
-    num_phrases,
-    until_end,
-)
+from musicvae_jax.types import Array, Batch, Latents, VAEOutput, Variables, existing_fields, num_phrases, until_end
 
 Sums = dict[str, Array]  # name -> float[batch], to be summed over windows
 GREEDY = SamplingConfig(temperature=0.0)
@@ -33,9 +24,9 @@ GREEDY = SamplingConfig(temperature=0.0)
 def teacher_forced(output: VAEOutput, batch: Batch, codec: Codec) -> Sums:
     """Sums over each window under teacher forcing, all float[batch].
 
-    ``nll``, ``kl``; counts ``tokens``, ``onsets``, ``phrases``, ``windows``; ``onset_nll`` over the
-    tokens that say the pitch of a note that starts; ``correct`` and ``onset_correct``, tokens whose most probable class
-    is the true one; with several fields also ``field_nll_<field>`` and ``field_tokens_<field>``.
+    ``nll``, ``kl``; counts ``tokens``, ``onsets``, ``phrases``, ``windows``; ``onset_nll`` over the tokens that carry
+    the pitch of an onset; ``correct`` and ``onset_correct``, tokens whose most probable class is the true one; with
+    several fields also ``field_nll_<field>`` and ``field_tokens_<field>``.
     """
     terms = elbo_terms(output, batch)
     nll = token_nll(output.logits, batch)
@@ -65,15 +56,15 @@ def teacher_forced(output: VAEOutput, batch: Batch, codec: Codec) -> Sums:
 def agreement(tokens: Array, batch: Batch, codec: Codec) -> Sums:
     """How far decoded tokens agree with the true ones, int[batch] each, on the host.
 
-    ``correct``: equal tokens in the same slot; ``onset_found``: notes decoded; ``onset_hits``: those of which the
-    window has one of the same pitch and voice at the same time, whatever slot says so.
+    ``correct``: equal tokens in the same slot; ``onset_found``: decoded notes; ``onset_hits``: those of them for which
+    the window has a note of the same onset, pitch and voice, in any slot.
     """
     tokens, true, metre = np.asarray(tokens), np.asarray(batch.tokens), np.asarray(batch.metre)
     allowed, mask = codec.slot_mask(metre), np.asarray(batch.mask)
     exists = existing_fields(true, mask, codec.fields)
     exists &= existing_fields(tokens, until_end(tokens, allowed, codec.fields), codec.fields)
     found, wanted = codec.notes(tokens, allowed, metre), codec.notes(true, mask, metre)
-    hits = found.row[_one_of(_places(found), _places(wanted))]
+    hits = found.row[_one_of(_identities(found), _identities(wanted))]
     return {
         "correct": ((tokens == true) & exists).sum((-3, -2, -1)),
         "onset_hits": np.bincount(hits, minlength=len(tokens)),
@@ -81,64 +72,73 @@ def agreement(tokens: Array, batch: Batch, codec: Codec) -> Sums:
     }
 
 
-def _places(notes: WindowNotes) -> np.ndarray:
-    """What makes a note the same note: int64[note, 5], no two of them equal."""
+def _identities(notes: WindowNotes) -> np.ndarray:
+    """What makes a note the same note: int64[note, 5], unique within the notes."""
     return np.stack([notes.row, notes.measure, notes.onset, notes.pitch, notes.track], -1)
 
 
 def _one_of(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which rows are among the others; rows differ from each other, and so do the others: bool[row]."""
+    """Which rows are among the others: bool[row]. Within each of the two, rows are unique."""
     _, number, count = np.unique(np.concatenate([rows, others]), axis=0, return_inverse=True, return_counts=True)
     return count[number.reshape(-1)[: len(rows)]] > 1
 
 
-Measured = tuple[Sums, Usage, dict[str, Gaussian]]
+def make_measure(
+    model: MusicVAE, codec: Codec, seed: int
+) -> Callable[[Variables, Batch, np.ndarray], tuple[Sums, Usage]]:
+    """A function of (variables, batch, other) to sums per window and the usage of the latents.
 
-
-def make_measure(model: MusicVAE, codec: Codec, seed: int) -> Callable[[Variables, Batch, Array], Measured]:
-    """A function of (variables, batch, other) to sums per window, the usage of the latents, and posterior residuals.
-
-    Those are the posteriors in units of their priors, level -> float[batch, time, dim].
-
-    ``other``: int32[batch], for every row the row of another piece; prefix ``free_`` marks greedy decoding of a
-    window's own code, ``swapped_`` of that other piece's code under the window's own metre.
+    ``other``: int32[batch], for every row the row of another piece. The sums have the prefix ``free_`` for greedy
+    decoding of a window's own latents, ``swapped_`` for those of the other piece under the window's own metre.
     """
 
     @jax.jit
-    def encode_decode(variables: Variables, batch: Batch) -> tuple[Sums, Usage, dict[str, Gaussian], Latents]:
+    def encode_decode(variables: Variables, batch: Batch) -> tuple[Sums, Usage, Latents]:
         keys = row_keys(stream(jax.random.key(seed), "evaluation"), batch.index)
-        one = jax.vmap(lambda example, key: model.apply(variables, example, rngs={"latent": key}))
-        output = one(batch, keys)
-        usage = measure_usage(output, batch, model.config)
-        residual = {level: relative_to(output.posterior[level], prior) for level, prior in output.prior.items()}
-        return teacher_forced(output, batch, codec), usage, residual, output.latents
+        output = reconstruct(model, variables, batch, keys)
+        return teacher_forced(output, batch, codec), measure_usage(output, batch), output.latents
 
-    def measure(variables: Variables, batch: Batch, other: Array) -> Measured:
-        sums, usage, residual, latents = encode_decode(variables, batch)
-        allowed = codec.slot_mask(np.asarray(batch.metre))  # not the mask: how many notes there are is not given away
+    def measure(variables: Variables, batch: Batch, other: np.ndarray) -> tuple[Sums, Usage]:
+        sums, usage, latents = encode_decode(variables, batch)
+        allowed = codec.slot_mask(np.asarray(batch.metre))  # not the mask, which tells how many notes there are
         for name, rows in (("free", np.arange(len(other))), ("swapped", other)):
-            codes = of_rows(latents, rows)
-            # Greedy decoding draws nothing; the key is never used.
-            tokens = sample_tokens(model, variables, codes, batch.metre, allowed, jax.random.key(0), GREEDY)
+            chosen = of_rows(latents, rows)
+            # Greedy decoding draws nothing; the key is not used.
+            tokens = sample_tokens(model, variables, chosen, batch.metre, allowed, jax.random.key(0), GREEDY)
             sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
-        return sums, usage, residual
+        return sums, usage
 
     return measure
 
 
-def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> np.ndarray:
-    """For every row of an evaluation batch a row of other music, far from it; padding rows keep their own.
+def make_iwae(model: MusicVAE, seed: int) -> Callable[[Variables, Batch, int], Array]:
+    """A function of (variables, batch, number of draws) to a bound on log p(x): float[batch]; see `iwae_bound`."""
 
-    The other has as many measures, or more if no other has: a code for every span of the row; and their metres, if
-    any other has, or a code would be told from another by the metre alone, which the decoder is given anyway. Only a
-    row that is longer than those of all other families has to do with a shorter one. In a batch of one family it is
-    another row of that family, and a row on its own has to do with itself: `make_eval_batches` leaves a split few such
-    batches.
+    @jax.jit
+    def terms(variables: Variables, batch: Batch, draw: Array) -> tuple[Array, Array]:
+        keys = row_keys(stream(jax.random.key(seed), "iwae", draw), batch.index)
+        output = reconstruct(model, variables, batch, keys)
+        log_p_x = -token_nll(output.logits, batch).sum((-3, -2, -1))
+        return log_p_x, sum(ratio.sum(-1) for ratio in output.log_ratio.values())
+
+    def bound(variables: Variables, batch: Batch, num_draws: int) -> Array:
+        draws = [terms(variables, batch, np.int32(draw)) for draw in range(num_draws)]
+        return iwae_bound(*(jnp.stack(parts) for parts in zip(*draws, strict=True)))
+
+    return bound
+
+
+def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """For every row of an evaluation batch, a row of other music, as far away in the batch as possible.
+
+    The other row is of another family, where there is one; has at least as many measures, so that it has a latent for
+    every span, where there is such a row; and has the same metres, which the decoder is given anyway, where there is
+    one. Padding rows, and a row that is alone in its batch, are paired with themselves.
 
     Args:
         index: int[batch], -1 in padding rows.
-        metre: int[batch, measure, 2], (0, 0) in measures that are not there.
-        families: int[batch], see `data.families`.
+        metre: int[batch, measure, 2], (0, 0) in measures that a window lacks.
+        families: int[batch], see `data.windows.Families`.
 
     Returns:
         int32[batch].
@@ -162,33 +162,29 @@ def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> 
 
 
 def of_rows(latents: Latents, rows: np.ndarray) -> Latents:
-    """The latents of other rows of the batch, row for row where the batch's own are.
+    """The latents of other rows of the batch, placed on the devices as the batch's own are.
 
-    By way of the host: a gather across devices is a collective, for which the devices of a busy CPU may wait until
-    they give up.
+    They go by way of the host: a gather across devices is a collective, which can time out on a busy CPU.
 
     Args:
-        latents: level -> float[batch, time, dim], on any number of devices of this process.
+        latents: level -> float[batch, time, dim].
         rows: int[batch].
     """
     return {level: jax.device_put(np.asarray(z)[rows], z.sharding) for level, z in latents.items()}
 
 
-def summarise(totals: dict[str, float]) -> dict[str, float]:
-    """Totals over a split to the figures of evaluation.json; see the README for their definitions.
-
-    Those over onsets are NaN where there is none.
-    """
+def summarise(totals: dict[str, float]) -> dict[str, Any]:
+    """Totals over a split to fields of `Evaluation`; those over onsets are NaN where there is none."""
     tokens, onsets, windows = totals["tokens"], totals["onsets"], totals["windows"]
     per_onset = 1 / onsets if onsets else float("nan")
     fields = [name.removeprefix("field_nll_") for name in totals if name.startswith("field_nll_")]
     return {
+        "num_examples": int(windows),
         "perplexity": float(np.exp(totals["nll"] / tokens)),
         "onset_perplexity": float(np.exp(totals["onset_nll"] * per_onset)),
         "perplexity_elbo": float(np.exp((totals["nll"] + totals["kl"]) / tokens)),
-        **{
-            f"perplexity_{name}": float(np.exp(totals[f"field_nll_{name}"] / max(totals[f"field_tokens_{name}"], 1)))
-            for name in fields
+        "perplexity_of_field": {
+            name: float(np.exp(totals[f"field_nll_{name}"] / max(totals[f"field_tokens_{name}"], 1))) for name in fields
         },
         "nll": totals["nll"] / windows,
         "kl": totals["kl"] / windows,

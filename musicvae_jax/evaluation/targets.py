@@ -1,14 +1,15 @@
-"""What a model of several levels is aimed at, against what evaluation.json says."""
+"""What a model of several levels is aimed at, and whether an evaluation meets it."""
 
 import itertools
 import math
 import operator
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
 
-from musicvae_jax.types import LEVELS
+from musicvae_jax.evaluation.figures import ANOTHER_PIECE, Evaluation, FlowFigures, LikenessFigures
+from musicvae_jax.figures import Estimate
+from musicvae_jax.objectives.usage import LevelFigures
 
-_OWN_SPAN = {"global": "window", "local": "phrase", "fine": "measure"}
 _RELATIONS = {
     "<": operator.lt,
     ">": operator.gt,
@@ -21,65 +22,83 @@ _RELATIONS = {
 class Target(NamedTuple):
     """One aim."""
 
-    name: str  # of the figure
+    name: str  # of the figure, dotted
     value: float
-    goal: str
-    met: bool
+    relation: Literal["<", ">", "<=", ">=", "+-"]  # to the bound; +- is an absolute value below it
+    bound: float  # NaN where it is a standard error that is unknown: then the aim is missed
+
+    @property
+    def met(self) -> bool:
+        return bool(_RELATIONS[self.relation](self.value, self.bound))
+
+    @property
+    def goal(self) -> str:
+        """The relation and the bound, as text."""
+        return f"{self.relation} {'unknown' if math.isnan(self.bound) else f'{self.bound:.3g}'}"
 
 
-def check_targets(evaluation: Mapping[str, Any]) -> list[Target]:
-    """Every aim of a model of several levels, met or not; those of figures that are not there are left out.
+def check_targets(evaluation: Evaluation) -> list[Target]:
+    """Every aim of a model of several levels, met or not; docs/results.md lists and explains them.
 
-    Perplexity and onset perplexity below 5; 10 to 50 nats per phrase; every level at least 1 nat per window, and over
-    .9 of its dims active by both rules, of the whole level and of its least active group; what each level adds in the
-    top-k test, in the attributes of its own span and in both similarities, above its standard error, and all of them
-    above another piece's by more than both standard errors; the KL of a level above its own by more than its standard
-    error, when the level above is another piece's; R2 of the windows' attributes from the global code, decoded and read
-    off by a straight line, at least .2, of the phrases' from the global and the local ones at least .5; and within .05
-    of 0 from the codes of other pieces. R2 of what is decoded is that within windows of the same metres, which the
-    decoder is told whatever the code says; a line that knows the metre alone explains about .15 (of folk tunes).
-    Nothing is above a standard error that is not known.
-
-    Args:
-        evaluation: what evaluation.json holds.
+    Aims of figures that the evaluation does not have are left out.
     """
-    levels = [level for level in LEVELS if f"kl_{level}" in evaluation]
-    aims: list[tuple[str, str, float]] = [
-        ("perplexity", "<", 5),
-        ("onset_perplexity", "<", 5),
-        ("kl_per_phrase", ">=", 10),
-        ("kl_per_phrase", "<=", 50),
+    aims = [
+        Target("perplexity", evaluation.perplexity, "<", 5),
+        Target("onset_perplexity", evaluation.onset_perplexity, "<", 5),
+        Target("kl_per_phrase", evaluation.kl_per_phrase, ">=", 10),
+        Target("kl_per_phrase", evaluation.kl_per_phrase, "<=", 50),
     ]
-    for level in levels:
-        aims.append((f"kl_{level}", ">=", 1))
-        for rule in "ab":
-            whole = f"active_units_{rule}_{level}"
-            groups = [name for name in evaluation if name.startswith(f"{whole}_")]
-            aims += [(name, ">", 0.9) for name in (whole, *sorted(groups, key=evaluation.__getitem__)[:1])]
-    for k, level in enumerate(levels, 1):
-        for kind in (f"r2_{_OWN_SPAN[level]}_within_metre", "chroma", "rhythm"):
-            name = f"top_{k}_minus_top_{k - 1}_{kind}"
-            aims.append((name, ">", evaluation.get(f"{name}_se", math.nan)))
-    for kind in (*(f"r2_{_OWN_SPAN[level]}_within_metre" for level in levels), "chroma", "rhythm"):
-        own, other = f"top_{len(levels)}_{kind}", f"shuffled_{kind}"
-        errors = sum(evaluation.get(f"{figure}_se", math.nan) for figure in (own, other))
-        aims.append((own, ">", evaluation.get(other, 0.0) + errors))
+    for level, figures in evaluation.levels.items():
+        aims += _of_usage(f"levels.{level}", figures)
+    if evaluation.flow:
+        aims += _of_flow(evaluation.flow)
+    return [aim for aim in aims if not math.isnan(aim.value)]
+
+
+def _of_usage(place: str, figures: LevelFigures) -> Iterator[Target]:
+    """A level carries a nat, and nearly all dims are active by both rules, those of its least active group too."""
+    yield Target(f"{place}.kl", figures.kl, ">=", 1)
+    for rule in ("active_a", "active_b"):
+        yield Target(f"{place}.{rule}", getattr(figures, rule), ">", 0.9)
+        shares = {group: getattr(found, rule) for group, found in figures.groups.items()}
+        if shares:
+            least = min(shares, key=shares.__getitem__)
+            yield Target(f"{place}.groups.{least}.{rule}", shares[least], ">", 0.9)
+
+
+def _of_flow(flow: FlowFigures) -> Iterator[Target]:
+    """Each level says something about its own span that the levels above and another piece's latents do not say."""
+    own = flow.own_span
+    for level, added in flow.added.items():
+        for name, figure in _likenesses(added, [own[level]]):
+            yield Target(f"flow.added.{level}.{name}", figure.value, ">", figure.se)
+    *_, finest = own
+    strangers = dict(_likenesses(flow.decoded[ANOTHER_PIECE], own.values()))
+    for name, figure in _likenesses(flow.decoded[finest], own.values()):
+        other = strangers[name]
+        yield Target(f"flow.decoded.{finest}.{name}", figure.value, ">", other.value + figure.se + other.se)
+    levels = list(own)
     for upper, lower in itertools.pairwise(levels):
-        name = f"swap_{upper}_kl_{lower}"
-        aims.append((name, ">", evaluation.get(f"{name}_se", math.nan)))
-    if levels[:1] == ["global"]:
-        aims += [(name, ">=", 0.2) for name in ("top_1_r2_window_within_metre", "probe_r2_global_window")]
-    if levels[:2] == ["global", "local"]:
-        aims += [(name, ">=", 0.5) for name in ("top_2_r2_phrase_within_metre", "probe_r2_local_phrase")]
-    shuffled = [f"shuffled_r2_{span}_within_metre" for span in _OWN_SPAN.values()]
-    shuffled += [name for name in evaluation if name.startswith("probe_") and name.endswith("_shuffled")]
-    aims += [(name, "+-", 0.05) for name in shuffled]
-    return [
-        Target(name, evaluation[name], _goal(relation, bound), bool(_RELATIONS[relation](evaluation[name], bound)))
-        for name, relation, bound in aims
-        if name in evaluation
-    ]
+        growth = flow.swapped[upper][lower]
+        yield Target(f"flow.swapped.{upper}.{lower}", growth.value, ">", growth.se)
+    for number, (level, least) in enumerate((("global", 0.2), ("local", 0.5)), 1):
+        if levels[:number] == ["global", "local"][:number]:
+            span = own[level]
+            r2 = flow.decoded[level].r2_within_metre[span].value
+            yield Target(f"flow.decoded.{level}.r2_within_metre.{span}", r2, ">=", least)
+            yield Target(f"flow.probes.{span}.{level}.r2", flow.probes[span][level].r2, ">=", least)
+    for span in own.values():
+        r2 = flow.decoded[ANOTHER_PIECE].r2_within_metre[span].value
+        yield Target(f"flow.decoded.{ANOTHER_PIECE}.r2_within_metre.{span}", r2, "+-", 0.05)
+    for span, probes in flow.probes.items():
+        for level, probe in probes.items():
+            if probe.shuffled is not None:
+                yield Target(f"flow.probes.{span}.{level}.shuffled", probe.shuffled, "+-", 0.05)
 
 
-def _goal(relation: str, bound: float) -> str:
-    return f"{relation} {'unknown' if math.isnan(bound) else f'{bound:.3g}'}"
+def _likenesses(figures: LikenessFigures, spans: Iterable[str]) -> Iterator[tuple[str, Estimate]]:
+    """R2 within metre of spans, and both similarities, by name."""
+    for span in spans:
+        yield f"r2_within_metre.{span}", figures.r2_within_metre[span]
+    yield "chroma", figures.chroma
+    yield "rhythm", figures.rhythm

@@ -1,26 +1,68 @@
 """A trained model in one call: encode music, decode latents, sample, reconstruct, interpolate."""
 
+import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.score import Metre, Score, join
-from musicvae_jax.config import Config, ModelConfig, UserError, check_seed
+from musicvae_jax.config import Config, UserError, check_seed
+from musicvae_jax.config.checks import check
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.evaluation.row_padding import in_powers_of_two
-from musicvae_jax.evaluation.slerp import slerp
+from musicvae_jax.inference import encode, in_powers_of_two, sample_prior, slerp
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.rng import stream
+from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_local_parallel
+from musicvae_jax.training.state import evaluation_variables, init_state, make_model
+from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
+
+_GREEDY = SamplingConfig(temperature=0.0)
+
+
+def load_workdir(workdir: str | Path, checkpoint: str = "best") -> "TrainedVAE":
+    """The model that a run trained.
+
+    Args:
+        workdir: the folder of the run.
+        checkpoint: ``"best"`` by the validation objective, or ``"latest"``.
+
+    Raises:
+        WorkdirError: the folder holds no run, no checkpoint yet, or a checkpoint of another model.
+        ConfigError: the run is float64, and JAX would compute in float32.
+    """
+    config = read_config(workdir)
+    check_platform(config)
+    codec = make_codec(config.codec)
+    model = make_model(config, codec.fields)
+    shapes = jax.eval_shape(partial(init_state, config, model))
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere()), shapes)
+    with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
+        state, _, _ = checkpoints.restore(like, checkpoint)
+    metres = json.loads((Path(workdir) / "metres.json").read_text())
+    return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
+
+
+def on_all_devices(vae: "TrainedVAE") -> tuple["TrainedVAE", Parallel]:
+    """The model with its variables on the devices of this process, and how batches of its `batch_size` are spread.
+
+    This machine may have other devices than the training had. Each of several processes measures alone.
+    """
+    parallel = make_local_parallel(vae.batch_size)
+    return dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated)), parallel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +71,7 @@ class TrainedVAE:
 
     Example:
         >>> vae = load_workdir("runs/demo")
-        >>> tune = read_score("tune.abc")[0]
+        >>> tune = read_score("notebooks/tune.abc")[0]
         >>> z = vae.encode(vae.windows(tune))["global"].loc
         >>> scores = vae.sample(4, metre=Metre(6, 8), seed=1)
     """
@@ -39,43 +81,43 @@ class TrainedVAE:
     model: MusicVAE
     variables: Variables
     step: int
-    metres: dict[str, int]  # metre -> training measures, e.g. {"4/4": 51204}
+    metres: dict[str, int]  # metre -> training measures, such as {"4/4": 51204}
 
     @property
     def batch_size(self) -> int:
-        """Windows that are measured together: as in training, but enough to find another piece of the same metres."""
+        """Windows that are measured together: as in a training step, at least 16 to find pieces of equal metres."""
         return max(self.config.train.batch_size, 16)
 
     def windows(self, score: Score) -> Batch:
-        """A piece cut into windows that follow each other, the last one padded.
+        """Cuts a piece into consecutive windows, of which the last one is padded.
 
         Raises:
             MusicError: the codec refuses the piece.
         """
-        self.codec.encode(score)  # raises what is wrong with this one piece; a source would count and go on
+        self.codec.encode(score)  # raises what is wrong; a source would count it and go on
         source = WindowSource([score], self.codec, self.config.data.measures, hop=self.config.data.measures)
         return make_eval_batches(source, len(source))[0]
 
     def encode(self, batch: Batch) -> dict[str, Gaussian]:
-        """The posterior of windows: level -> Gaussian over float[batch, time, dim]; N(0, 1) where no latent is."""
-        return in_powers_of_two(partial(_encode, self.model, self.variables), batch)
+        """The posterior: level -> Gaussian over float[batch, time, dim]; N(0, 1) where a window has no latent."""
+        return in_powers_of_two(partial(encode, self.model, self.variables), batch)
 
     def decode(
         self, latents: Latents, metre: np.ndarray, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig()
     ) -> np.ndarray:
-        """Tokens int32[batch, measure, slot, field] of latents.
+        """Decodes latents to tokens int32[batch, measure, slot, field].
 
         Args:
             latents: level -> float[batch, time, dim].
-            metre: int32[batch, measure, 2]; (0, 0) in measures that are not there.
+            metre: int32[batch, measure, 2]; (0, 0) in measures that a window lacks.
             seed: of the draws.
             sampling: how tokens are chosen.
 
         Raises:
-            UserError: a level is missing, or has another shape than the metres ask for; or the seed is no key.
+            UserError: a level is missing or its shape does not fit the metres, or the seed is out of range.
         """
         check_seed(seed)
-        _check_latents(latents, metre, self.config.model)
+        _check_latents(latents, metre, self.config)
         key = stream(jax.random.key(seed), "sampling")
 
         def draw(latents: Latents, metre: np.ndarray, mask: np.ndarray) -> Array:
@@ -101,19 +143,18 @@ class TrainedVAE:
 
         Args:
             num: pieces.
-            metre: of every measure; drawn per piece from the training frequencies if not given.
-            measures: per piece, up to the window's; the whole window if not given.
-            temperature: level -> what the scales of its prior are multiplied by; 1 where not named.
+            metre: of every measure; drawn for each piece from the training frequencies if not given.
+            measures: of a piece; those of a window if not given.
+            temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
             seed: of metres, latents and tokens.
             sampling: how tokens are chosen.
         """
         check_seed(seed)
-        if num < 1:
-            raise UserError(f"num = {num}: allowed is 1 or more")
-        measures = self.config.data.measures if measures is None else measures
-        if not 1 <= measures <= self.config.data.measures:
-            raise UserError(f"measures = {measures}: allowed is 1 to the window's {self.config.data.measures}")
-        _check_temperature(temperature, list(self.config.model.widths))
+        check(num >= 1, "num", num, "1 or more")
+        longest = self.config.data.measures
+        measures = longest if measures is None else measures
+        check(1 <= measures <= longest, "measures", measures, f"1 to {longest}, the measures of a window")
+        _check_temperature(temperature, list(self.config.levels.on))
         if metre is None:
             names = sorted(self.metres)
             shares = np.array([self.metres[name] for name in names], float)
@@ -121,7 +162,7 @@ class TrainedVAE:
             rows = np.array([Metre.parse(names[number]) for number in drawn])
         else:
             rows = np.tile(metre, (num, 1))
-        frame = np.zeros((num, self.config.data.measures, 2), np.int32)
+        frame = np.zeros((num, longest, 2), np.int32)
         frame[:, :measures] = rows[:, None]
         latents = self._draw(frame, {}, temperature, seed)
         return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
@@ -134,15 +175,15 @@ class TrainedVAE:
         *,
         temperature: Mapping[str, float] | None = None,
         seed: int = 0,
-        sampling: SamplingConfig = SamplingConfig(temperature=0.0),
+        sampling: SamplingConfig = _GREEDY,
     ) -> list[Score]:
-        """Variants of a piece's first window: its upper levels are kept, the levels below are drawn from their priors.
+        """Variants of the first window of a piece: upper levels are kept, the levels below are drawn from their priors.
 
         Args:
             score: the piece.
-            keep: the last level that is kept, at its posterior mean, with all above it.
+            keep: the lowest level that is kept, at its posterior mean, like those above it.
             num: variants.
-            temperature: level -> what the scales of its prior are multiplied by; 1 where not named.
+            temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
             seed: of latents and tokens.
             sampling: how tokens are chosen.
 
@@ -151,12 +192,10 @@ class TrainedVAE:
             UserError: there is nothing below the level, or another argument is out of range.
         """
         check_seed(seed)
-        levels = list(self.config.model.widths)
-        if keep not in levels[:-1]:
-            allowed = " or ".join(levels[:-1]) or f"nothing: {levels[0]} is the model's only level"
-            raise UserError(f"keep = {keep!r}: allowed is {allowed}")
-        if num < 1:
-            raise UserError(f"num = {num}: allowed is 1 or more")
+        levels = list(self.config.levels.on)
+        allowed = " or ".join(levels[:-1]) or f"nothing: {levels[0]} is the only level of the model"
+        check(keep in levels[:-1], "keep", keep, allowed)
+        check(num >= 1, "num", num, "1 or more")
         kept = levels[: levels.index(keep) + 1]
         _check_temperature(temperature, levels[len(kept) :])
         window = jax.tree.map(lambda leaf: leaf[:1], self.windows(score))
@@ -168,7 +207,7 @@ class TrainedVAE:
         return [self._like(score, row, metre) for row, metre in zip(tokens, frame, strict=True)]
 
     def first_window(self, score: Score) -> Score:
-        """The beginning of a piece, as much as one window holds of it and as the codec keeps it.
+        """The beginning of a piece, as long as one window, as the codec keeps it.
 
         Raises:
             MusicError: the codec refuses the piece.
@@ -176,21 +215,17 @@ class TrainedVAE:
         batch = self.windows(score)
         return self._like(score, batch.tokens[0], batch.metre[0])
 
-    def reconstruct(
-        self, score: Score, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig(temperature=0.0)
-    ) -> Score:
-        """A piece through its codes and back, window by window, from posterior means.
+    def reconstruct(self, score: Score, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> Score:
+        """Encodes a piece and decodes its posterior means, window by window.
 
-        A note ends with its window, and sounds anew if the next one begins with it.
+        A note that crosses the border of two windows becomes two notes.
         """
         batch = self.windows(score)
         tokens = self.reconstruct_tokens(batch, seed=seed, sampling=sampling)
         return join([self._like(score, row, metre) for row, metre in zip(tokens, batch.metre, strict=True)])
 
-    def reconstruct_tokens(
-        self, batch: Batch, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig(temperature=0.0)
-    ) -> np.ndarray:
-        """The windows of a batch through their posterior means and back: int32[batch, measure, slot, field]."""
+    def reconstruct_tokens(self, batch: Batch, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> np.ndarray:
+        """Encodes windows and decodes their posterior means: int32[batch, measure, slot, field]."""
         latents = {level: gaussian.loc for level, gaussian in self.encode(batch).items()}
         return self.decode(latents, batch.metre, seed=seed, sampling=sampling)
 
@@ -201,20 +236,19 @@ class TrainedVAE:
         steps: int = 9,
         *,
         seed: int = 0,
-        sampling: SamplingConfig = SamplingConfig(temperature=0.0),
+        sampling: SamplingConfig = _GREEDY,
     ) -> list[Score]:
-        """The path between the first windows of two pieces, ends included, along a great circle (White 2016).
+        """The path between the first windows of two pieces, along a great circle (`slerp`), with both ends.
 
-        A point has the metre and the length of the nearer end. A latent that only the longer end has stays what it is.
+        A point has the metre and the length of the nearer end. A latent that only the longer piece has is constant.
         """
-        if steps < 2:
-            raise UserError(f"steps = {steps}: allowed is 2 or more, the two ends")
+        check(steps >= 2, "steps", steps, "2 or more: both ends count")
         ends = [jax.tree.map(lambda leaf: leaf[:1], self.windows(score)) for score in (first, second)]
         codes = [{level: q.loc[0] for level, q in self.encode(end).items()} for end in ends]
         shares = np.linspace(0, 1, steps)
         latents = {}
         for level in codes[0]:
-            here = [present_latents(end.metre, self.config.model, level)[0, :, None] for end in ends]
+            here = [present_latents(end.metre, self.config.levels[level])[0, :, None] for end in ends]
             one, other = (code[level] for code in codes)
             one, other = jnp.where(here[0], one, other), jnp.where(here[1], other, one)
             latents[level] = jnp.stack([slerp(one, other, share) for share in shares])
@@ -222,12 +256,12 @@ class TrainedVAE:
         return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
 
     def scores(self, tokens: np.ndarray, metre: np.ndarray) -> list[Score]:
-        """Tokens int32[batch, measure, slot, field] and their metres as one score per row."""
+        """Turns tokens int32[batch, measure, slot, field] with their metres into one score per row."""
         real = metre[..., 0] > 0
         return [self.codec.decode(row[here], frame[here]) for row, frame, here in zip(tokens, metre, real, strict=True)]
 
     def _like(self, score: Score, tokens: np.ndarray, metre: np.ndarray) -> Score:
-        """Tokens int32[..., measure, slot, field] one after the other, with the tempo, key and title of a piece."""
+        """Turns tokens int32[..., measure, slot, field] into one score with the tempo, key and title of a piece."""
         real = metre[..., 0] > 0
         return self.codec.decode(
             tokens[real], metre[real], tempo=score.tempo, fifths=score.fifths, mode=score.mode, title=score.title
@@ -235,17 +269,17 @@ class TrainedVAE:
 
     def _draw(self, frame: np.ndarray, given: Latents, temperature: Mapping[str, float] | None, seed: int) -> Latents:
         """The levels that are not given, from their priors, for metres int32[batch, measure, 2]."""
-        key = stream(jax.random.key(seed), "prior")
-        return _sample_prior(self.model, self.variables, frame, given, temperature or {}, key)
+        keys = row_keys(stream(jax.random.key(seed), "prior"), np.arange(len(frame)))
+        return sample_prior(self.model, self.variables, frame, keys, given, dict(temperature or {}))
 
 
-def _check_latents(latents: Latents, metre: np.ndarray, config: ModelConfig) -> None:
+def _check_latents(latents: Latents, metre: np.ndarray, config: Config) -> None:
     batch, measures = np.shape(metre)[:2]
-    for level, width in config.widths.items():
-        shape, wanted = np.shape(latents.get(level, ())), (batch, config.num_latents(level, measures), width)
+    for name, level in config.levels.on.items():
+        shape, wanted = np.shape(latents.get(name, ())), (batch, level.num_latents(measures), level.dim)
         if shape != wanted:
-            found = f"of shape {shape}" if level in latents else f"missing: given are {', '.join(latents) or 'none'}"
-            raise UserError(f"latents of {level!r} are {found}; allowed is [batch, time, dim] = {wanted}")
+            found = f"of shape {shape}" if name in latents else f"missing: given are {', '.join(latents) or 'none'}"
+            raise UserError(f"latents of {name!r} are {found}; allowed is [batch, time, dim] = {wanted}")
 
 
 def _check_temperature(temperature: Mapping[str, float] | None, drawn: list[str]) -> None:
@@ -254,17 +288,3 @@ def _check_temperature(temperature: Mapping[str, float] | None, drawn: list[str]
             raise UserError(f"temperature of {level!r}: allowed are the levels that are drawn: {', '.join(drawn)}")
         if not (value >= 0 and math.isfinite(value)):
             raise UserError(f"temperature of {level!r} = {value}: allowed is 0 or more")
-
-
-@partial(jax.jit, static_argnums=0)
-def _sample_prior(
-    model: MusicVAE, variables: Variables, frame: np.ndarray, given: Latents, temperature: dict[str, float], key: Array
-) -> Latents:
-    return model.apply(variables, frame, given, temperature, method="sample_prior", rngs={"latent": key})
-
-
-@partial(jax.jit, static_argnums=0)
-def _encode(model: MusicVAE, variables: Variables, batch: Batch) -> dict[str, Gaussian]:
-    posterior = model.apply(variables, batch, method="encode")
-    masks = {level: present_latents(batch.metre, model.config, level)[..., None] for level in posterior}
-    return {level: Gaussian(*(jnp.where(masks[level], leaf, 0) for leaf in q)) for level, q in posterior.items()}

@@ -12,15 +12,14 @@ from musicvae_jax.models.layers import KVCache, dtypes, make_block
 from musicvae_jax.models.spans import make_reader, read_measures
 from musicvae_jax.types import Array, Batch, Field, Latents
 
-_IMPOSSIBLE = -1e9  # a logit whose probability is 0, and which no gradient turns into no number
+_IMPOSSIBLE = -1e9  # a logit of probability 0; finite, so gradients stay finite
 
 
 class MusicDecoder(nn.Module):
-    """p(x | z): every slot sees the latents at every layer, and as much of its past as `ModelConfig.context` says.
+    """p(x | z): every slot sees the latents at every layer, and the part of its past that `ModelConfig.context` allows.
 
-    With ``previous`` each layer sees the measure before, so that n layers reach n measures back, and the slot before
-    those, which their first slot is shown.
-    Teacher forcing (`__call__`) and sampling (`step`) run the same cell, `_hidden`.
+    With ``previous`` each layer sees one measure back, so n layers reach n measures back. Teacher forcing (`__call__`)
+    and sampling (`step`) share the same cell, `_hidden`.
     """
 
     config: ModelConfig
@@ -34,36 +33,36 @@ class MusicDecoder(nn.Module):
         self.slot = nn.Embed(self.slots, config.dim, **types)
         self.metre = MetreEmbedding(config)
         self.read = {name: make_reader(config, level) for name, level in self.levels.on.items()}
-        # Dropout belongs to the slot transformer: the conductor hands over what the latents say, whole.
+        # Without dropout: what the latents say reaches the slots whole.
         self.conductor = [make_block(config, True, f"conductor_{layer}") for layer in range(config.conductor_layers)]
         self.condition = nn.DenseGeneral((config.decoder_layers, config.dim), use_bias=False, **types)
         if config.skip:
             self.gate = self.param("gate", nn.initializers.zeros, ())
-            self.read_skip = nn.Dense(config.dim, use_bias=False, **types)  # features that are hidden say nothing
+            self.read_skip = nn.Dense(config.dim, use_bias=False, **types)  # no bias: hidden features add 0
         if config.slotwise:
             self.slot_condition = nn.DenseGeneral((self.slots, config.dim), use_bias=False, **types)
         self.norm = nn.RMSNorm(**types)
         self.chain = [nn.Dense(config.dim, **types) for _ in self.fields[1:]]
-        wide = types | {"dtype": jnp.promote_types(types["dtype"], jnp.float32)}  # bfloat16 has ties among the best
+        wide = types | {"dtype": jnp.promote_types(types["dtype"], jnp.float32)}  # in bfloat16 the largest logits tie
         self.heads = [nn.Dense(field.size, **wide) for field in self.fields]
 
     def __call__(
         self, latents: Latents, batch: Batch, deterministic: bool = True, skip: Array | None = None
     ) -> tuple[Array, ...]:
-        """Teacher forcing: each slot is predicted from the true slots before it that its context holds.
+        """Teacher forcing: each slot is predicted from the true earlier slots in its context.
 
         Args:
             latents: level -> float[..., time, dim].
-            batch: windows, leading axes free.
+            batch: windows; leading axes are free.
             deterministic: False turns on dropout (rng stream ``dropout``) and hides past slots (``token_dropout``).
             skip: see `conditions`.
 
         Returns:
-            Per field, logits float[..., measure, slot, vocab]; field n is given fields 0..n-1 of its own slot.
+            Per field, logits float[..., measure, slot, vocab]; field n of a slot depends on fields 0 to n - 1 of it.
         """
         *leading, measures, slots, num_fields = batch.tokens.shape
         flat = self.config.context == "flat"
-        # What may be seen runs through the measures, unless each is decoded by itself.
+        # The past runs through all measures, unless each measure is decoded by itself.
         row = (*leading, measures, slots) if self.config.context == "none" else (*leading, measures * slots)
         special = jnp.where(batch.mask, -1, PADDING).reshape(row)
         if not deterministic and self.config.token_dropout:
@@ -89,15 +88,15 @@ class MusicDecoder(nn.Module):
         return tuple(self.field_logits(x, batch.tokens[..., :number], last) for number in range(num_fields))
 
     def conditions(self, latents: Latents, metre: Array, skip: Array | None = None) -> Array:
-        """The conductor: what slots are told, per layer.
+        """The conductor: from latents to the condition that each slot adds to its input, layer by layer.
 
         Args:
             latents: level -> float[..., time, dim].
             metre: int[..., measure, 2].
-            skip: float[..., measure, dim], what the encoder hands over beside the latents; None for nothing.
+            skip: float[..., measure, dim], features of the encoder; None without skip connection.
 
         Returns:
-            float[..., measure, slot, layer, dim], where all slots of a measure are told the same only one slot.
+            float[..., measure, slot, layer, dim]; one slot where all slots of a measure have the same condition.
         """
         measures = metre.shape[-2]
         x = self.metre(metre)
@@ -109,7 +108,7 @@ class MusicDecoder(nn.Module):
         for block in self.conductor:
             x, _ = block(x, jnp.arange(measures), present[..., None, :])
         conditions = self.condition(x)[..., None, :, :]
-        if self.config.slotwise:  # enters the first layer, and stays in the residual stream
+        if self.config.slotwise:  # in the first layer only: the residual stream keeps it
             first = jnp.arange(self.config.decoder_layers)[:, None] == 0
             conditions = conditions + jnp.where(first, self.slot_condition(x)[..., None, :], 0)
         return conditions
@@ -127,11 +126,11 @@ class MusicDecoder(nn.Module):
 
         Args:
             past: int[..., field], the slot before.
-            special: int[...], -1 where that slot shows its tokens.
-            position: int, of this slot in the music that its context runs through.
+            special: int[...], -1 where that slot shows its tokens, else what it is instead (`models.embedding`).
+            position: int, of this slot in its context.
             condition: float[..., layer, dim], of this slot.
-            cache: the slots before.
-            origin: int, the position of the cache's first entry; entries before position 0 are not seen.
+            cache: keys and values of earlier slots.
+            origin: int, position of the first entry of the cache; entries before position 0 are not seen.
 
         Returns:
             float[..., dim] for `field_logits`, and the updated cache.
@@ -146,14 +145,14 @@ class MusicDecoder(nn.Module):
     def field_logits(self, x: Array, known: Array, last: Array) -> Array:
         """Logits of the next field of a slot.
 
-        What the structure decides is certain, whatever the parameters: the last slot of a full row ends the measure,
-        and of a slot that ends it all other fields are 0. So the fields that do not exist cost nothing, and the
-        probabilities of all slots, and of all rows, add up to one.
+        What the structure decides has probability 1 for any parameters: the last slot of a full measure ends it, and
+        the other fields of an ending slot are 0. So fields that do not exist cost nothing, and probabilities add up to
+        1.
 
         Args:
             x: float[..., dim], the slot's hidden state.
             known: int[..., n], the slot's first n fields.
-            last: bool, broadcast over the leading axes: is it the last slot of its row?
+            last: bool, broadcast over the leading axes: whether it is the last slot of its measure.
 
         Returns:
             float[..., vocab] of field n, at least float32.

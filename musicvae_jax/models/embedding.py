@@ -1,4 +1,4 @@
-"""Music's symbols as vectors: slots of fields, and metres."""
+"""Slots and metres as vectors."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.layers import dtypes, sinusoids
 from musicvae_jax.types import Array, Field
 
-PADDING, START, HIDDEN = range(3)  # what a slot can be instead of its tokens
-_NUMERATORS, _LOG2_DENOMINATORS = 65, 7  # MIDI metres: up to 64/x, x up to 64
+PADDING, START, HIDDEN = range(3)  # what a slot can show instead of its tokens
+_NUMERATORS, _LOG2_DENOMINATORS = 65, 7  # metres up to 64/64, as in MIDI
 
 
 class SlotEmbedding(nn.Module):
@@ -42,7 +42,7 @@ class SlotEmbedding(nn.Module):
 
 
 class MetreEmbedding(nn.Module):
-    """The frame of a window: each measure's metre, its number, and how many measures there are."""
+    """Each measure's metre, its number from the start, and its number from the end of the window."""
 
     config: ModelConfig
 
@@ -54,9 +54,7 @@ class MetreEmbedding(nn.Module):
         exponent = jnp.round(jnp.log2(jnp.maximum(metre[..., 1], 1).astype(jnp.float32))).astype(jnp.int32)
         count = (metre[..., 0] > 0).sum(-1, keepdims=True)
         number = jnp.arange(metre.shape[-2])
-        frame = jnp.concatenate(
-            jnp.broadcast_arrays(sinusoids(number, dim), sinusoids(count - number, dim)), -1
-        )  # from the start, and to the end
+        frame = jnp.concatenate(jnp.broadcast_arrays(sinusoids(number, dim), sinusoids(count - number, dim)), -1)
         return (
             nn.Embed(_NUMERATORS, dim, name="numerator", **types)(numerator)
             + nn.Embed(_LOG2_DENOMINATORS, dim, name="denominator", **types)(exponent)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.types import Array
 
-_MASKED = -1e9  # finite, so that a row with nothing to attend to stays a number
+_MASKED = -1e9  # finite: a row with nothing to attend to must not become NaN
 
 
 class KVCache(NamedTuple):
-    """Keys and values of the positions seen so far; positions after them hold zeros."""
+    """Keys and values of earlier positions; later positions hold zeros."""
 
     key: Array  # float[..., position, head, head_dim]
     value: Array  # float[..., position, head, head_dim]
@@ -40,7 +40,7 @@ def sinusoids(positions: Array, dim: int) -> Array:
 
 
 def rotate(x: Array, positions: Array) -> Array:
-    """Rotary position embedding (Su et al. 2021, eq. 34): dot products then depend on the distance of positions alone.
+    """Rotary position embedding (Su et al. 2021, eq. 34): dot products depend on the distance of positions only.
 
     Args:
         x: float[..., position, head, head_dim], head_dim even.
@@ -52,10 +52,10 @@ def rotate(x: Array, positions: Array) -> Array:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with rotary positions. No biases: a bias on keys has a true gradient of zero.
+    """Multi-head self-attention with rotary positions. No biases: the gradient of a bias on keys is 0.
 
-    With ``previous``, x is float[..., measure, query, dim], and its positions also attend to those of the measure
-    before: mask is then bool[..., measure, query, 2 x position], the measure before first.
+    With ``previous``, x is float[..., measure, query, dim], and positions also attend to the measure before. The mask
+    is then bool[..., measure, query, 2 x position], with the measure before in front.
     """
 
     config: ModelConfig
@@ -71,8 +71,9 @@ class Attention(nn.Module):
             x: float[..., query, dim].
             positions: int[query].
             mask: bool[..., query, position], broadcastable.
-            cache: when given, x is the one position ``positions[0]``; its key and value enter the cache first.
-            index: where in the cache they do.
+            cache: if given, x is the single position ``positions[0]``, whose key and value are written to the cache
+                first.
+            index: the place in the cache that they are written to.
 
         Returns:
             float[..., query, dim], and the updated cache.
@@ -97,7 +98,7 @@ class Attention(nn.Module):
 
 
 def _before(x: Array) -> Array:
-    """What the measure before has, the first one zeros: float[..., measure, position, head, dim]."""
+    """The values of the measure before, zeros for the first: float[..., measure, position, head, dim]."""
     return jnp.concatenate([jnp.zeros_like(x[..., :1, :, :, :]), x[..., :-1, :, :, :]], -4)
 
 
@@ -129,7 +130,7 @@ def make_block(config: ModelConfig, deterministic: bool, name: str, previous: bo
 
 
 class AttentionPool(nn.Module):
-    """Learned queries, one per head, summarise a sequence."""
+    """A summary of a sequence by learned queries, one per head."""
 
     config: ModelConfig
 
@@ -149,13 +150,13 @@ class AttentionPool(nn.Module):
 
 
 class Flattened(nn.Module):
-    """A sequence of fixed length as one vector: every position has a linear map of its own."""
+    """A sequence of fixed length as one vector, with a linear map of its own for every position."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, x: Array, mask: Array) -> Array:
-        """float[..., position, dim] and bool[..., position] to float[..., dim]; masked positions have no say."""
+        """float[..., position, dim] and bool[..., position] to float[..., dim]; masked positions do not count."""
         types = dtypes(self.config)
         x = jnp.where(mask[..., None], nn.RMSNorm(name="norm", **types)(x), 0)
         return nn.DenseGeneral(self.config.dim, axis=(-2, -1), name="maps", **types)(x)

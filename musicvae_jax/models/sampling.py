@@ -13,11 +13,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from musicvae_jax.config import ConfigError
 from musicvae_jax.models.embedding import PADDING, START
 from musicvae_jax.models.layers import KVCache
-from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.models.vae import MusicVAE, decoder_method
 from musicvae_jax.rng import row_keys
 from musicvae_jax.types import Array, Latents, Variables
 
-_NUM_SEGMENTS = 4  # the cache grows this often: attention then reads 5/8 of a full masked cache on average
+_NUM_SEGMENTS = 4  # the cache grows so many times: attention reads 5/8 of a full cache on average
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class SamplingConfig:
 
 
 class Choice(NamedTuple):
-    """A `SamplingConfig` for compiled code: None is part of the program, numbers are not, so that they can vary."""
+    """A `SamplingConfig` for compiled code. Another number does not compile it anew; None does."""
 
     temperature: Array | float | None
     top_p: Array | float | None
@@ -105,13 +105,13 @@ def sample_tokens(
         latents: level -> float[batch, time, dim].
         metre: int32[batch, measure, 2].
         mask: bool[batch, measure, slot], the slots that each metre has, as `codec.slot_mask` gives them.
-        key: a row's music depends on the key, its row number, its latents and its metre alone.
+        key: the tokens of a row depend on the key, the number of the row, its latents and its metre only.
         sampling: how tokens are chosen.
 
     Returns:
         int32[batch, measure, slot, field], 0 where masked and after the end of a measure.
     """
-    # Measures side by side take as long as the longest of them.
+    # Measures that are decoded in parallel take as long as the longest.
     length = int(np.flatnonzero(np.any(mask, (0, 1))).max(initial=0)) + 1
     length = length if model.config.context == "none" else mask.shape[-1]
     choice = Choice.of(sampling)
@@ -142,9 +142,9 @@ def _sample_tokens(
     fields, context = model.fields, model.config.context
     apply = partial(model.apply, variables)
     mask = mask[..., :length]
-    # A lane is decoded slot after slot: a window, or a measure where measures are independent given the latents.
+    # A lane is decoded slot by slot: a window, or a measure where measures are independent given the latents.
     lanes, positions = (batch * measures, length) if context == "none" else (batch, measures * slots)
-    conditions = apply(latents, metre, method="conditions")  # [batch, measure, slot or 1, layer, dim]
+    conditions = apply(latents, metre, method=decoder_method("conditions"))  # [batch, measure, slot or 1, layer, dim]
     # Then [measure, slot or 1, lane, layer, dim].
     conditions = jnp.moveaxis(conditions.reshape(lanes, -1, *conditions.shape[2:]), 0, 2)
     allowed = jnp.moveaxis(mask.reshape(lanes, positions), 1, 0)  # [position, lane]
@@ -167,10 +167,10 @@ def _sample_tokens(
             origin = (position // slots - 1) * slots
             cache = jax.tree.map(lambda leaf: jnp.where(slot == 0, _next_measure(leaf, slots), leaf), cache)
         condition = conditions[position // slots, slot % conditions.shape[1]]
-        x, cache = apply(past, special, position, condition, cache, origin, method="step")
+        x, cache = apply(past, special, position, condition, cache, origin, method=decoder_method("step"))
         tokens = jnp.zeros((lanes, 0), jnp.int32)
         for gumbel in noise:
-            logits = apply(x, tokens, slot == slots - 1, method="field_logits")
+            logits = apply(x, tokens, slot == slots - 1, method=decoder_method("field_logits"))
             tokens = jnp.concatenate([tokens, sample_categorical(logits, gumbel, choice, top_k)[:, None]], -1)
         tokens = jnp.where(present[:, None], tokens, 0)
         if fields[0].end is not None:
@@ -183,7 +183,7 @@ def _sample_tokens(
         jnp.zeros((lanes, len(fields)), jnp.int32),
         jnp.full(lanes, START),
         jnp.zeros(lanes, bool),
-        apply((lanes,), 2 * slots if windowed else 0, method="empty_cache"),
+        apply((lanes,), 2 * slots if windowed else 0, method=decoder_method("empty_cache")),
     )
     pieces = []
     for start in range(0, positions, segment):
@@ -203,13 +203,13 @@ def _sample_tokens(
 
 
 def _gumbel(keys: Array, numbers: Array, size: int) -> Array:
-    """Noise of some slots at once, float[position, lane, size], from key[lane] and numbers int[position, lane]."""
+    """Gumbel noise float[position, lane, size] from key[lane] and the numbers int[position, lane] of the draws."""
     draw = jax.vmap(lambda key, number: jax.random.gumbel(jax.random.fold_in(key, number), (size,)))
     return jax.vmap(draw, in_axes=(None, 0))(keys, numbers)
 
 
 def _next_measure(entries: Array, slots: int) -> Array:
-    """A cache of two measures moves on by one: float[..., position, head, dim]."""
+    """Moves a cache of two measures on by one: float[..., position, head, dim]."""
     return jnp.concatenate([entries[..., slots:, :, :], jnp.zeros_like(entries[..., :slots, :, :])], -3)
 
 

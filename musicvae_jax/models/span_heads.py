@@ -17,8 +17,8 @@ _IMPOSSIBLE = -1e9  # a logit of probability 0
 class SpanHead(nn.Module):
     """Predicts the tokens of the spans of a level, each token by itself, from the level and those above it.
 
-    Whether a token is class 0 (on a grid: no onset) depends on its slot, so the head learns the rhythm of the span. Which
-    other class it is does not, so the head learns the bag of pitches.
+    Whether a token is class 0 (on a grid: no onset) depends on its slot, so the head learns the rhythm of the span.
+    Which other class it is does not, so the head learns the bag of pitches.
     """
 
     config: ModelConfig

@@ -1,4 +1,7 @@
-"""From measures to the spans of a level's latents, and back. The last span of a window may be shorter."""
+"""From measures to the spans of a level's latents, and back. The last span of a window may be shorter.
+
+The axis ``time`` counts the latents of a level, ``measure`` the measures of a window.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,9 +15,9 @@ def into_spans(x: Array, span: int, axis: int) -> Array:
     """Groups measures into spans: [..., measure, ...] to [..., time, span, ...]; the last span is padded with zeros.
 
     Args:
-        x: any type.
+        x: array of any dtype.
         span: measures in a span.
-        axis: the axis of the measures, negative.
+        axis: the axis of the measures, counted from the end.
     """
     missing = -x.shape[axis] % span
     padding = [(0, 0)] * x.ndim
@@ -47,9 +50,10 @@ def mean_over_spans(x: Array, present: Array, span: int) -> Array:
 
 
 def make_reader(config: ModelConfig, level: LevelConfig, name: str | None = None) -> nn.Module:
-    """The linear map from a latent to its measures; with `ModelConfig.slotwise` one map for each measure of the span.
+    """The linear map from a latent to what it says to its measures.
 
-    A latent of the whole window has one map, because windows differ in length.
+    With `ModelConfig.slotwise` each measure of a span has its own map. A latent of the whole window has one map for all
+    measures, because windows differ in length.
     """
     if config.slotwise and level.span > 1:
         return nn.DenseGeneral((level.span, config.dim), name=name, **dtypes(config))
@@ -57,7 +61,18 @@ def make_reader(config: ModelConfig, level: LevelConfig, name: str | None = None
 
 
 def read_measures(reader: nn.Module, z: Array, config: ModelConfig, level: LevelConfig, num_measures: int) -> Array:
-    """What the latents say to each measure that they span: float[..., time, dim] to float[..., measure, dim]."""
+    """A vector of the model's width for each measure, from the latent that spans it.
+
+    Args:
+        reader: of `make_reader`.
+        z: float[..., time, level.dim].
+        config: of the model.
+        level: of the latents.
+        num_measures: of the window.
+
+    Returns:
+        float[..., measure, config.dim].
+    """
     read = reader(z)
     if config.slotwise and level.span > 1:
         return read.reshape(*read.shape[:-3], -1, read.shape[-1])[..., :num_measures, :]

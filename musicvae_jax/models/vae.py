@@ -1,6 +1,7 @@
 """The variational autoencoder: encoder, latent levels, decoder (Kingma & Welling 2014)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,7 +12,6 @@ from musicvae_jax.models.decoder import MusicDecoder
 from musicvae_jax.models.encoder import MusicEncoder
 from musicvae_jax.models.latent.gaussian import gaussian_from_frame
 from musicvae_jax.models.latent.stack import Inferred, LatentStack
-from musicvae_jax.models.layers import KVCache
 from musicvae_jax.models.span_heads import SpanHead
 from musicvae_jax.types import Array, Batch, Field, Gaussian, Latents, VAEOutput
 
@@ -91,30 +91,6 @@ class MusicVAE(nn.Module):
         """See `LatentStack.sample`."""
         return self.stack.sample(metre, given, temperature)
 
-    def conditions(self, latents: Latents, metre: Array) -> Array:
-        """See `MusicDecoder.conditions`."""
-        return self.decoder.conditions(latents, metre)
-
-    def step(
-        self,
-        past: Array,
-        special: Array,
-        position: Array,
-        condition: Array,
-        cache: list[KVCache],
-        origin: Array | int = 0,
-    ) -> tuple[Array, list[KVCache]]:
-        """See `MusicDecoder.step`."""
-        return self.decoder.step(past, special, position, condition, cache, origin)
-
-    def field_logits(self, x: Array, known: Array, last: Array | bool = False) -> Array:
-        """See `MusicDecoder.field_logits`."""
-        return self.decoder.field_logits(x, known, jnp.asarray(last))
-
-    def empty_cache(self, leading: tuple[int, ...], length: int) -> list[KVCache]:
-        """See `MusicDecoder.empty_cache`."""
-        return self.decoder.empty_cache(leading, length)
-
     def _skip(self, measures: Array, deterministic: bool, wanted: bool | None) -> Array | None:
         """The features that the decoder sees, float[..., measure, dim], or None."""
         wanted = not deterministic if wanted is None else wanted
@@ -124,3 +100,8 @@ class MusicVAE(nn.Module):
             return measures
         kept = jax.random.bernoulli(self.make_rng("skip"), 1 - self.config.skip_dropout, measures.shape[:-2])
         return jnp.where(kept[..., None, None], measures, 0)
+
+
+def decoder_method(name: str) -> Callable[..., Any]:
+    """A method of the decoder for ``model.apply(variables, *arguments, method=decoder_method("step"))``."""
+    return lambda vae, *arguments: getattr(vae.decoder, name)(*arguments)

@@ -12,18 +12,18 @@ from musicvae_jax.models.latent.bases import make_base
 from musicvae_jax.types import MEASURES_PER_PHRASE, Array
 
 TOTAL = "total"
-_MAX_ERROR = 1.0  # of the logarithm: any KL above e times the set point is corrected at the same speed
+_MAX_ERROR = 1.0  # bound of abs(log(KL / set point)), so that a KL far off does not move the weight too fast
 
 
 class ControllerState(NamedTuple):
-    """What a controller remembers of everything that it steers: a level, or `TOTAL`."""
+    """The state of the controllers, by name: one for each level with a set point, or one for the `TOTAL`."""
 
     integral: dict[str, Array]  # float[], the slow part of log(factor)
-    error: dict[str, Array]  # float[], the last log(KL / set point)
+    error: dict[str, Array]  # float[], log(KL / set point) of the last step, within +- `_MAX_ERROR`
 
 
 def set_points(config: Config) -> dict[str, float]:
-    """What is steered, a level or `TOTAL`, to how many nats per phrase; empty without a controller."""
+    """The set points in nats per phrase, by level or for the `TOTAL`; empty without a controller."""
     if config.objective.kl_per_phrase:
         return {TOTAL: config.objective.kl_per_phrase}
     return {name: level.kl_per_phrase for name, level in config.levels.on.items() if level.kl_per_phrase}
@@ -36,10 +36,13 @@ def steered_levels(config: Config) -> list[str]:
 
 
 def check_set_points(config: Config) -> None:
-    """Refuses a set point that no weight can reach, because its levels commit to more KL or have more nats free.
+    """Refuses a set point below the smallest KL that the levels can have.
+
+    A base or batch normalisation can guarantee a KL, and nats that free bits leave free cost nothing, however large the
+    weight.
 
     Raises:
-        ConfigError: in a full window, the KL that is committed or free exceeds the set point.
+        ConfigError: in a full window, the guaranteed or free KL exceeds the set point.
     """
     measures = config.data.measures
     phrases = -(-measures // MEASURES_PER_PHRASE)
@@ -56,13 +59,12 @@ def check_set_points(config: Config) -> None:
         if name == TOTAL:
             place, floor = "objective.kl_per_phrase", sum(floors.values())
         if point < floor:
-            raise ConfigError(
-                f"{place} = {point!r}: allowed is {floor:.4g} and more, which base, batch_norm or free_bits leave in any case"
-            )
+            reason = "the KL that base or batch_norm guarantee, or that free_bits leave free"
+            raise ConfigError(f"{place} = {point!r}: allowed is {floor:.4g} or more, {reason}")
 
 
 def init_controller(config: Config) -> ControllerState | tuple[()]:
-    """The state before the first step: the smallest weight, so the KL comes down to its set point from above."""
+    """The state before the first step: the smallest factor, so that the KL falls to its set point from above."""
     points = set_points(config)
     if not points:
         return ()
@@ -93,14 +95,14 @@ def update_controller(
 ) -> ControllerState | tuple[()]:
     """The state after a step: proportional and integral control of the logarithms.
 
-    error = log(KL / set point); log(factor) = sum over steps of integral gain x error + proportional gain x last error.
-    Shao et al. (2020) control the weight itself. In the logarithm, a weight that is wrong by a factor takes the same time
-    to correct at any size.
+    error = log(KL / set point). log(factor) = start + sum over steps of integral gain x error + proportional gain x
+    last error, within bounds. Shao et al. (2020) control the weight itself. In logarithms, a weight of .01 that should
+    be .02 is corrected as fast as one of 1 that should be 2.
 
     Args:
         config: gains, bounds and set points.
         state: before the step.
-        kl_per_phrase: level -> float[], KL of the batch over its phrases, in nats.
+        kl_per_phrase: level -> float[], KL of the batch / phrases of its windows (that keep the level), in nats.
         kept: with level dropout, level -> bool[], whether any window of the batch keeps the level. Where none does, its
             KL is unknown, and the controller of the level, or of the total, stays as it is.
     """

@@ -10,16 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import Config
-from musicvae_jax.objectives.controller import ControllerState, controller_factors, steered_levels
-from musicvae_jax.objectives.rates import (
-    Mean,
-    balance,
-    capacity_schedule,
-    charge,
-    charge_per_dim,
-    identity,
-    level_schedule,
-)
+from musicvae_jax.objectives.rates import Mean, Weights, charge, charge_per_dim, identity, own_latents
 from musicvae_jax.types import Array, Batch, VAEOutput
 
 
@@ -30,22 +21,17 @@ class ELBO(NamedTuple):
     kl: dict[str, Array]  # level -> float[batch], KL(q || p), summed over latents and dims
 
 
-class Weights(NamedTuple):
-    """What multiplies the terms of the objective at one step."""
-
-    beta: dict[str, Array]  # level -> float[], of its charged KL
-    capacity: dict[str, Array]  # level -> float[], nats per window
-
-
 class Terms(NamedTuple):
     """The objective, weighted, by name. Loss = mean over examples of the sum of ``per_example`` + sum of ``batch``."""
 
     per_example: dict[str, Array]  # name -> float[batch]
-    batch: dict[str, Array]  # name -> float[], of a batch as a whole; on one device its share, see `rates.charge_per_dim`
+    batch: dict[
+        str, Array
+    ]  # name -> float[], of a batch as a whole; on one device its share, see `rates.charge_per_dim`
 
     def loss(self) -> Array:
         """The mean loss of a window, in nats: float[]."""
-        return sum(self.per_example.values()).mean() + sum(self.batch.values())
+        return jnp.mean(sum(self.per_example.values())) + sum(self.batch.values())
 
 
 def token_nll(logits: Sequence[Array], batch: Batch) -> Array:
@@ -70,39 +56,6 @@ def elbo_terms(output: VAEOutput, batch: Batch) -> ELBO:
         nll=token_nll(output.logits, batch).sum((-3, -2, -1)),
         kl={level: kl.total.sum(-1) for level, kl in output.kl.items()},
     )
-
-
-def weights_at(config: Config, step: Array | int, controller: ControllerState | tuple[()] = ()) -> Weights:
-    """The weights of a step: schedules, times the factors of the controller."""
-    factors = controller_factors(config, controller)
-    return Weights(
-        {name: level_schedule(config.objective, level)(step) * factors[name] for name, level in config.levels.on.items()},
-        {name: capacity_schedule(level)(step) for name, level in config.levels.on.items()},
-    )
-
-
-def final_weights(config: Config) -> Weights:
-    """The weights of the last step; 1 where a controller steers, because those differ from run to run."""
-    weights, steered = weights_at(config, config.train.num_steps - 1), steered_levels(config)
-    return weights._replace(beta={name: 1.0 if name in steered else beta for name, beta in weights.beta.items()})
-
-
-def balanced_weights(
-    config: Config, weights: Weights, step: Array, output: VAEOutput, mean: Mean = identity
-) -> Weights:
-    """Weights under KL balance (`rates.balance`), for the first ``kl_balance_steps`` steps.
-
-    A level with a capacity keeps its weight: the less KL it has, the more it must be charged.
-    """
-    if not config.objective.kl_balance_steps:
-        return weights
-    charged = {name: level for name, level in config.levels.on.items() if level.free_bits != "capacity"}
-    kl = {name: mean(output.kl[name].total.sum(-1).mean()) for name in charged}
-    latents = {name: mean(own_latents(output, name).sum(-1).mean(dtype=kl[name].dtype)) for name in charged}
-    factors = balance(kl, {name: latents[name] * level.dim for name, level in charged.items()})
-    warm = step < config.objective.kl_balance_steps
-    beta = {name: weights.beta[name] * jnp.where(warm, factor, 1.0) for name, factor in factors.items()}
-    return weights._replace(beta=weights.beta | beta)
 
 
 def objective(config: Config, output: VAEOutput, batch: Batch, weights: Weights, mean: Mean = identity) -> Terms:
@@ -130,12 +83,6 @@ def objective(config: Config, output: VAEOutput, batch: Batch, weights: Weights,
     for name, span_nll in output.span_nll.items():
         per_example[f"span_{name}"] = config.objective.span_weight * span_nll
     return Terms(per_example, of_batch)
-
-
-def own_latents(output: VAEOutput, level: str) -> Array:
-    """The latents that a window has and that level dropout has not drawn from the prior: bool[batch, time]."""
-    present = output.present[level]
-    return present & output.kept[level][..., None] if output.kept else present
 
 
 def iwae_bound(log_p_x_given_z: Array, log_ratio: Array) -> Array:

@@ -1,16 +1,18 @@
-"""What the KL of a level costs: its weight over time, the part that is free, and the balance between levels.
+"""What the KL of a level costs: its weight at a step, and the part of it that is charged.
 
 Schedules are functions of the step, as in optax.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from musicvae_jax.config import LevelConfig, ObjectiveConfig
-from musicvae_jax.types import KL, Array
+from musicvae_jax.config import Config, LevelConfig, ObjectiveConfig
+from musicvae_jax.objectives.controller import ControllerState, controller_factors, steered_levels
+from musicvae_jax.types import KL, Array, VAEOutput
 
 # The height of a rise after a share s of its time, from (0, 0) to (1, 1) (Fu et al. 2019, section 3.1).
 _RISES: dict[str, Callable[[Array], Array]] = {
@@ -78,44 +80,29 @@ def _linear(value: float, num_steps: int) -> optax.Schedule:
     return optax.linear_schedule(0.0, value, num_steps) if num_steps else optax.constant_schedule(value)
 
 
-def charge(level: LevelConfig, kl: KL, present: Array, capacity: Array | float) -> Array:
-    """The charged part of the KL of every example, in nats: float[batch]. Of ``per_dim`` see `charge_per_dim`.
+class Weights(NamedTuple):
+    """What multiplies the charged KL of each level at one step."""
 
-    none: the KL. total: max(KL - nats, 0) (Roberts et al. 2018, as in their code). per_dim_per_example: each dim of each
-    latent costs at least nats / dims (Li et al. 2019, eq. 5). capacity: abs(KL - C) (Burgess et al. 2018, eq. 8).
-
-    Args:
-        level: names the rule.
-        kl: of the batch, 0 where a latent does not count.
-        present: bool[batch, time], latents that count.
-        capacity: C at this step, in nats per window.
-    """
-    total = kl.total.sum(-1)
-    if level.free_bits == "total":
-        return jax.nn.relu(total - level.nats)
-    if level.free_bits == "per_dim_per_example":
-        return jnp.where(present[..., None], jnp.maximum(kl.per_dim, level.nats / level.dim), 0).sum((-2, -1))
-    if level.free_bits == "capacity":
-        return jnp.where(present.any(-1), jnp.abs(total - capacity), 0)
-    return total
+    beta: dict[str, Array]  # level -> float[], of its charged KL
+    capacity: dict[str, Array]  # level -> float[], nats per window
 
 
-def charge_per_dim(level: LevelConfig, kl: KL, present: Array, mean: Mean = identity) -> Array:
-    """Free bits of the batch: each dim costs at least ``nats`` per latent in the mean over the batch: float[], nats.
+def weights_at(config: Config, step: Array | int, controller: ControllerState | tuple[()] = ()) -> Weights:
+    """The weights of a step: schedules, times the factors of the controller."""
+    factors = controller_factors(config, controller)
+    return Weights(
+        {
+            name: level_schedule(config.objective, level)(step) * factors[name]
+            for name, level in config.levels.on.items()
+        },
+        {name: capacity_schedule(level)(step) for name, level in config.levels.on.items()},
+    )
 
-    Kingma et al. (2016), eq. 15; Wu & Yang (2023). The minimum is of the mean over all devices; the result is the share
-    of this device, of which the mean over devices is the charge per window.
 
-    Args:
-        level: with its ``nats``.
-        kl: of the batch, 0 where a latent does not count.
-        present: bool[batch, time], latents that count.
-        mean: over devices. Under gradient accumulation a batch is a microbatch.
-    """
-    of_dim, latents = kl.per_dim.sum(-2).mean(0), present.sum(-1).mean(dtype=kl.total.dtype)  # float[dim], float[]
-    per_latent = mean(of_dim) / jnp.maximum(mean(latents), 1e-9)
-    charged = jax.lax.stop_gradient(per_latent) > level.nats
-    return jnp.where(charged, of_dim, level.nats * latents).sum()
+def final_weights(config: Config) -> Weights:
+    """The weights of the last step; 1 where a controller steers, because those differ from run to run."""
+    weights, steered = weights_at(config, config.train.num_steps - 1), steered_levels(config)
+    return weights._replace(beta={name: 1.0 if name in steered else beta for name, beta in weights.beta.items()})
 
 
 def balance(kl: Mapping[str, Array], sizes: Mapping[str, Array | float]) -> dict[str, Array]:
@@ -136,3 +123,70 @@ def balance(kl: Mapping[str, Array], sizes: Mapping[str, Array | float]) -> dict
     total = sum(jnp.where(there[level], value, 0) for level, value in density.items())
     mean = total / jnp.maximum(sum(there.values()), 1)
     return {level: jnp.where(there[level], value / mean, 1) for level, value in density.items()}
+
+
+def balanced_weights(
+    config: Config, weights: Weights, step: Array, output: VAEOutput, mean: Mean = identity
+) -> Weights:
+    """Weights under KL balance (`balance`), for the first ``kl_balance_steps`` steps.
+
+    A level with a capacity keeps its weight: the less KL it has, the more it must be charged.
+    """
+    if not config.objective.kl_balance_steps:
+        return weights
+    charged = {name: level for name, level in config.levels.on.items() if level.free_bits != "capacity"}
+    kl = {name: mean(output.kl[name].total.sum(-1).mean()) for name in charged}
+    latents = {name: mean(own_latents(output, name).sum(-1).mean(dtype=kl[name].dtype)) for name in charged}
+    factors = balance(kl, {name: latents[name] * level.dim for name, level in charged.items()})
+    warm = step < config.objective.kl_balance_steps
+    beta = {name: weights.beta[name] * jnp.where(warm, factor, 1.0) for name, factor in factors.items()}
+    return weights._replace(beta=weights.beta | beta)
+
+
+def own_latents(output: VAEOutput, level: str) -> Array:
+    """The latents that a window has and that level dropout has not drawn from the prior: bool[batch, time]."""
+    present = output.present[level]
+    return present & output.kept[level][..., None] if output.kept else present
+
+
+def charge(level: LevelConfig, kl: KL, present: Array, capacity: Array | float) -> Array:
+    """The charged part of the KL of every example, in nats: float[batch]. Of ``per_dim`` see `charge_per_dim`.
+
+    none: the KL. total: max(KL - nats, 0) (Roberts et al. 2018, as in their code). per_dim_per_example: each dim of
+        each
+    latent costs at least nats / dims (Li et al. 2019, eq. 5). capacity: abs(KL - C) (Burgess et al. 2018, eq. 8).
+
+    Args:
+        level: names the rule.
+        kl: of the batch, 0 where a latent does not count.
+        present: bool[batch, time], latents that count.
+        capacity: C at this step, in nats per window.
+    """
+    total = kl.total.sum(-1)
+    if level.free_bits == "total":
+        return jax.nn.relu(total - level.nats)
+    if level.free_bits == "per_dim_per_example":
+        assert kl.per_dim is not None, "refused by config.rules"
+        return jnp.where(present[..., None], jnp.maximum(kl.per_dim, level.nats / level.dim), 0).sum((-2, -1))
+    if level.free_bits == "capacity":
+        return jnp.where(present.any(-1), jnp.abs(total - capacity), 0)
+    return total
+
+
+def charge_per_dim(level: LevelConfig, kl: KL, present: Array, mean: Mean = identity) -> Array:
+    """Free bits of the batch: each dim costs at least ``nats`` per latent in the mean over the batch: float[], nats.
+
+    Kingma et al. (2016), eq. 15; Wu & Yang (2023). The minimum is of the mean over all devices; the result is the share
+    of this device, of which the mean over devices is the charge per window.
+
+    Args:
+        level: with its ``nats``.
+        kl: of the batch, 0 where a latent does not count.
+        present: bool[batch, time], latents that count.
+        mean: over devices. Under gradient accumulation a batch is a microbatch.
+    """
+    assert kl.per_dim is not None, "refused by config.rules"
+    of_dim, latents = kl.per_dim.sum(-2).mean(0), present.sum(-1).mean(dtype=kl.total.dtype)  # float[dim], float[]
+    per_latent = mean(of_dim) / jnp.maximum(mean(latents), 1e-9)
+    charged = jax.lax.stop_gradient(per_latent) > level.nats
+    return jnp.where(charged, of_dim, level.nats * latents).sum()

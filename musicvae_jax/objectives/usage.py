@@ -41,6 +41,7 @@ class GroupFigures:
 class LevelFigures(GroupFigures):
     """What a level carries, its groups, and its dims by name."""
 
+    kl: float  # of a level it is always known
     groups: dict[str, GroupFigures] = dataclasses.field(default_factory=dict)
     kl_per_dim: dict[str, float] = dataclasses.field(default_factory=dict)  # nats per window
 
@@ -124,7 +125,11 @@ def _level_figures(
         numbers = {"kl": windows, "kl_per_phrase": phrases, "kl_per_latent": float(sums.count)}
         return {
             **{key: None if kl is None else _quotient(kl, number) for key, number in numbers.items()},
-            **{f"active_{rule}{kind}": float(found[rule][dims].mean()) for kind, found in active.items() for rule in "ab"},
+            **{
+                f"active_{rule}{kind}": float(found[rule][dims].mean())
+                for kind, found in active.items()
+                for rule in "ab"
+            },
             "mutual_information": mutual_information(Gaussian(*(leaf[:, dims] for leaf in residual)), seed),
         }
 
@@ -133,20 +138,20 @@ def _level_figures(
         group: GroupFigures(**of(dims, None if per_dim is None else float(per_dim[dims].sum())))
         for group, dims in level.layout.items()
     }
-    names = level.dim_names(name) if per_dim is not None else []
-    kl_per_dim = {dim: _quotient(per_dim[number], windows) for number, dim in enumerate(names)}
+    by_name = zip(level.dim_names(name), [] if per_dim is None else per_dim, strict=per_dim is not None)
+    kl_per_dim = {dim: _quotient(nats, windows) for dim, nats in by_name}
     return LevelFigures(**of(slice(None), float(sums.kl)), groups=groups, kl_per_dim=kl_per_dim)
 
 
 def mutual_information(posterior: Gaussian, seed: int = 0, *, num_draws: int = 4096, chunk: int = 128) -> float:
     """An estimate of I(x; z) in nats: E[log q(z|x) - log q(z)] with one draw of z for each x.
 
-    q(z) is the mixture of the posteriors of all x (Hoffman & Johnson 2016; He et al. 2019, eq. 5), so the estimate cannot
-    exceed the log of their number. In expectation, the KL from N(0, 1) is this plus the KL of the mixture.
+    q(z) is the mixture of the posteriors of all x (Hoffman & Johnson 2016; He et al. 2019, eq. 5), so the estimate
+    cannot exceed the log of their number. In expectation, the KL from N(0, 1) is this plus the KL of the mixture.
 
     Args:
-        posterior: float[latent, dim], every present latent of a split, in the units of its frame. Without these units, the
-            estimate of a lower level would count what the level above has drawn.
+        posterior: float[latent, dim], every present latent of a split, in the units of its frame. Without these units,
+            the estimate of a lower level would count what the level above has drawn.
         seed: of the draws.
         num_draws: at most so many latents are drawn, evenly spread; the mixture is of all.
         chunk: draws that are compared with all posteriors at once; memory is 3 x chunk x latents.

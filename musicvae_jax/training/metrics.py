@@ -48,3 +48,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def train_seconds(path: Path) -> float:
+    """Seconds in training steps, over all parts of a run, without compilation, evaluation and checkpoints."""
+    rows = [row for row in read_metrics(path) if "step_seconds" in row]
+    steps = [0, *(row["step"] for row in rows)]
+    return sum(row["step_seconds"] * (row["step"] - before) for row, before in zip(rows, steps, strict=False))

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from musicvae_jax.config import Config, ConfigError, TrainConfig
-from musicvae_jax.data.datasets.readers import num_cores
+from musicvae_jax.data.readers import num_cores
 from musicvae_jax.training.state import TrainState
 from musicvae_jax.training.step import AXIS, Metrics
 from musicvae_jax.types import Batch

@@ -1,7 +1,7 @@
 """One training step, written for one device under a named axis."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ from musicvae_jax.inference import forward
 from musicvae_jax.models.latent.batch_norm import average_moments
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.controller import ControllerState, update_controller
-from musicvae_jax.objectives.loss import Terms, balanced_weights, elbo_terms, objective, weights_at
-from musicvae_jax.objectives.rates import identity
+from musicvae_jax.objectives.loss import Terms, elbo_terms, objective
+from musicvae_jax.objectives.rates import balanced_weights, identity, weights_at
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.state import (
     Params,
@@ -126,7 +126,7 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     return gradients
 
 
-def over_kept_windows(metrics: Metrics, levels: list[str]) -> Metrics:
+def over_kept_windows(metrics: Metrics, levels: Sequence[str]) -> Metrics:
     """Metrics under level dropout, with the KL of each level over the windows that keep it.
 
     kl_<level> = KL per phrase of those windows x mean number of phrases.

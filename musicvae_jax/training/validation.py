@@ -11,7 +11,8 @@ import numpy as np
 from musicvae_jax.config import Config
 from musicvae_jax.inference import reconstruct
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.objectives.loss import elbo_terms, final_weights, objective
+from musicvae_jax.objectives.loss import elbo_terms, objective
+from musicvae_jax.objectives.rates import final_weights
 from musicvae_jax.objectives.usage import LevelFigures, Usage, measure_usage, usage_figures
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel

@@ -1,7 +1,7 @@
-"""Damaged music files, made from good ones, and what reading each of them comes to.
+"""Damaged music files, made from good ones, and the outcome of reading them.
 
-``python -m tests.codec.damage FOLDER`` reads every file of a folder in turn, prints what became of each as a line of
-JSON, and ends itself when one takes over `SECONDS`. It is a process of its own, so that a crash is seen and has a name.
+``python -m tests.codec.damage FOLDER`` reads each file of a folder, prints each outcome as a line of JSON, and ends
+itself if one file takes over `SECONDS`. It is a process of its own, so that the parent can see a crash.
 """
 
 import contextlib
@@ -22,21 +22,20 @@ import numpy as np
 
 from musicvae_jax.codec import MelodyCodec, MusicError, Part, Score, check_score, read_whole, select_track, write_abc
 from musicvae_jax.codec.midi import write_midi
+from musicvae_jax.codec.musicxml_file import pack
 from musicvae_jax.codec.musicxml_write import musicxml_text
-from musicvae_jax.codec.mxl import pack
-from tests.codec import damage_abc, damage_midi, damage_mxl, damage_xml
+from tests.codec import damage_abc, damage_midi, damage_xml
 from tests.codec.music import score_of
 
 SECONDS = 5.0
 MEGABYTES = 500
-FOLDER = None  # the content of what is a folder and not a file
+FOLDER = None  # stands for the content of a folder
 
-
-_SPECIAL = {"mid": damage_midi.KINDS, "abc": damage_abc.KINDS, "musicxml": damage_xml.KINDS, "mxl": damage_mxl.KINDS}
+_SPECIAL = {"mid": damage_midi.KINDS, "abc": damage_abc.KINDS, "musicxml": damage_xml.KINDS, "mxl": damage_xml.ARCHIVES}
 
 
 class Damaged(NamedTuple):
-    """A file that ought to be refused, or read in spite of all."""
+    """A file that must be refused by name or read as a valid score."""
 
     kind: str  # of damage, e.g. "midi truncated"
     name: str
@@ -44,7 +43,7 @@ class Damaged(NamedTuple):
 
 
 def good_files() -> dict[str, list[bytes]]:
-    """Files of each suffix: written by this package, and from the corpus of music21."""
+    """Undamaged files of each suffix: some written by this package, some of music21."""
     spec = importlib.util.find_spec("music21")
     assert spec and spec.origin
     root = Path(spec.origin).parent
@@ -71,7 +70,7 @@ def good_files() -> dict[str, list[bytes]]:
 
 
 def damaged_files(seed: int = 0, most: dict[str, int] | None = None) -> Iterator[Damaged]:
-    """Over 700 of them, the same for the same seed, with unique names; at most so many of a kind, by suffix."""
+    """Over 700 files with unique names, a function of the seed; per suffix at most `most` of each kind of damage."""
     good = good_files()
     for suffix, files in good.items():
         rng = random.Random(f"{seed} {suffix}")
@@ -107,14 +106,14 @@ def _flipped(files: list[bytes], rng: random.Random) -> Iterator[bytes]:
 
 
 def _moved(files: list[bytes], rng: random.Random) -> Iterator[bytes]:
-    """Pieces cut out, doubled, and put elsewhere."""
+    """Parts cut out, doubled, and moved."""
     for data in files:
-        start, stop, place = (rng.randrange(len(data)) for _ in range(3))
+        start, stop, target = (rng.randrange(len(data)) for _ in range(3))
         start, stop = min(start, stop), max(start, stop)
         yield data[:start] + data[stop:]
         yield data[:stop] + data[start:]
         rest = data[:start] + data[stop:]
-        yield rest[:place] + data[start:stop] + rest[place:]
+        yield rest[:target] + data[start:stop] + rest[target:]
 
 
 def _other(good: dict[str, list[bytes]], suffix: str) -> Iterator[bytes]:
@@ -126,7 +125,7 @@ def _other(good: dict[str, list[bytes]], suffix: str) -> Iterator[bytes]:
 
 
 def outcome_of(path: Path) -> str:
-    """ "read" for valid scores that a codec encodes or refuses by name, the reason of a refusal, or what went wrong."""
+    """ "read" if valid scores were read, the reason of the refusal, or "WRONG: ..."; scores are also encoded."""
     refusals: list[MusicError] = []
     try:
         scores = read_whole(path, refusals, drums=True, sustain=True)
@@ -147,7 +146,7 @@ def outcome_of(path: Path) -> str:
 
 
 def _check_more(score: Score) -> None:
-    """The promises of `Score` about chords, phrase ends, parts and tempo."""
+    """Checks chords, phrase ends, parts and tempo against the description of `Score`."""
     onset, duration, root, classes = score.chords.astype(int).T
     assert (np.diff(onset) > 0).all() and (duration > 0).all() and ((onset >= 0) & (onset < score.end)).all()
     assert ((root >= -1) & (root < 12)).all() and ((classes > 0) & (classes < 1 << 12)).all()
@@ -157,17 +156,17 @@ def _check_more(score: Score) -> None:
 
 
 def main(folder: Path) -> None:
-    """Reads every file of a folder; see the head of this file."""
-    resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30,) * 2)  # spares the machine; the limit is checked by the parent
+    """Reads every file of a folder; see the top of this file."""
+    resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30,) * 2)  # protects the machine; the parent checks MEGABYTES
     paths = sorted(folder.iterdir())
     for path in paths:
         print(json.dumps({"start": path.name}), flush=True)
         _reset_peak()
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)  # whose signal, unhandled, ends the process
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)  # its signal is not handled and ends the process
         before = time.perf_counter()
         try:
             outcome = outcome_of(path)
-        except Exception as error:  # noqa: BLE001 (what the sweep is there to find)
+        except Exception as error:  # noqa: BLE001 (the sweep looks for these)
             outcome = f"WRONG: {type(error).__name__}: {error}"[:300]
         seconds = time.perf_counter() - before
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -181,8 +180,8 @@ def _reset_peak() -> None:
 
 
 def _peak() -> int:
-    """The most memory that this process has held since the last reset, in MB."""
-    # Of a child, getrusage gives the parent's peak where that is higher.
+    """Peak memory of this process since the last reset, in MB."""
+    # getrusage would include the parent's peak.
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**20  # bytes on macOS

@@ -1,30 +1,17 @@
-"""ABC files that are wrong in a way of their own."""
+"""ABC files with faults of their own."""
 
 from collections.abc import Iterator
+
+_BODY = "CDEF GABc|cBAG FEDC|]"
 
 
 def abc_file(body: str, metre: str = "4/4", unit: str = "1/8", tempo: str = "120", key: str = "C") -> bytes:
     return f"X:1\nT:t\nM:{metre}\nL:{unit}\nQ:{tempo}\nK:{key}\n{body}\n".encode()
 
 
-_BODY = "CDEF GABc|cBAG FEDC|]"
-
-
-def abc_headers() -> Iterator[bytes]:
-    for metre in (
-        "0/4",
-        "4/0",
-        "4/3",
-        "999/1",
-        "999+999+999/1",
-        "1/64",
-        "-4/4",
-        "4",
-        "none",
-        "",
-        "1e9/4",
-        "9" * 50 + "/4",
-    ):
+def headers() -> Iterator[bytes]:
+    metres = ["0/4", "4/0", "4/3", "999/1", "999+999+999/1", "1/64", "-4/4", "4", "none", "", "1e9/4", "9" * 50 + "/4"]
+    for metre in metres:
         yield abc_file(_BODY, metre=metre)
     for unit in ("0/1", "1/0", "999/1", "1/999", "", "x", "-1/8", "1/8/8"):
         yield abc_file(_BODY, unit=unit)
@@ -34,26 +21,12 @@ def abc_headers() -> Iterator[bytes]:
         yield abc_file(_BODY, key=key)
 
 
-def abc_bodies() -> Iterator[bytes]:
+def bodies() -> Iterator[bytes]:
     size = 60_000
-    for nested in "{[(\"!+^_=-<>|:'/,CZz\\%~&":
-        yield abc_file(_BODY + nested * size)
-    for pattern in (
-        "[C",
-        "[K:",
-        "[M:",
-        "[V:",
-        "(9:99:9",
-        "C////",
-        "C9999",
-        "Z9999|",
-        "{C",
-        "+C",
-        "C>",
-        "C-|",
-        "[1",
-        "x0",
-    ):
+    for symbol in "{[(\"!+^_=-<>|:'/,CZz\\%~&":
+        yield abc_file(_BODY + symbol * size)
+    patterns = "[C [K: [M: [V: (9:99:9 C//// C9999 Z9999| {C +C C> C-| [1 x0"
+    for pattern in patterns.split():
         yield abc_file(pattern * (size // 6))
     yield abc_file("C0 D0 E0|" * 9)
     yield abc_file("C,,,,,,,,,,,,,,,|")
@@ -64,12 +37,13 @@ def abc_bodies() -> Iterator[bytes]:
     yield abc_file("".join(f"V:{number}\nC|\n" for number in range(5000)))
 
 
-def abc_text() -> Iterator[bytes]:
-    yield abc_file(_BODY).replace(b"T:t", b"T:\xff\xfe\xc3\x28")
-    yield abc_file(_BODY).replace(b"\n", b"\0\n")
-    yield abc_file(_BODY).decode().encode("utf-16")
-    yield b"\xef\xbb\xbf" + abc_file(_BODY)
-    yield abc_file(_BODY).replace(b"\n", b"\r")
+def texts() -> Iterator[bytes]:
+    good = abc_file(_BODY)
+    yield good.replace(b"T:t", b"T:\xff\xfe\xc3\x28")
+    yield good.replace(b"\n", b"\0\n")
+    yield good.decode().encode("utf-16")
+    yield b"\xef\xbb\xbf" + good
+    yield good.replace(b"\n", b"\r")
     yield b"X:1\n" * 20_000
     yield b"X:" * 150_000
     yield abc_file("C" * 300_000)
@@ -81,8 +55,4 @@ def abc_text() -> Iterator[bytes]:
     yield abc_file(_BODY, unit="1/\u00b2", tempo="1/\u00b2=\u00b3")
 
 
-KINDS = {
-    "headers": abc_headers,
-    "bodies and nesting": abc_bodies,
-    "text": abc_text,
-}
+KINDS = {"headers": headers, "bodies and nesting": bodies, "text": texts}

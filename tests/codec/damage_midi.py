@@ -1,4 +1,4 @@
-"""MIDI files that are wrong in a way of their own."""
+"""MIDI files with faults of their own."""
 
 import struct
 from collections.abc import Iterator
@@ -46,16 +46,8 @@ def _meta(kind: int, content: bytes) -> bytes:
 
 def midi_metas() -> Iterator[bytes]:
     tempos = [b"\0\0\0", b"\0\0\1", b"\xff\xff\xff", b"", b"\1", b"\7\xa1 \0\0"]
-    metres = [
-        b"\0\2\x18\x08",
-        b"\4\0\x18\x08",
-        b"\xff\6\x18\x08",
-        b"\4\x07\x18\x08",
-        b"\4\xff\x18\x08",
-        b"\4",
-        b"",
-        b"\1" * 9,
-    ]
+    metres = [pair + b"\x18\x08" for pair in (b"\0\2", b"\4\0", b"\xff\6", b"\4\7", b"\4\xff")]
+    metres += [b"\4", b"", b"\1" * 9]
     keys = [b"\x7f\0", b"\x80\1", b"\0\xff", b"\0", b""]
     names = [b"\xff\xfe\x80", b"\0" * 50, b"x" * 100_000, b"\xe9"]
     for kind, contents in ((0x51, tempos), (0x58, metres), (0x59, keys), (0x03, names), (0x7F, [b"", b"\0" * 9])):
@@ -76,9 +68,8 @@ def midi_notes() -> Iterator[bytes]:
     yield midi_file(b"\0\x90<\xff" + _END)
     yield midi_file(b"\0<@" + _END)  # without a status
     yield midi_file(_NOTE * 60_000 + _END)
-    yield midi_file(
-        b"".join(bytes([0, 0x90, pitch, 64]) for pitch in range(128)) * 300 + _number(96) + b"\x80<\0" + _END
-    )
+    cluster = b"".join(bytes([0, 0x90, pitch, 64]) for pitch in range(128))
+    yield midi_file(cluster * 300 + _number(96) + b"\x80<\0" + _END)
     yield midi_file(*[PIECE] * 500)
 
 

@@ -1,9 +1,16 @@
-"""MusicXML files that are wrong in a way of their own."""
+"""MusicXML files with faults of their own, uncompressed and in archives: bombs, misleading names, false sizes."""
 
+import struct
+import zipfile
 from collections.abc import Iterator
+from io import BytesIO
+
+from tests.codec.damage_midi import PIECE, midi_file
 
 _ONE = "<note><pitch><step>C</step><octave>4</octave></pitch><duration>2</duration></note>"
 _TIME = "<time><beats>4</beats><beat-type>4</beat-type></time>"
+_WILD = ("0", "-1", "-0.5", "1e-300", "1e400", "nan", "inf", "999999999999", "9" * 5000, "", "x", "\u0663")
+_CONTAINER = "META-INF/container.xml"
 
 
 def xml_file(
@@ -14,10 +21,7 @@ def xml_file(
         {notes}</measure></part></score-partwise>""".encode()
 
 
-_WILD = ("0", "-1", "-0.5", "1e-300", "1e400", "nan", "inf", "999999999999", "9" * 5000, "", "x", "\u0663")
-
-
-def xml_numbers() -> Iterator[bytes]:
+def numbers() -> Iterator[bytes]:
     good = xml_file(_ONE + "<backup><duration>1</duration></backup>" + _ONE).decode()
     for tag in ("duration", "divisions", "beats", "beat-type", "octave"):
         before, after = good.split(f"<{tag}>", 1)
@@ -26,15 +30,13 @@ def xml_numbers() -> Iterator[bytes]:
     for value in _WILD:
         yield xml_file(f'<direction><sound tempo="{value}"/></direction>' + _ONE)
         yield xml_file(attributes=f"<key><fifths>{value}</fifths><mode>{value}</mode></key>" + _TIME)
-        yield xml_file(
-            attributes=f"<staves>{value}</staves><transpose><chromatic>{value}</chromatic></transpose>" + _TIME
-        )
-        yield xml_file(
-            _ONE.replace("</step>", f"</step><alter>{value}</alter>").replace("<note>", f'<note dynamics="{value}">')
-        )
+        transpose = f"<transpose><chromatic>{value}</chromatic></transpose>"
+        yield xml_file(attributes=f"<staves>{value}</staves>{transpose}{_TIME}")
+        altered = _ONE.replace("</step>", f"</step><alter>{value}</alter>")
+        yield xml_file(altered.replace("<note>", f'<note dynamics="{value}">'))
 
 
-def xml_bombs() -> Iterator[bytes]:
+def bombs() -> Iterator[bytes]:
     laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
     for entities, use in (
         (f'<!ENTITY l0 "lol">{laughs}', "&l9;"),
@@ -62,7 +64,7 @@ def xml_bombs() -> Iterator[bytes]:
     yield xml_file("".join(_ONE.replace("</note>", f"<voice>{number}</voice></note>") for number in range(1000)))
 
 
-def xml_trees() -> Iterator[bytes]:
+def trees() -> Iterator[bytes]:
     good = xml_file(_ONE * 4)
     for tag in (b"part-list", b"part", b"measure", b"attributes", b"note", b"pitch", b"step", b"octave", b"duration"):
         yield good.replace(b"<" + tag + b">", b"<x>").replace(b"</" + tag + b">", b"</x>")
@@ -80,36 +82,86 @@ def xml_trees() -> Iterator[bytes]:
     yield good.replace(b"<duration>2", b"<staff>9</staff><duration>2")
     yield good.replace(b"<note>", b"<note><tie type='stop'/>").replace(b"</note>", b"<tie type='start'/></note>")
     for kind in ("", "major", "x", "none", "Tristan", "other"):
-        step = "H" if kind == "x" else "C"
+        root = f"<root><root-step>{'H' if kind == 'x' else 'C'}</root-step></root>"
         degree = "<degree><degree-value>99</degree-value></degree>" if kind == "other" else ""
-        yield xml_file(
-            f"<harmony><root><root-step>{step}</root-step></root><kind>{kind}</kind>{degree}</harmony>" + _ONE
-        )
-    yield xml_file(
-        "<harmony><root><root-step>C</root-step><root-alter>99</root-alter></root><kind>major</kind></harmony>" + _ONE
-    )
+        yield xml_file(f"<harmony>{root}<kind>{kind}</kind>{degree}</harmony>" + _ONE)
+    root = "<root><root-step>C</root-step><root-alter>99</root-alter></root>"
+    yield xml_file(f"<harmony>{root}<kind>major</kind></harmony>" + _ONE)
 
 
-def xml_text() -> Iterator[bytes]:
+def texts() -> Iterator[bytes]:
     good = xml_file(head="<movement-title>\u00e9</movement-title>")
-    yield good.replace(b"\xc3\xa9", b"\xff\xfe\xc3\x28")
-    yield good.replace(b"\xc3\xa9", b"\0")
-    yield good.replace(b'"1.0"?', b'"1.0" encoding="utf-16"?')
-    yield good.replace(b'"1.0"?', b'"1.0" encoding="latin-1"?')
-    yield good.replace(b'"1.0"?', b'"1.0" encoding="utf-7"?')
-    yield good.replace(b'"1.0"?', b'"9.9"?')
+    for title in (b"\xff\xfe\xc3\x28", b"\0", b"&nbsp;"):
+        yield good.replace(b"\xc3\xa9", title)
+    for declared in (b'"1.0" encoding="utf-16"?', b'"1.0" encoding="latin-1"?', b'"1.0" encoding="utf-7"?', b'"9.9"?'):
+        yield good.replace(b'"1.0"?', declared)
     yield b"\xef\xbb\xbf" + good
     yield b"\n\n" + good
     yield good.decode().encode("utf-16")
     yield good.decode().encode("utf-32")
     yield good + good
-    yield good.replace(b"\xc3\xa9", b"&nbsp;")
     yield b"<html><body>404 Not Found</body></html>"
 
 
-KINDS = {
-    "numbers": xml_numbers,
-    "bombs and nesting": xml_bombs,
-    "elements": xml_trees,
-    "text": xml_text,
-}
+def _zip(*entries: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in entries:
+            archive.writestr(zipfile.ZipInfo(name), content, method)
+    return buffer.getvalue()
+
+
+def _container(path: str) -> tuple[str, bytes]:
+    return _CONTAINER, f'<container><rootfiles><rootfile full-path="{path}"/></rootfiles></container>'.encode()
+
+
+def archive_bombs() -> Iterator[bytes]:
+    bomb = _zip(("score.xml", b"<a>" + b" " * 50_000_000))
+    yield bomb
+    real = struct.pack("<I", 50_000_003)
+    for claimed in (100, 0, 0xFFFFFFFF):  # a false size in the directory, then in the entry too
+        yield bomb[: bomb.rindex(real)] + struct.pack("<I", claimed) + bomb[bomb.rindex(real) + 4 :]
+        yield bomb.replace(real, struct.pack("<I", claimed))
+    yield _zip(*((f"{number}.xml", b" " * 1_000_000) for number in range(40)))
+    yield _zip(_container("score.xml"), ("score.xml", bomb))
+    yield _zip(*((f"{number}", b"") for number in range(70_000)), method=zipfile.ZIP_STORED)
+    entry = _zip(("score.xml", xml_file())).split(b"PK\x01\x02")[1].split(b"PK\x05\x06")[0]
+    yield b"PK" + (b"PK\x01\x02" + entry) * 100_000 + _zip(("score.xml", xml_file()))
+    yield _zip(_container("score.xml"), ("score.xml", next(bombs())))
+    yield _zip((_CONTAINER, next(bombs())), ("score.xml", xml_file()))
+
+
+def archive_names() -> Iterator[bytes]:
+    names = ["../../outside.xml", "/tmp/outside.xml", "C:\\outside.xml", "a/\0b.xml", "\u202e.xml"]
+    for name in [*names, "x" * 60_000 + ".xml"]:
+        yield _zip(_container(name.replace("\0", "")), (name, xml_file()))
+    yield _zip(_container("gone.xml"), ("score.xml", xml_file()))
+    yield _zip(_container("gone.xml"))
+    yield _zip(("score.xml", xml_file()))
+    yield _zip(("score.xml/", b""))
+    yield _zip(("score.mid", midi_file(PIECE)))
+    yield _zip((_CONTAINER, b"<container>"), ("score.xml", xml_file()))
+    yield _zip((_CONTAINER, b"\xff\xfe"), ("score.xml", xml_file()))
+    yield _zip(("score.xml", midi_file(PIECE)))
+    yield _zip()
+
+
+def archives() -> Iterator[bytes]:
+    good = _zip(_container("score.xml"), ("score.xml", xml_file()))
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        yield _zip(("score.xml", xml_file()), method=method)
+    for offset, value in ((6, 1), (8, 99), (14, 0xFFFF), (18, 0xFFFF), (22, 0xFFFF), (26, 0xFFFF)):
+        for mark, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):
+            start = good.index(mark) + offset + shift
+            yield good[:start] + struct.pack("<H", value) + good[start + 2 :]
+    end = good.index(b"PK\x05\x06")
+    for offset in (8, 10, 12, 16, 20):
+        yield good[: end + offset] + b"\xff\xff" + good[end + offset + 2 :]
+    yield b"junk" * 1000 + good
+    yield good + b"junk" * 1000
+    yield good[: good.index(b"PK\x01\x02")]
+    yield good[good.index(b"PK\x01\x02") :]
+
+
+KINDS = {"numbers": numbers, "bombs and nesting": bombs, "elements": trees, "text": texts}
+ARCHIVES = {"bombs": archive_bombs, "names": archive_names, "archives": archives}

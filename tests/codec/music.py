@@ -1,4 +1,4 @@
-"""Scores for the codec's laws."""
+"""Random scores for the laws of codecs, readers and writers, and comparisons of scores."""
 
 import dataclasses
 
@@ -11,13 +11,14 @@ from musicvae_jax.codec.tracks import known_parts
 METRES = [Metre(*metre) for metre in [(4, 4), (2, 2), (3, 4), (2, 4), (6, 8), (9, 8), (3, 8), (5, 8), (1, 4)]]
 SIXTEENTHS = [120, 240, 360, 480, 720, 960, 1440]
 NOTE_VALUES = [*SIXTEENTHS, 60, 80, 160, 320, 96, 15]  # with 32nds, triplets, a quintuplet and a 128th
+TUNE = "X:1\nM:4/4\nL:1/4\nQ:{}\nK:C\nCDEF|GABc|\n"  # with a gap for the tempo
 
 
 @st.composite
 def scores(draw, lengths=NOTE_VALUES, rests=True, jitter=0, legato=0, metres=METRES, max_measures=5):
-    """A melody through a few measures of any metres, notes crossing bar lines as they come.
+    """A melody in any metres, with notes across bar lines.
 
-    `jitter` moves onsets by up to so many ticks, `legato` lengthens notes over the next onset by up to so many.
+    Onsets move by up to `jitter` ticks; notes last up to `legato` ticks beyond the next onset.
     """
     kinds = draw(st.lists(st.sampled_from(metres), min_size=1, max_size=max_measures))
     starts = np.cumsum([0, *(metre.ticks for metre in kinds)])
@@ -54,7 +55,7 @@ def notes_of(score):
 
 
 def assert_same(one, other, but=()):
-    """Equality of scores, field by field, arrays with their dtype; `but` names fields that may differ."""
+    """Asserts that all fields are equal except those in `but`, arrays with their dtype."""
     for field in dataclasses.fields(Score):
         if field.name in but:
             continue
@@ -67,8 +68,39 @@ def assert_same(one, other, but=()):
 
 
 @st.composite
+def chorales(draw, lengths=NOTE_VALUES, jitter=0, legato=0, voices=4):
+    """Several melodies, each in its track, in the same measures."""
+    melodies = [draw(scores(lengths, jitter=jitter, legato=legato)) for _ in range(draw(st.integers(1, voices)))]
+    frame = max(melodies, key=lambda score: score.end)
+    rows = [
+        (*note[:4], track)
+        for track, melody in zip(draw(st.permutations(range(voices))), melodies, strict=False)
+        for note in melody.notes.tolist()
+    ]
+    return score_of(sorted(rows, key=lambda row: (row[0], row[2], row[4])), frame.measures.tolist())
+
+
+@st.composite
+def performances(draw, max_notes=40, pitches=(30, 90), tracks=4, metres=METRES):
+    """Any notes: chords, unisons, overlaps, any tick, any velocity."""
+    kinds = draw(st.lists(st.sampled_from(metres), min_size=1, max_size=4))
+    starts = np.cumsum([0, *(metre.ticks for metre in kinds)]).tolist()
+    end = starts[-1]
+    ticks = st.integers(0, end - 1) | st.sampled_from(range(0, end, 120))
+    lengths = st.integers(1, end) | st.sampled_from(NOTE_VALUES) | st.just(end)
+    notes = st.tuples(
+        ticks, lengths, st.integers(*pitches), st.integers(1, 127), st.integers(0, tracks - 1) | st.just(0)
+    )
+    rows = [
+        (onset, min(length, end - onset), *rest) for onset, length, *rest in draw(st.lists(notes, max_size=max_notes))
+    ]
+    measures = [(start, *metre) for start, metre in zip(starts, kinds, strict=False)]
+    return score_of(sorted(rows, key=lambda row: (row[0], row[2], row[4])), measures)
+
+
+@st.composite
 def polyphony(draw, max_tracks=3, overlap=True):
-    """Several tracks of notes of any length, velocity and program, one over another; of one pitch too if `overlap`."""
+    """Several tracks with parts and any notes; without `overlap` no two of one pitch and track overlap."""
     score = draw(scores())
     free = st.tuples(
         st.integers(0, score.end - 1), st.integers(1, 2000), st.integers(0, 127), st.integers(1, 127),

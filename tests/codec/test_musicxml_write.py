@@ -1,4 +1,4 @@
-"""Writing MusicXML: the inverse of reading it, spelled as a page is."""
+"""Writing MusicXML is the inverse of reading it; pitches and note values are spelled as in print."""
 
 import dataclasses
 import itertools
@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import MusicError, Part, Score, check_score, read_musicxml, write_musicxml
-from musicvae_jax.codec.chord_kinds import KINDS, bits_of
 from musicvae_jax.codec.musicxml_write import musicxml_text
-from musicvae_jax.codec.spelling import spell
+from musicvae_jax.codec.notation import CHORDS, bits_of, spell
 from tests.codec.music import assert_same, polyphony, score_of
 
 KEYS = st.tuples(st.none(), st.just("")) | st.tuples(
@@ -23,14 +22,14 @@ KEYS = st.tuples(st.none(), st.just("")) | st.tuples(
 
 @st.composite
 def chords_of(draw, score: Score) -> np.ndarray:
-    """Named chords, one after the other, with pauses between some of them."""
+    """Successive named chords, some with pauses between them."""
     edges = sorted(draw(st.sets(st.integers(0, score.end // 60).map(lambda step: 60 * step), max_size=6)))
     rows = []
     for start, end in itertools.pairwise(edges):
-        kind = draw(st.sampled_from([None, *KINDS]))
+        kind = draw(st.sampled_from([None, *CHORDS]))
         root = draw(st.integers(0, 11))
         if kind:
-            rows.append((start, end - start, root, bits_of([root + step for step in KINDS[kind]])))
+            rows.append((start, end - start, root, bits_of([root + step for step in CHORDS[kind]])))
     return np.array(rows, np.int32).reshape(-1, 4)
 
 
@@ -60,12 +59,12 @@ def test_reading_what_was_written_is_the_score_again(path, data):
         return
     found = read_musicxml(path, drums=True)
     check_score(found)
-    # Notes that start together with one pitch and track have no order of their own.
+    # Notes of one onset, pitch and track may be in any order.
     assert sorted(found.notes.tolist()) == sorted(score.notes.tolist())
     assert_same(found, score, but=("source", "notes"))
 
 
-def test_an_archive_holds_the_same_score(tmp_path):
+def test_an_archive_holds_the_same_score_and_is_deterministic(tmp_path):
     score = score_of([(0, 480, 60, 80, 0), (480, 1000, 64, 33, 0)], title="A", parts=(Part("Flute", 73),))
     for name in ("a.mxl", "b.musicxml"):
         write_musicxml(score, tmp_path / name)
@@ -76,7 +75,7 @@ def test_an_archive_holds_the_same_score(tmp_path):
     assert (tmp_path / "a.mxl").read_bytes() == first
 
 
-def test_the_document_is_spelled_and_cut_as_a_page_is():
+def test_notes_are_spelled_and_cut_as_in_print():
     score = score_of([(0, 2400, 66, 90, 0), (2400, 160, 60, 90, 0)], [(0, 4, 4), (1920, 4, 4)], fifths=2)
     notes = list(ET.fromstring(musicxml_text(score)).iter("note"))
     found = [

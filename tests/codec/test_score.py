@@ -1,16 +1,45 @@
-"""Scores as values."""
+"""Scores: what makes one valid, and how they are joined."""
 
 import dataclasses
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from musicvae_jax.codec.check import check_score
+from musicvae_jax.codec import MusicError, check_score
 from musicvae_jax.codec.score import join
+from tests.codec.music import score_of, scores
 from tests.data.melodies import random_melody
 
 
+@given(scores().filter(lambda score: len(score.notes)), st.data())
+def test_a_note_out_of_range_is_refused(score, data):
+    notes = score.notes.copy()
+    row = data.draw(st.integers(0, len(notes) - 1))
+    wrong = [(0, -1), (0, 10**6), (1, 0), (1, -5), (2, 128), (2, -1), (3, 0), (4, -1)]
+    column, value = data.draw(st.sampled_from(wrong))
+    notes[row, column] = value
+    with pytest.raises(MusicError) as caught:
+        check_score(dataclasses.replace(score, notes=notes))
+    assert caught.value.reason == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"notes": np.zeros((1, 4), np.int32)}, "note, 5"),
+        ({"measures": np.zeros((0, 3), np.int32)}, "at least one measure"),
+        ({"measures": np.array([[0, 4, 4], [480, 4, 4]], np.int32)}, "measure 2"),
+        ({"notes": np.array([(480, 480, 60, 80, 0), (0, 480, 60, 80, 0)], np.int32)}, "sorted"),
+    ],
+)
+def test_wrong_shapes_measures_and_order_are_refused(fields, says):
+    with pytest.raises(MusicError, match=says):
+        check_score(dataclasses.replace(score_of([(0, 480, 60, 80, 0)]), **fields))
+
+
 def test_joined_scores_follow_each_other():
-    """Notes, measures, chords and phrases of each part are its own, moved by what is before it."""
     parts = [
         dataclasses.replace(
             random_melody(seed, 2 + seed),
@@ -29,4 +58,4 @@ def test_joined_scores_follow_each_other():
         assert set((part.phrase_ends + start).tolist()) <= set(whole.phrase_ends.tolist())
         start += part.end
     assert len(whole.notes) == sum(len(part.notes) for part in parts)
-    np.testing.assert_array_equal(parts[1].measures[0], random_melody(1, 3).measures[0])  # left as they were
+    np.testing.assert_array_equal(parts[1].measures[0], random_melody(1, 3).measures[0])  # the parts are unchanged

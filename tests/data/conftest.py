@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from musicvae_jax.data.datasets import pop909, prepare
-from musicvae_jax.data.datasets.readers import read_parallel
+from musicvae_jax.data.datasets import corpus
+from musicvae_jax.data.prepare import prepare
+from musicvae_jax.data.readers import read_parallel
 from tests.data.pop909_data import write_song
 
 
@@ -21,10 +22,15 @@ def ready(tmp_path):
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ten songs, read in this process."""
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Corpora are read in this process, where tests can change what is read."""
+    monkeypatch.setattr(corpus, "read_parallel", functools.partial(read_parallel, num_processes=1))
+
+
+@pytest.fixture
+def made(tmp_path: Path, one_process: None) -> Path:
+    """A folder with ten songs in the layout of POP909's repositories."""
     for number in range(1, 11):
         name = "003 .mid" if number == 3 else ""
         write_song(tmp_path / "source", f"{number:03d}", 480 * number, seed=number, corrected_name=name)
-    monkeypatch.setattr(pop909, "read_parallel", functools.partial(read_parallel, num_processes=1))
     return tmp_path / "source"

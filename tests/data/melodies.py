@@ -1,4 +1,4 @@
-"""Random melodies for the laws of this folder."""
+"""Random melodies for tests."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ METRES = (Metre(4, 4), Metre(3, 4), Metre(6, 8), Metre(2, 4), Metre(9, 8))
 
 @st.composite
 def melodies(draw: st.DrawFn, min_measures: int = 1, max_measures: int = 12, low: int = 40, high: int = 90) -> Score:
-    """Monophonic scores on the sixteenth grid, with rests, long notes over bar lines and changes of metre."""
+    """Melodies on the grid of sixteenths, with rests, notes across bar lines and changes of metre."""
     num_measures = draw(st.integers(min_measures, max_measures))
     metres = draw(st.lists(st.sampled_from(METRES), min_size=num_measures, max_size=num_measures))
     starts = np.concatenate([[0], np.cumsum([metre.ticks for metre in metres])])
@@ -25,7 +25,7 @@ def melodies(draw: st.DrawFn, min_measures: int = 1, max_measures: int = 12, low
 
 
 def random_melody(seed: int, num_measures: int, low: int = 50, high: int = 80, metre: Metre = METRES[0]) -> Score:
-    """A melody of eighths, some left out, without hypothesis."""
+    """A melody of eighths with some rests, from a seed."""
     rng = np.random.default_rng(seed)
     starts = np.arange(num_measures) * metre.ticks
     onsets = np.arange(0, num_measures * metre.ticks, 2 * SIXTEENTH)

@@ -1,4 +1,4 @@
-"""POP909's two repositories: where the real ones are, skipping tests where they are not, and made songs like theirs."""
+"""POP909's two repositories: the folder of the real ones, if they are there, and made songs in their layout."""
 
 import os
 from pathlib import Path
@@ -11,13 +11,13 @@ from musicvae_jax.data.datasets.pop909_songs import CORRECTED, ORIGINAL
 
 FOLDER = Path(os.environ.get("MUSICVAE_JAX_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 needs_pop909 = pytest.mark.skipif(
-    not all((FOLDER / name).is_dir() for name in ("POP909-Dataset", "POP909-CL-Dataset")),
+    not all((FOLDER / name).is_dir() for name in (ORIGINAL, CORRECTED)),
     reason=f"POP909 is not in {FOLDER}; MUSICVAE_JAX_DATA names another folder",
 )
 
 
 def write_song(folder: Path, number: str, shift: int, seed: int, corrected_name: str = "") -> None:
-    """A made song in the layout of the two repositories; the corrected file is `shift` ticks later, on the grid."""
+    """Writes the two files of a made song; the notes of the corrected file are `shift` ticks later, on the grid."""
     rng = np.random.default_rng(seed)
     performed, barred = symusic.Score(480), symusic.Score(480)
     performed.tempos.append(symusic.Tempo(0, 72.0))
@@ -29,8 +29,7 @@ def write_song(folder: Path, number: str, shift: int, seed: int, corrected_name:
         track = symusic.Track(name=name)
         for beat in range(48):
             pitch, velocity = int(rng.integers(low, low + 10)), int(rng.integers(40, 120))
-            # Melody notes sound into the next beat.
-            track.notes.append(symusic.Note(960 + 480 * beat, 500, pitch, velocity))
+            track.notes.append(symusic.Note(960 + 480 * beat, 500, pitch, velocity))  # sounds into the next beat
             merged.append(symusic.Note(960 + 480 * beat + shift, 480, pitch, velocity))
         performed.tracks.append(track)
     chords = symusic.Track(name="chords")

@@ -1,4 +1,4 @@
-"""Each augmentation keeps what it claims to keep, and is a function of the seed and the position alone."""
+"""Each augmentation changes only what it says it changes, and depends only on the seed and the position."""
 
 import dataclasses
 import math
@@ -19,12 +19,12 @@ from musicvae_jax.data.pipeline import make_train_iterator
 from musicvae_jax.data.random_bits import uniform
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.types import Batch, until_end
-from tests.codec.polyphony import chorales, performances
+from tests.codec.music import chorales, performances
 from tests.data.melodies import melodies, random_melody
 
 MELODY, VOICES = MelodyCodec(slots=64), VoicesCodec(slots=64)
 PERFORMANCE = PerformanceCodec(slots=32, positions=72, tracks=4)
-PITCHES = (0, 127)  # of any piece: transposition then moves nothing
+PITCHES = (0, 127)  # pitches of the piece: transposition cannot move these
 COLUMN = {attribute.name: number for number, attribute in enumerate(ATTRIBUTES)}
 SCORES: dict[Codec, st.SearchStrategy[Score]] = {
     MELODY: melodies(),
@@ -48,12 +48,12 @@ def augmented(batch: Batch, codec: Codec, seed: int, pitches: tuple[int, int] = 
         positions=np.arange(len(batch.index)) + 100,
         pitches=np.tile(pitches, (len(batch.index), 1)),
     )
-    np.testing.assert_array_equal(batch.tokens, before)  # a batch may be cached: it is not written to
+    np.testing.assert_array_equal(batch.tokens, before)  # a batch may be cached and must not change
     return after
 
 
 def assert_canonical(batch: Batch, codec: Codec) -> None:
-    """What any encoder's windows keep to."""
+    """Asserts that the windows have the form of encoded music."""
     assert batch.tokens.dtype == np.int32 and batch.mask.dtype == bool
     allowed = codec.slot_mask(batch.metre)
     np.testing.assert_array_equal(batch.mask, until_end(batch.tokens, allowed, codec.fields))
@@ -76,7 +76,7 @@ def assert_kept(batch: Batch, before: Batch, codec: Codec, but: set[str]) -> Non
 @pytest.mark.parametrize("codec", SCORES, ids=lambda codec: type(codec).__name__)
 @given(st.data(), st.integers(0, 1000))
 @settings(max_examples=25)
-def test_transposition_keeps_all_but_the_mean_pitch(codec, data, seed):
+def test_transposition_changes_only_the_mean_pitch(codec, data, seed):
     score = data.draw(SCORES[codec])
     batch = windows(score, codec)
     pitches = codec.pitch_range(batch.tokens) or (60, 60)
@@ -87,7 +87,7 @@ def test_transposition_keeps_all_but_the_mean_pitch(codec, data, seed):
 
 @given(performances(), st.integers(0, 1000), st.sampled_from([0.2, 1.0]))
 @settings(max_examples=50)
-def test_scaled_velocities_keep_all_but_the_dynamics(score, seed, most):
+def test_velocity_scaling_changes_only_the_dynamics_and_by_one_factor(score, seed, most):
     batch = windows(score, PERFORMANCE)
     scaled = augmented(batch, PERFORMANCE, seed, velocity_scale=most)
     assert_canonical(scaled, PERFORMANCE)
@@ -96,8 +96,7 @@ def test_scaled_velocities_keep_all_but_the_dynamics(score, seed, most):
     for row in range(len(batch.index)):
         notes = PERFORMANCE.is_onset(batch.tokens[row]).any(-1)
         old, new = (PERFORMANCE.levels[part.tokens[row][notes][:, column]] for part in (batch, scaled))
-        # One factor for all: each note's range of factors, half a level to either side, meets the others'.
-        step = 2.51  # levels are 4 apart, the last one 3: half of that, and rounding
+        step = 2.51  # half a level and rounding; the ranges of factors that the notes allow must overlap
         if len(old):
             assert ((new - step) / old).max() <= ((new + step) / old).min()
             assert ((new - step) / old).max() <= 1 + most and ((new + step) / old).min() >= 1 / (1 + most)
@@ -106,7 +105,7 @@ def test_scaled_velocities_keep_all_but_the_dynamics(score, seed, most):
 
 
 @given(st.lists(st.integers(8, 120), min_size=2, max_size=12), st.integers(0, 1000))
-def test_a_crescendo_stays_one(velocities, seed):
+def test_velocity_scaling_keeps_a_crescendo(velocities, seed):
     velocities.sort()
     notes = np.array([(160 * n, 160, 60, velocity, 0) for n, velocity in enumerate(velocities)], np.int32)
     score = Score(notes, np.array([(0, 4, 4)], np.int32))
@@ -116,7 +115,7 @@ def test_a_crescendo_stays_one(velocities, seed):
     assert found >= -1e-6
 
 
-def test_velocity_factors_are_spread_over_both_sides_and_never_clip():
+def test_velocity_factors_are_symmetric_and_clip_nothing():
     notes = np.array([(480 * n, 480, 60, velocity, 0) for n, velocity in enumerate((48, 64, 80))], np.int32)
     batch = windows(Score(notes, np.array([(0, 4, 4)], np.int32)), PERFORMANCE, 1)
     many = Batch(*(np.repeat(part, 2000, 0) for part in batch[:4]))
@@ -127,7 +126,7 @@ def test_velocity_factors_are_spread_over_both_sides_and_never_clip():
     assert factor.min() < math.log(1 / 1.4) and factor.max() > math.log(1.4)
     loud = many._replace(tokens=np.where(many.tokens == 19, 30, many.tokens))  # 80 becomes 124
     level = PERFORMANCE.levels[augmented(loud, PERFORMANCE, 0, velocity_scale=9.0).tokens[:, 0, :3, 3]]
-    # The others grow no further than the loudest can: by 127 / 124, and half a level.
+    # The loudest can grow by 127 / 124, and so can the others, up to half a level.
     assert (level[:, :2].max(0) <= np.array([48, 64]) * 127 / 124 + 2).all() and level[:, 2].max() == 127
 
 
@@ -140,7 +139,7 @@ def notes_by_voice(batch: Batch, codec: Codec, row: int) -> dict[int, list[tuple
 @pytest.mark.parametrize("codec", [VOICES, PERFORMANCE], ids=lambda codec: type(codec).__name__)
 @given(st.data(), st.integers(0, 1000), st.sampled_from([0.2, 0.9]))
 @settings(max_examples=40)
-def test_voices_are_dropped_whole_and_one_always_stays(codec, data, seed, probability):
+def test_voices_are_dropped_completely_and_one_always_stays(codec, data, seed, probability):
     batch = windows(data.draw(SCORES[codec]), codec)
     fewer = augmented(batch, codec, seed, voice_dropout=probability)
     assert_canonical(fewer, codec)
@@ -152,21 +151,21 @@ def test_voices_are_dropped_whole_and_one_always_stays(codec, data, seed, probab
 
 
 @pytest.mark.parametrize("codec", [VOICES, PERFORMANCE], ids=lambda codec: type(codec).__name__)
-def test_voices_are_dropped_as_often_as_asked(codec):
+def test_voices_are_dropped_with_their_probability(codec):
     notes = [(480 * n, 480, 60 + voice, 80, voice) for n in range(4) for voice in range(4)]
     batch = windows(Score(np.array(notes, np.int32), np.array([(0, 4, 4)], np.int32)), codec, 1)
     many = Batch(*(np.repeat(part, 4000, 0) for part in batch[:4]))
     fewer = augmented(many, codec, 1, voice_dropout=0.5)
     found = codec.notes(fewer.tokens, fewer.mask, fewer.metre)
     left = np.bincount(found.row[found.measure == 0][found.onset == 0], minlength=4000)
-    # Four voices stay with probability 1/2 each, none of them with 1/16, and then one is put back.
+    # Each of four voices stays with probability 1/2. With probability 1/16 none would, and one is kept.
     assert left.min() == 1
     assert abs(left.mean() - (2 + 1 / 16)) < 5 / math.sqrt(4000)
 
 
 @given(performances(), st.integers(0, 1000), st.sampled_from([0.3, 1.0]))
 @settings(max_examples=60)
-def test_jittered_onsets_move_by_a_step_and_keep_their_order(score, seed, probability):
+def test_timing_jitter_moves_onsets_by_one_step_and_keeps_their_order(score, seed, probability):
     batch = windows(score, PERFORMANCE)
     moved = augmented(batch, PERFORMANCE, seed, timing_jitter=probability)
     assert_canonical(moved, PERFORMANCE)
@@ -183,7 +182,7 @@ def test_jittered_onsets_move_by_a_step_and_keep_their_order(score, seed, probab
 
 
 @given(st.sampled_from([(4, 48), (3, 36), (1, 12)]), st.data(), st.integers(0, 1000))
-def test_jittered_onsets_never_meet_nor_leave_their_measure(metre, data, seed):
+def test_timing_jitter_keeps_onsets_apart_and_in_their_measure(metre, data, seed):
     quarters, num_positions = metre
     places = sorted(data.draw(st.sets(st.integers(0, num_positions - 1) | st.just(num_positions - 1), max_size=16)))
     notes = np.array([(40 * place, 40, 60, 80, 0) for place in places], np.int32).reshape(-1, 5)
@@ -193,7 +192,7 @@ def test_jittered_onsets_never_meet_nor_leave_their_measure(metre, data, seed):
     assert (np.diff(new, axis=1) > 0).all() and (new >= 1).all() and (new <= num_positions).all()
 
 
-def test_onsets_are_jittered_both_ways_as_often_as_asked():
+def test_timing_jitter_moves_onsets_both_ways_with_its_probability():
     notes = np.array([(480 * n, 240, 60 + pitch, 80, 0) for n in range(4) for pitch in (0, 4)], np.int32)
     batch = windows(Score(notes, np.array([(0, 4, 4)], np.int32)), PERFORMANCE, 1)
     many = Batch(*(np.repeat(part, 4000, 0) for part in batch[:4]))
@@ -201,7 +200,7 @@ def test_onsets_are_jittered_both_ways_as_often_as_asked():
     assert (shift[:, ::2] == shift[:, 1::2]).all()  # a chord moves together
     error = 5 * math.sqrt(0.2 * 0.8 / 12000)
     assert abs((shift[:, 2:] == 1).mean() - 0.2) < error and abs((shift[:, 2:] == -1).mean() - 0.2) < error
-    assert (shift[:, :2] >= 0).all()  # nothing is earlier than the measure
+    assert (shift[:, :2] >= 0).all()  # no earlier than the start of the measure
 
 
 def performance_source() -> WindowSource:
@@ -217,7 +216,7 @@ def performance_source() -> WindowSource:
 ALL: dict[str, Any] = {"transpose": 5, "velocity_scale": 0.3, "voice_dropout": 0.3, "timing_jitter": 0.3}
 
 
-def test_draws_depend_on_the_seed_and_the_position_alone():
+def test_draws_depend_only_on_the_seed_and_the_position():
     source = performance_source()
     whole = make_train_iterator(source, 12, seed=3, **ALL)
     half = [make_train_iterator(source, 12, seed=3, process_index=n, process_count=2, **ALL) for n in range(2)]
@@ -236,20 +235,11 @@ def test_draws_depend_on_the_seed_and_the_position_alone():
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_state_of_other_augmentation_is_refused(name):
+def test_a_state_with_other_augmentation_is_refused(name):
     source = performance_source()
     state = make_train_iterator(source, 4, **ALL).get_state()
     with pytest.raises(ValueError, match=rf"{name} = {ALL[name]}, this run has 0"):
         make_train_iterator(source, 4, **{**ALL, name: 0}).set_state(state)
-
-
-def test_a_state_from_before_there_was_more_than_transposition_is_read():
-    source = performance_source()
-    old = make_train_iterator(source, 4, transpose=5)
-    state = {name: value for name, value in old.get_state().items() if name not in set(ALL) - {"transpose"}}
-    old.set_state(state)
-    with pytest.raises(ValueError, match=r"velocity_scale = 0, this run has 0.3"):
-        make_train_iterator(source, 4, **ALL).set_state(state)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +252,7 @@ def test_a_state_from_before_there_was_more_than_transposition_is_read():
         (PerformanceCodec(velocities=1), {"velocity_scale": 0.2}, "a codec with velocities"),
     ],
 )
-def test_what_tokens_cannot_show_is_refused(codec, settings_, message):
+def test_augmentation_that_a_codec_cannot_do_is_refused(codec, settings_, message):
     source = WindowSource([random_melody(0, 4)], codec, 4, 4)
     with pytest.raises(ConfigError, match=message):
         make_train_iterator(source, 4, **settings_)

@@ -1,4 +1,4 @@
-"""Attributes in the batch: those of the tokens that are in it, whoever made it."""
+"""Attributes in batches: those of the batch's own tokens, whoever made it."""
 
 import dataclasses
 
@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
-from musicvae_jax.codec.attributes import ATTRIBUTES, SPANS, num_cells
-from musicvae_jax.config import Config, DataConfig, from_json, to_json
+from musicvae_jax.codec.attributes import ATTRIBUTES, num_cells
+from musicvae_jax.config import Config, DataConfig
 from musicvae_jax.data.attributes import window_attributes
-from musicvae_jax.data.datasets import list_styles
 from musicvae_jax.data.load import count_metres, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches, make_train_iterator
+from musicvae_jax.data.prepare import list_styles
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.types import Batch
+from musicvae_jax.types import STANDARD_SPANS, Batch, span_name
 from tests.data.melodies import melodies, random_melody
 
 STYLES = ("jig", "reel", "waltz")
@@ -24,7 +24,7 @@ C, G = (0, 0b10010001), (7, 0b100010000100)
 
 
 def piece(seed: int, num_measures: int):
-    """A melody with a style, or one that its data set does not know, and a chord per half of a measure or none."""
+    """A melody with a known style, an unknown one or none, and with a chord per half measure or none."""
     score = random_melody(seed, num_measures)
     onsets = np.arange(0, score.end, 960)
     kinds = np.array([C, G])[np.random.default_rng(seed).integers(0, 2, len(onsets))]
@@ -35,12 +35,6 @@ def piece(seed: int, num_measures: int):
 
 SCORES = [piece(seed, 5 + seed % 7) for seed in range(12)]
 SOURCE = WindowSource(SCORES, MelodyCodec(), 4, 2, 2, attributes=True, styles=STYLES)
-
-
-def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys() == set(SPANS)
-    for span, values in one.items():
-        np.testing.assert_array_equal(values, other[span], err_msg=span)
 
 
 @pytest.mark.parametrize("codec", [MelodyCodec(), VoicesCodec(), PerformanceCodec()], ids=lambda c: type(c).__name__)
@@ -54,12 +48,23 @@ def test_attributes_are_those_of_the_transposed_tokens(codec):
     assert len(np.unique((moved - still).round())) == 11
     again = window_attributes(batch, codec)
     labels = [COLUMN["chord_change_rate"], COLUMN["style"]]
-    for span, values in batch.attributes.items():
+    assert batch.attributes.keys() == again.keys() == {"measure", "phrase", "window"}
+    for span in STANDARD_SPANS:
+        values, expected = batch.attributes[span_name(span)], again[span_name(span)]
         assert values.dtype == np.float32 and values.shape == (64, num_cells(span, 4), len(ATTRIBUTES))
-        assert np.isnan(again[span][..., labels]).all()
-        np.testing.assert_array_equal(np.delete(values, labels, -1), np.delete(again[span], labels, -1))
+        assert np.isnan(expected[..., labels]).all()
+        np.testing.assert_array_equal(np.delete(values, labels, -1), np.delete(expected, labels, -1))
     dynamics = batch.attributes["window"][..., COLUMN["mean_velocity"]]
-    assert np.isnan(dynamics).all() if not isinstance(codec, PerformanceCodec) else (dynamics == 80).all()
+    assert (dynamics == 80).all() if isinstance(codec, PerformanceCodec) else np.isnan(dynamics).all()
+
+
+def test_spans_are_free():
+    """A span of two measures has two cells in a window of four; an attribute of the window does not depend on it."""
+    source = WindowSource(SCORES, MelodyCodec(), 4, 2, 2, attributes=True, spans=(2, 0), styles=STYLES)
+    index = np.arange(len(source))
+    found, usual = source.gather(index).attributes, SOURCE.gather(index).attributes
+    assert found.keys() == {"2_measures", "window"} and found["2_measures"].shape[1] == 2
+    np.testing.assert_array_equal(found["window"], usual["window"])
 
 
 def test_styles_and_chords_are_those_of_the_piece():
@@ -70,27 +75,24 @@ def test_styles_and_chords_are_those_of_the_piece():
         style = batch.attributes["window"][0, 0, COLUMN["style"]]
         assert np.isnan(style) if score.style not in STYLES else STYLES[int(style)] == score.style
         seen.add(score.style)
-        rates = batch.attributes["measure"][0, :, COLUMN["chord_change_rate"]]
-        for measure, rate in enumerate(rates):
-            if not len(score.chords) or start + measure >= score.num_measures:
+        for measure, rate in enumerate(batch.attributes["measure"][0, :, COLUMN["chord_change_rate"]], start):
+            if not len(score.chords) or measure >= score.num_measures:
                 assert np.isnan(rate)
                 continue
-            first = 2 * (start + measure)
-            changes = sum(
-                place > 0 and score.chords[place, 2] != score.chords[place - 1, 2] for place in (first, first + 1)
-            )
+            halves = (2 * measure, 2 * measure + 1)
+            changes = sum(half > 0 and score.chords[half, 2] != score.chords[half - 1, 2] for half in halves)
             assert rate == changes / 4
     assert seen == {"reel", "jig", "", "polka"}
 
 
-def test_refused_pieces_leave_the_labels_of_the_others_alone():
+def test_refused_pieces_do_not_shift_the_labels_of_others():
     long_metre = dataclasses.replace(SCORES[1], measures=np.array([(0, 63, 4)], np.int32))
     short = dataclasses.replace(piece(1, 1), style="waltz")
     pieces = [SCORES[0], long_metre, SCORES[1], short, *SCORES[2:]]
     source = WindowSource(pieces, MelodyCodec(), 4, 2, 2, attributes=True, styles=STYLES)
     assert source.refused == {"metre": 1, "short": 1}
-    every = np.arange(len(SOURCE))
-    assert_equal(source.gather(every).attributes, SOURCE.gather(every).attributes)
+    index = np.arange(len(SOURCE))
+    np.testing.assert_equal(source.gather(index).attributes, SOURCE.gather(index).attributes)
 
 
 @given(melodies(max_measures=9), st.integers(1, 8), st.integers(1, 9))
@@ -104,58 +106,36 @@ def test_rows_of_padding_are_nan_and_others_do_not_depend_on_their_batch(score, 
                 continue
             one = source[number]
             assert one.tokens.ndim == 3
-            assert_equal({span: values[row] for span, values in batch.attributes.items()}, one.attributes)
+            np.testing.assert_equal({span: values[row] for span, values in batch.attributes.items()}, one.attributes)
 
 
-def test_worker_processes_and_resumed_runs_make_the_same_attributes():
-    alone = make_train_iterator(SOURCE, 4, seed=3, transpose=5)
-    expected = [next(alone) for _ in range(6)]
-    alone.close()
-    workers = make_train_iterator(SOURCE, 4, seed=3, transpose=5, num_workers=2, start=3)
-    found = [next(workers) for _ in range(3)]
-    workers.close()
-    for one, other in zip(found, expected[3:], strict=True):
-        assert_equal(one.attributes, other.attributes)
-
-
-def test_without_attributes_nothing_changes():
+def test_attributes_are_off_by_default_and_change_nothing_else():
+    assert not Config().data.attributes
     plain = WindowSource(SCORES, MelodyCodec(), 4, 2, 2)
     one, other = plain.gather(np.arange(len(plain))), SOURCE.gather(np.arange(len(SOURCE)))
     assert one.attributes == () and SOURCE.cut(one.index).attributes == ()
-    for mine, theirs in zip(one[:4], other[:4], strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_equal(one[:4], other[:4])
 
 
-def test_the_switch_is_off_by_default_and_old_configs_still_load():
-    text = to_json(Config())
-    for name in ("attributes", "velocity_scale", "voice_dropout", "timing_jitter"):
-        line = next(line for line in text.splitlines(keepends=True) if f'"{name}"' in line)
-        text = text.replace(line, "")
-    text = text.replace(",\n  }", "\n  }")
-    assert from_json(text) == Config() and not Config().data.attributes
-
-
-def test_folk_tunes_have_styles_that_all_splits_number_alike(folk_data_dir):
+def test_all_splits_of_the_folk_tunes_number_styles_alike(folk_data_dir):
     config = Config(data=DataConfig(data_dir=folk_data_dir, attributes=True, measures=4))
     styles = list_styles("folk_tunes", folk_data_dir)
     assert list(styles) == sorted(set(styles)) and "reel" in styles and "" not in styles
     source = load_windows(config, "validation")
     batch = make_eval_batches(source, 64, num_examples=64)[0]
-    for row, number in enumerate(batch.index.tolist()):
-        style, label = batch.attributes["window"][row, 0, COLUMN["style"]], source.score(number).style
-        assert styles[int(style)] == label if label else np.isnan(style)
-    # Real music is where attributes are defined: of the notes' own, only an interval needs two notes.
     window = batch.attributes["window"][:, 0]
-    names = [one.name for one in ATTRIBUTES if one.spans == SPANS and one.group in {"rhythm", "pitch", "harmony"}]
+    for number, style in zip(batch.index.tolist(), window[:, COLUMN["style"]], strict=True):
+        label = source.score(number).style
+        assert styles[int(style)] == label if label else np.isnan(style)
+    # In real music nearly all attributes of notes are defined; only an interval needs two notes.
+    names = [one.name for one in ATTRIBUTES if not one.spans and one.group in {"rhythm", "pitch", "harmony"}]
     always = [COLUMN[name] for name in names if name not in {"chord_change_rate", "mean_interval"}]
     assert not np.isnan(window[:, always]).any()
-    plain = load_windows(Config(data=dataclasses.replace(config.data, attributes=False)), "validation")
-    assert count_metres(source) == count_metres(plain)
+    assert count_metres(source) == count_metres(load_windows(config, "validation", attributes=False))
 
 
 def test_a_batch_is_a_tree_of_rows():
     jax = pytest.importorskip("jax")
-    batch = SOURCE.gather(np.array([0, 3, -1]))
-    rows = jax.tree.map(lambda leaf: leaf[:2], batch)
+    rows = jax.tree.map(lambda leaf: leaf[:2], SOURCE.gather(np.array([0, 3, -1])))
     assert isinstance(rows, Batch)
-    assert_equal(rows.attributes, SOURCE.gather(np.array([0, 3])).attributes)
+    np.testing.assert_equal(rows.attributes, SOURCE.gather(np.array([0, 3])).attributes)

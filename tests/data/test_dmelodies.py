@@ -1,4 +1,4 @@
-"""dMelodies: the factors and their melodies, both ways, and the data set made of them."""
+"""dMelodies: factors to melodies and back, and the data set."""
 
 from pathlib import Path
 
@@ -7,89 +7,84 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.codec.check import check_score
-from musicvae_jax.codec.melody import MelodyCodec
-from musicvae_jax.data.datasets import dmelodies, load_split, prepare
-from musicvae_jax.data.datasets import to_score as read_back
-from musicvae_jax.data.datasets.dmelodies import DMelodies, deal_out, to_score
-from musicvae_jax.data.datasets.dmelodies_factors import (
+from musicvae_jax.codec import MelodyCodec
+from musicvae_jax.codec.score import check_score
+from musicvae_jax.data.datasets import dmelodies
+from musicvae_jax.data.datasets.dmelodies import (
     FACTORS,
     NUM_MELODIES,
     REST,
-    from_steps,
+    DMelodies,
+    choose_splits,
+    from_melody,
+    melody_score,
     to_factors,
     to_index,
-    to_steps,
+    to_melody,
 )
+from musicvae_jax.data.prepare import list_styles, prepare, split_records
+from musicvae_jax.data.records import to_score
 from musicvae_jax.data.windows import WindowSource
 
 numbers = st.integers(0, NUM_MELODIES - 1)
 R = REST
 
 
-def test_the_first_and_the_last_melody_by_hand() -> None:
-    # C major in octave 4, the first six eighths of each measure, all chords up: C E G, F A C, G B D, C E G.
-    first = [60, 64, 67, 65, 69, 72, R, R, 67, 71, 74, 60, 64, 67, R, R]
-    assert to_steps(to_factors(0)).tolist() == first
-    # B blues in octave 6 (the root is 60 + 24 + 11), the last six eighths, all chords down.
-    last = [R, R, 101, 98, 95, 107, 104, 100, R, R, 109, 105, 101, 101, 98, 95]
-    assert NUM_MELODIES == 1_354_752
-    assert to_factors(NUM_MELODIES - 1).tolist() == [11, 2, 2, 27, 27, 1, 1, 1, 1]
-    assert to_steps(to_factors(NUM_MELODIES - 1)).tolist() == last
-
-
-def test_one_in_between_by_hand() -> None:
-    # D minor, octave 5: the root is 74. Rhythm 1 is (0 1 2 3 4 6), rhythm 2 (0 1 2 3 4 7); chords 2 and 3 down.
-    # I = D F A, IV = G Bb D, V = A C# E.
-    factors = np.array([2, 1, 1, 1, 2, 0, 1, 1, 0])
-    expected = [74, 77, 81, 86, 82, R, 79, R, 88, 85, 81, 74, 77, R, R, 81]
-    assert to_steps(factors).tolist() == expected
-    sizes = [12, 3, 3, 28, 28, 2, 2, 2, 2]
-    assert list(FACTORS.values()) == sizes
-    number = 0
-    for value, size in zip(factors.tolist(), sizes, strict=True):  # the last factor is fastest
-        number = number * size + value
-    assert to_index(factors) == number
+@pytest.mark.parametrize(
+    ("factors", "number", "melody"),
+    [
+        # C major in octave 4, the first six eighths of each measure, all chords up: C E G, F A C, G B D, C E G.
+        ([0] * 9, 0, [60, 64, 67, 65, 69, 72, R, R, 67, 71, 74, 60, 64, 67, R, R]),
+        # D minor in octave 5 (the root is 74), chords 2 and 3 down: D F A, G Bb D, A C# E.
+        ([2, 1, 1, 1, 2, 0, 1, 1, 0], 276_454, [74, 77, 81, 86, 82, R, 79, R, 88, 85, 81, 74, 77, R, R, 81]),
+        # B blues in octave 6 (the root is 95), the last six eighths of each measure, all chords down.
+        (
+            [11, 2, 2, 27, 27, 1, 1, 1, 1],
+            NUM_MELODIES - 1,
+            [R, R, 101, 98, 95, 107, 104, 100, R, R, 109, 105, 101, 101, 98, 95],
+        ),
+    ],
+    ids=["first", "between", "last"],
+)
+def test_melodies_by_hand(factors: list[int], number: int, melody: list[int]) -> None:
+    assert list(FACTORS.values()) == [12, 3, 3, 28, 28, 2, 2, 2, 2] and NUM_MELODIES == 1_354_752
+    assert to_factors(number).tolist() == factors
+    assert to_index(np.array(factors)) == number
+    assert to_melody(np.array(factors)).tolist() == melody
 
 
 @given(st.lists(numbers, min_size=1, max_size=50))
 def test_numbers_factors_and_melodies_are_one_to_one(index: list[int]) -> None:
     factors = to_factors(np.array(index))
-    steps = to_steps(factors)
-    assert factors.dtype == np.int32 and steps.dtype == np.int8
-    np.testing.assert_array_equal(from_steps(steps), factors)
+    melodies = to_melody(factors)
+    assert factors.dtype == np.int32 and melodies.dtype == np.int8
+    np.testing.assert_array_equal(from_melody(melodies), factors)
     np.testing.assert_array_equal(to_index(factors), index)
-    sounding = steps[steps != REST]
+    sounding = melodies[melodies != REST]
     assert sounding.size == 12 * len(index) and sounding.min() >= 60 and sounding.max() <= 109
     assert to_factors(np.array([index, index])).shape == (2, len(index), 9)
 
 
-def test_a_sample_of_melodies_is_distinct() -> None:
-    steps = to_steps(to_factors(np.arange(0, NUM_MELODIES, 23)))
-    assert len(np.unique(steps, axis=0)) == len(steps) == 58_903
-
-
-@pytest.mark.slow
-def test_all_melodies_are_distinct() -> None:
-    index = np.arange(NUM_MELODIES)
-    steps = to_steps(to_factors(index))
-    assert len(np.unique(np.ascontiguousarray(steps).view("V16"))) == NUM_MELODIES
-    np.testing.assert_array_equal(to_index(from_steps(steps)), index)
-    assert steps[steps != REST].min() == 60 and steps.max() == 109
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow, id="all"), pytest.param(23, id="sample")])
+def test_melodies_are_distinct(step: int) -> None:
+    index = np.arange(0, NUM_MELODIES, step)
+    melodies = to_melody(to_factors(index))
+    assert len(np.unique(np.ascontiguousarray(melodies).view("V16"))) == len(index)
+    np.testing.assert_array_equal(to_index(from_melody(melodies)), index)
 
 
 @given(numbers, st.integers(0, 15), st.integers(-1, 127))
-def test_what_is_no_melody_is_refused(number: int, place: int, value: int) -> None:
-    steps = to_steps(to_factors(number))
-    steps[place] = value
+def test_other_melodies_and_factors_are_refused(number: int, eighth: int, pitch: int) -> None:
+    melody = to_melody(to_factors(number))
+    melody[eighth] = pitch
     try:
-        factors = from_steps(steps)
+        factors = from_melody(melody)
     except ValueError as error:
-        assert str(steps.tolist()) in str(error)  # noqa: PT017 -- both outcomes are right, for different values
+        assert str(melody.tolist()) in str(error)  # noqa: PT017 -- some changes give another melody of the data set
     else:
-        np.testing.assert_array_equal(to_steps(factors), steps)
-    with pytest.raises(ValueError, match="allowed: what to_steps gives"):
-        from_steps(np.full(16, REST))
+        np.testing.assert_array_equal(to_melody(factors), melody)
+    with pytest.raises(ValueError, match="allowed"):
+        from_melody(np.full(16, REST))
     with pytest.raises(ValueError, match="out of bounds"):
         to_factors(np.array(NUM_MELODIES))
     with pytest.raises(ValueError, match="invalid entry"):
@@ -97,43 +92,39 @@ def test_what_is_no_melody_is_refused(number: int, place: int, value: int) -> No
 
 
 @given(numbers)
-def test_the_melody_codec_reads_the_factors_back(number: int) -> None:
-    """Nothing is lost on the way from factors to tokens: the grid's slots 0, 2, 4, ... are the eighths."""
+def test_tokens_hold_the_factors(number: int) -> None:
+    """The even slots of the grid are the eighths."""
     factors = to_factors(np.array(number))
-    score = to_score(factors, to_steps(factors))
+    score = melody_score(factors)
     check_score(score)
-    codec = MelodyCodec(slots=16)
-    encoded = codec.encode(score)
+    encoded = MelodyCodec(slots=16).encode(score)
     assert not encoded.dropped
     tokens = encoded.tokens[..., 0].reshape(16, 2)
     onsets = tokens[:, 0] >= 2
-    np.testing.assert_array_equal(from_steps(np.where(onsets, tokens[:, 0] - 2, REST)), factors)
-    assert (tokens[:, 1] == 0).all()  # every note lasts an eighth, and its second half is a hold
+    np.testing.assert_array_equal(from_melody(np.where(onsets, tokens[:, 0] - 2, REST)), factors)
+    assert (tokens[:, 1] == 0).all()  # a note lasts an eighth, so its second slot is HOLD
     assert score.chords[:, 2].tolist() == [(factors[0] + root) % 12 for root in (0, 5, (7, 7, 6)[factors[2]], 0)]
     assert score.chords[0, 0] == score.notes[0, 0] and score.chords[-1, :2].sum() == score.end
 
 
-def test_the_key_is_the_scales() -> None:
+def test_the_key_is_that_of_the_scale() -> None:
     keys = {}
     for tonic in range(12):
         for scale in range(3):
-            factors = np.array([tonic, 0, scale, 0, 0, 0, 0, 0, 0])
-            score = to_score(factors, to_steps(factors))
+            score = melody_score(np.array([tonic, 0, scale, 0, 0, 0, 0, 0, 0]))
             keys[tonic, score.mode] = score.fifths
     assert [keys[tonic, "major"] for tonic in range(12)] == [0, -5, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5]
     assert [keys[tonic, "minor"] for tonic in (9, 4, 2, 0)] == [0, 1, -1, -3]
     assert {keys[tonic, "blues"] for tonic in range(12)} == {None}
 
 
-def test_splits_are_dealt_out_evenly_and_agree() -> None:
-    some, more = deal_out(2_000), deal_out(20_000)
+def test_splits_have_their_shares_and_agree_between_configs() -> None:
+    few, many = choose_splits(2_000), choose_splits(20_000)
     for split, share in (("train", 0.7), ("validation", 0.2), ("test", 0.1)):
-        assert len(some[split]) == pytest.approx(share * 2_000, abs=1)
-        for other in more:
-            if other != split:
-                assert not set(some[split]) & set(more[other])
-        values = to_factors(more[split])
-        for column, size in enumerate(FACTORS.values()):  # every factor is uniform, by a bound of six sigma
+        assert len(few[split]) == pytest.approx(share * 2_000, abs=1)
+        assert not any(set(few[split]) & set(many[other]) for other in many if other != split)
+        values = to_factors(many[split])
+        for column, size in enumerate(FACTORS.values()):  # every factor is uniform, within six standard errors
             counts = np.bincount(values[:, column], minlength=size)
             mean = len(values) / size
             assert np.abs(counts - mean).max() < 6 * np.sqrt(mean)
@@ -141,29 +132,19 @@ def test_splits_are_dealt_out_evenly_and_agree() -> None:
 
 def test_the_data_set_holds_the_melodies_with_their_factors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DMelodies.BUILDER_CONFIGS[0], "num_melodies", 300)
-    monkeypatch.setattr(dmelodies, "NUM_MELODIES", 3_000)  # hashes of all of them take a second
-    info = prepare("dmelodies", str(tmp_path)).info
-    assert info.metadata["factors"] == FACTORS
-    assert {name: split.num_examples for name, split in info.splits.items()} == {
-        "train": 210,
-        "validation": 60,
-        "test": 30,
-    }
-    seen = []
-    for split in info.splits:
-        records = load_split("dmelodies", str(tmp_path), split)
-        for record in records[:]:
-            score = read_back(record)
+    monkeypatch.setattr(dmelodies, "NUM_MELODIES", 3_000)  # fewer hashes, faster
+    builder = prepare("dmelodies", str(tmp_path))
+    assert builder.info.metadata["factors"] == FACTORS
+    sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
+    assert sizes == {"train": 210, "validation": 60, "test": 30}
+    seen = set()
+    for split in builder.info.splits:
+        records = split_records(builder, split)
+        for record in records:
             factors = record["factors"]
             assert factors.dtype == np.int32 and record["id"] == f"dmelodies/{to_index(factors):07d}"
-            np.testing.assert_array_equal(score.notes, to_score(factors, to_steps(factors)).notes)
-            seen.append(int(to_index(factors)))
-    assert len(set(seen)) == len(seen) == 300
+            np.testing.assert_array_equal(to_score(record).notes, melody_score(factors).notes)
+            seen.add(int(to_index(factors)))
+    assert len(seen) == 300
     assert len(WindowSource(records, MelodyCodec(slots=16), measures=2, hop=2)) == 30
-
-
-def test_unknown_configs_get_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="dmelodies has no config 'ful': did you mean full"):
-        prepare("dmelodies/ful", str(tmp_path))
-    with pytest.raises(ValueError, match="folk_tunes has no config 'full': it has none"):
-        prepare("folk_tunes/full", str(tmp_path))
+    assert list_styles("dmelodies", str(tmp_path)) == ("dmelodies",)

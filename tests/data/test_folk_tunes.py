@@ -1,7 +1,7 @@
-"""The prepared data set against the books it was made from."""
+"""The folk tunes compared with the books that they are from, and what all corpora share."""
 
 import dataclasses
-import functools
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.codec.abc import parse_abc
 from musicvae_jax.codec.base import Encoded
-from musicvae_jax.codec.melody import MelodyCodec
 from musicvae_jax.codec.score import Score
-from musicvae_jax.data.datasets import folk_tunes, load_split, prepare, to_score
-from musicvae_jax.data.datasets.folk_books import find_tunes, read_tunes
-from musicvae_jax.data.datasets.pieces import GRID, corpus_folder
+from musicvae_jax.data.datasets import folk_tunes
+from musicvae_jax.data.datasets.corpus import corpus_folder
+from musicvae_jax.data.datasets.folk_tunes import FolkTunes, find_tunes
 from musicvae_jax.data.pipeline import make_train_iterator
-from musicvae_jax.data.splits import window_signatures
+from musicvae_jax.data.prepare import prepare, split_records
+from musicvae_jax.data.records import to_score
+from musicvae_jax.data.splits import GRID, melody_signatures, window_signatures
 from musicvae_jax.data.windows import WindowSource
+from tests.codec.oracle import quantise
 
 SPLITS = ("train", "validation", "test", "test_airds")
 Records = dict[str, list[Mapping[str, Any]]]
@@ -27,12 +30,13 @@ Records = dict[str, list[Mapping[str, Any]]]
 
 @pytest.fixture(scope="module")
 def records(folk_data_dir: str) -> Records:
-    return {split: list(load_split("folk_tunes", folk_data_dir, split)) for split in SPLITS}
+    builder = prepare("folk_tunes", folk_data_dir)
+    return {split: list(split_records(builder, split)) for split in SPLITS}
 
 
 def heard_windows(score: Score, length: int = 4) -> Iterator[bytes]:
-    """Every window of four measures in ticks, without tokens: onsets, durations and intervals from its first note."""
-    notes = GRID.quantise(score).notes.astype(np.int64)
+    """Every window of four measures in ticks, without tokens: onsets, ends and intervals from its first note."""
+    notes = quantise(GRID, score).notes.astype(np.int64)
     starts, ends, pitches = notes[:, 0], notes[:, 0] + notes[:, 1], notes[:, 2]
     borders = np.append(score.measures[:, 0], score.end)
     for first in range(max(1, score.num_measures - length + 1)):
@@ -43,25 +47,28 @@ def heard_windows(score: Score, length: int = 4) -> Iterator[bytes]:
         yield (window - np.array([[0], [0], window[2, :1].tolist() or [0]])).tobytes() + metres.tobytes()
 
 
-def test_no_held_out_window_occurs_in_training(records: Records) -> None:
-    """The proof that nothing leaks, made anew from the records: no 4-measure window, in any key, is in two splits."""
-    windows = {
+def assert_disjoint(windows: dict[str, set[bytes]], least: int) -> None:
+    """Splits share no window, and each has at least so many."""
+    for one, other in itertools.combinations(windows, 2):
+        assert not windows[one] & windows[other], f"{one} shares windows with {other}"
+    assert min(map(len, windows.values())) > least
+
+
+def test_no_two_splits_share_a_window(records: Records) -> None:
+    """Without the builder's signatures, from the records: no window of 4 measures, in any key, is in two splits."""
+    heard = {
         split: {window for record in records[split] for window in heard_windows(to_score(record))} for split in SPLITS
     }
-    for number, split in enumerate(SPLITS):
-        for other in SPLITS[:number]:
-            assert not windows[split] & windows[other], f"{split} shares windows with {other}"
-    assert min(map(len, windows.values())) > 4000  # the proof is about something
+    assert_disjoint(heard, 4000)
 
 
 def test_training_batches_hold_no_held_out_window(records: Records) -> None:
-    """The same at the other end of the pipeline: the windows that the model is trained on, transposed."""
     codec = MelodyCodec()
     held_out = {
         signature
         for split in SPLITS[1:]
         for record in records[split]
-        for signature in window_signatures(GRID.encode(to_score(record)), GRID)
+        for signature in melody_signatures(to_score(record))
     }
     wide = GRID.slots - codec.slots
     source = WindowSource(records["train"], codec, measures=4, hop=4, min_measures=4)
@@ -73,9 +80,9 @@ def test_training_batches_hold_no_held_out_window(records: Records) -> None:
     iterator.close()
 
 
-def test_every_tune_is_accounted_for(folk_data_dir: str, records: Records) -> None:
+def test_every_tune_is_in_one_split_or_refused_or_left_out(folk_data_dir: str, records: Records) -> None:
     metadata = prepare("folk_tunes", folk_data_dir).info.metadata
-    found = [source.id for source in find_tunes(corpus_folder())]
+    found = [tune.id for tune in find_tunes(corpus_folder())]
     kept = [record["id"].decode() for split in SPLITS for record in records[split]]
     parts = [*kept, *metadata["refused_ids"], *metadata["left_out"]]
     assert sorted(parts) == sorted(found) and len(set(found)) == len(found) == metadata["tunes_found"]
@@ -94,64 +101,59 @@ def test_the_splits_have_their_shares(folk_data_dir: str, records: Records) -> N
 
 
 def test_records_read_back_as_the_scores_that_were_written(records: Records) -> None:
-    texts = {source.id: source.text for source in find_tunes(corpus_folder())}
+    texts = {tune.id: tune.text for tune in find_tunes(corpus_folder())}
     for split in SPLITS:
         for record in records[split][::20]:
             stored, id = to_score(record), record["id"].decode()
             parsed, header = parse_abc(texts[id], source=id)
             for field in dataclasses.fields(Score):
-                if field.name in {"style", "composer"}:
-                    continue  # of the tune's header
-                np.testing.assert_array_equal(getattr(stored, field.name), getattr(parsed, field.name), field.name)
+                if field.name not in {"style", "composer"}:  # these are from the tune's header
+                    np.testing.assert_array_equal(getattr(stored, field.name), getattr(parsed, field.name), field.name)
             assert record["metre"].decode() == str(parsed.metre(0))
             assert bool(record["style"]) == bool(header.get("R", "").strip())
 
 
-def test_most_of_ryans_tunes_have_a_type(records: Records) -> None:
-    types = Counter(
-        record["style"].decode() for split in SPLITS for record in records[split] if record["id"].startswith(b"ryan/")
-    )
-    assert types[""] < 0.02 * types.total()
-    assert set(types) >= {"reel", "jig", "hornpipe", "strathspey", "slip jig"}
-
-
-def test_processes_read_what_one_process_reads() -> None:
-    sources = list(find_tunes(corpus_folder()))[:120:2]
-    for one, other in zip(read_tunes(sources, 1), read_tunes(sources, 2), strict=True):
-        np.testing.assert_equal(one, other)
+def test_most_of_ryans_tunes_have_a_style(records: Records) -> None:
+    ryan = [record for split in SPLITS for record in records[split] if record["id"].startswith(b"ryan/")]
+    styles = Counter(record["style"].decode() for record in ryan)
+    assert styles[""] < 0.02 * len(ryan)
+    assert set(styles) >= {"reel", "jig", "hornpipe", "strathspey", "slip jig"}
 
 
 def test_unknown_names_get_the_nearest(folk_data_dir: str) -> None:
     with pytest.raises(ValueError, match="no data set 'folk_tune': did you mean folk_tunes"):
         prepare("folk_tune", folk_data_dir)
     with pytest.raises(ValueError, match="folk_tunes has no split 'tests': did you mean test"):
-        load_split("folk_tunes", folk_data_dir, "tests")
+        split_records(prepare("folk_tunes", folk_data_dir), "tests")
+    with pytest.raises(ValueError, match="dmelodies has no config 'ful': did you mean full"):
+        prepare("dmelodies/ful", folk_data_dir)
+    with pytest.raises(ValueError, match="folk_tunes has no config 'full': it has none"):
+        prepare("folk_tunes/full", folk_data_dir)
 
 
-def test_a_preparation_that_dies_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_preparation_that_fails_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: None
+) -> None:
     some = list(find_tunes(corpus_folder()))[:40]
     monkeypatch.setattr(folk_tunes, "find_tunes", lambda _: some)
-    monkeypatch.setattr(folk_tunes, "read_tunes", functools.partial(read_tunes, num_processes=1))
-    monkeypatch.setattr(folk_tunes, "HELD_OUT_BOOK", "ryan/A")  # a split without tunes cannot be written
-    written = folk_tunes.FolkTunes._generate_examples
+    monkeypatch.setattr(folk_tunes, "HELD_OUT_BOOK", "ryan/A")  # TFDS cannot write a split without tunes
+    generate = FolkTunes._generate_examples
 
-    def dies(self: folk_tunes.FolkTunes, tunes: list) -> Iterator[tuple[str, dict[str, Any]]]:
-        yield from written(self, tunes[:1])
+    def fail(self: FolkTunes, tunes: list) -> Iterator[tuple[str, dict[str, Any]]]:
+        yield from generate(self, tunes[:1])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folk_tunes.FolkTunes, "_generate_examples", dies)
-    # Of a run that was killed outright.
-    leftover = tmp_path / "folk_tunes" / f"incomplete.ABC123_{folk_tunes.FolkTunes.VERSION}"
+    leftover = tmp_path / "folk_tunes" / f"incomplete.ABC123_{FolkTunes.VERSION}"  # as a killed run leaves it
     leftover.mkdir(parents=True)
-    with pytest.raises(KeyboardInterrupt):
-        prepare("folk_tunes", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(FolkTunes, "_generate_examples", fail)
+        with pytest.raises(KeyboardInterrupt):
+            prepare("folk_tunes", str(tmp_path))
     assert [path.name for path in (tmp_path / "folk_tunes").iterdir()] == [".lock"]
-
-    monkeypatch.setattr(folk_tunes.FolkTunes, "_generate_examples", written)
     assert prepare("folk_tunes", str(tmp_path)).info.metadata["tunes_found"] == 40
 
 
 def test_a_missing_corpus_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(FileNotFoundError, match="music21 package: the package is not installed; pip install music21"):
+    with pytest.raises(FileNotFoundError, match="music21 package: the package is not installed"):
         corpus_folder()

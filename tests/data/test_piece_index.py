@@ -1,9 +1,7 @@
-"""The index of pieces against counting without one."""
+"""Windows with an index compared with windows without one."""
 
-import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from musicvae_jax.codec import MelodyCodec, Metre, PerformanceCodec
@@ -12,61 +10,54 @@ from musicvae_jax.data.piece_index import load_index, make_index
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.windows import WindowSource
 from tests.data.melodies import random_melody
+from tests.data.test_windows import assert_same_windows
 
 CODEC = MelodyCodec()
 
 
 def pieces() -> list[dict]:
-    """Some that a codec takes, a short one, one whose metre does not fit, one with notes off the grid, a chord."""
-    scores = [random_melody(seed, 6 + seed) for seed in range(30)]
-    scores += [
-        random_melody(40, 2),
-        random_melody(41, 8, metre=Metre(3, 2)),
-        random_melody(42, 9),
-        random_melody(43, 8),
-    ]
-    scores[-2].notes[0, 0] += 50
-    scores[-1].notes[:5, 1] = 1920
+    """Usual pieces, a short one, one whose metre does not fit, one with a note off the grid, one with a chord."""
+    lengths = [6 + seed for seed in range(30)]
+    scores = [random_melody(seed, length) for seed, length in enumerate([*lengths, 2, 9, 8])]
+    scores.append(random_melody(41, 8, metre=Metre(3, 2)))
+    scores[-3].notes[0, 0] += 50
+    scores[-2].notes[:5, 1] = 1920
     return [to_record(score, id=score.source, source="") for score in scores]
 
 
-def assert_same_windows(one: WindowSource, other: WindowSource) -> None:
-    assert len(one) == len(other) > 0
+def assert_same_source(one: WindowSource, other: WindowSource) -> None:
+    assert_same_windows(one, other)
     assert [str(error) for error in one.refusals] == [str(error) for error in other.refusals]
     assert one.refused == other.refused and one.dropped == other.dropped
-    everything = np.arange(len(one))
-    for mine, theirs in zip(one.gather(everything), other.gather(everything), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    np.testing.assert_array_equal(one.pitch_range(everything), other.pitch_range(everything))
 
 
 @pytest.mark.parametrize("codec", [CODEC, PerformanceCodec(slots=12)])
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_windows_by_an_index_are_those_without(codec, num_processes: int) -> None:
+def test_windows_do_not_depend_on_the_index(codec, num_processes: int) -> None:
     records = pieces()
     plain = WindowSource(records, codec, 4, 2, 3)
     index = make_index(records, codec, num_processes=num_processes)
-    assert_same_windows(WindowSource(records, codec, 4, 2, 3, index=index), plain)
+    assert_same_source(WindowSource(records, codec, 4, 2, 3, index=index), plain)
     assert "short" in plain.refused and plain.dropped
-    again = pickle.loads(pickle.dumps(WindowSource(records, codec, 4, 2, 3, cache_pieces=1, index=index)))
-    assert_same_windows(again, plain)
 
 
-def test_an_index_is_made_once(tmp_path: Path, monkeypatch) -> None:
+def test_an_index_is_made_once_for_each_codec_track_split_and_number_of_pieces(tmp_path: Path, monkeypatch) -> None:
     records = pieces()
-    plain = WindowSource(records, CODEC, 4, 4)
     load_index(records, CODEC, "", tmp_path, "train")
-    with monkeypatch.context() as patch:
-        patch.setattr(piece_index, "make_index", None)  # not called
-        index = load_index(records, MelodyCodec(), "", tmp_path, "train")
-        assert_same_windows(WindowSource(records, CODEC, 4, 4, index=index), plain)
-        for other in ((records, MelodyCodec(slots=24), "", "train"), (records, CODEC, "skyline", "train"),
-                      (records, CODEC, "", "test"), (records[:-1], CODEC, "", "train")):  # fmt: skip
-            with pytest.raises(TypeError):
-                load_index(*other[:3], tmp_path, other[3])
+    monkeypatch.setattr(piece_index, "make_index", None)  # fails if it is called
+    index = load_index(records, MelodyCodec(), "", tmp_path, "train")
+    assert_same_source(WindowSource(records, CODEC, 4, 4, index=index), WindowSource(records, CODEC, 4, 4))
+    for others, codec, track, split in (
+        (records, MelodyCodec(slots=24), "", "train"),
+        (records, CODEC, "skyline", "train"),
+        (records, CODEC, "", "test"),
+        (records[:-1], CODEC, "", "train"),
+    ):
+        with pytest.raises(TypeError):
+            load_index(others, codec, track, tmp_path, split)
 
 
-def test_a_damaged_index_is_made_anew_and_a_closed_folder_goes_without(tmp_path: Path) -> None:
+def test_an_index_is_made_again_if_its_file_is_damaged_or_cannot_be_written(tmp_path: Path) -> None:
     records = pieces()
     plain = WindowSource(records, CODEC, 4, 4)
     load_index(records, CODEC, "", tmp_path, "train")
@@ -75,9 +66,7 @@ def test_a_damaged_index_is_made_anew_and_a_closed_folder_goes_without(tmp_path:
     for damage in (b"", whole[:100], whole[: len(whole) // 2], b"PK\3\4" + b"\0" * 50):
         file.write_bytes(damage)
         index = load_index(records, CODEC, "", tmp_path, "train")
-        assert_same_windows(WindowSource(records, CODEC, 4, 4, index=index), plain)
+        assert_same_source(WindowSource(records, CODEC, 4, 4, index=index), plain)
         assert file.read_bytes() == whole
-    closed = file / "no folder"  # where nothing can be written, whoever one is
-    assert_same_windows(
-        WindowSource(records, CODEC, 4, 4, index=load_index(records, CODEC, "", closed, "train")), plain
-    )
+    index = load_index(records, CODEC, "", file / "no folder", "train")
+    assert_same_source(WindowSource(records, CODEC, 4, 4, index=index), plain)

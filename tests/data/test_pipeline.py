@@ -1,23 +1,26 @@
-"""The stream of batches: the same whoever makes it and wherever it was resumed."""
+"""The stream of batches does not depend on who makes it, nor on where it is resumed."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from musicvae_jax.codec.melody import FIRST_PITCH, MelodyCodec
+from musicvae_jax.codec import MelodyCodec, PerformanceCodec
+from musicvae_jax.codec.grid_codec import FIRST_PITCH
 from musicvae_jax.codec.score import Score
+from musicvae_jax.config import Config, DataConfig, TrainConfig
+from musicvae_jax.data.load import load_batches, load_windows
 from musicvae_jax.data.pipeline import TrainIterator, make_eval_batches, make_train_iterator
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.types import Batch
 from tests.data.melodies import random_melody
 
 CODEC = MelodyCodec()
-SOURCE = WindowSource(
-    [random_melody(seed, 5 + seed % 7) for seed in range(12)], CODEC, measures=4, hop=2, min_measures=2
-)
+SCORES = [random_melody(seed, 5 + seed % 7) for seed in range(12)]
+SOURCE = WindowSource(SCORES, CODEC, measures=4, hop=2, min_measures=2, attributes=True)
 
 
 def take(iterator: TrainIterator, count: int) -> list[Batch]:
@@ -27,13 +30,21 @@ def take(iterator: TrainIterator, count: int) -> list[Batch]:
         iterator.close()
 
 
+def stream(count: int, batch_size: int = 4, start: int = 0, **options: Any) -> list[Batch]:
+    iterator = make_train_iterator(SOURCE, batch_size, **{"seed": 3, "transpose": 5, **options})
+    iterator.set_state({**iterator.get_state(), "next_batch": start})
+    return take(iterator, count)
+
+
 def join(batches: list[Batch]) -> Batch:
-    return Batch(*map(np.concatenate, zip(*(batch[:4] for batch in batches), strict=True)))
+    tokens, mask, metre, index = map(np.concatenate, zip(*(batch[:4] for batch in batches), strict=True))
+    spans = batches[0].attributes or {}
+    attributes = {span: np.concatenate([batch.attributes[span] for batch in batches]) for span in spans}
+    return Batch(tokens, mask, metre, index, attributes)
 
 
 def assert_same(one: Batch, other: Batch) -> None:
-    for mine, theirs in zip(one, other, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_equal(tuple(one), tuple(other))
 
 
 @given(st.integers(0, 2**40), st.integers(0, 50), st.integers(0, 6))
@@ -49,52 +60,38 @@ def test_a_resumed_iterator_continues_the_straight_run(seed: int, before: int, a
     fresh.set_state(state)
     assert fresh.get_state() == state
     assert_same(join(take(fresh, after + 1)), join(expected))
-    started = make_train_iterator(SOURCE, 6, seed=seed, transpose=5, start=before)
-    assert_same(join(take(started, after + 1)), join(expected))
 
 
 @pytest.mark.parametrize("process_count", [2, 3, 6])
 def test_processes_share_the_global_batch_by_rows(process_count: int) -> None:
-    whole = take(make_train_iterator(SOURCE, 12, seed=7, transpose=5), 20)
-    shards = [
-        take(make_train_iterator(SOURCE, 12, seed=7, transpose=5, process_index=p, process_count=process_count), 20)
-        for p in range(process_count)
-    ]
-    for step, batch in enumerate(whole):
+    shards = [stream(20, 12, process_index=p, process_count=process_count) for p in range(process_count)]
+    for step, batch in enumerate(stream(20, 12)):
         assert_same(join([shard[step] for shard in shards]), batch)
 
 
 def test_the_stream_does_not_depend_on_the_batch_size() -> None:
-    one = join(take(make_train_iterator(SOURCE, 4, seed=3, transpose=5), 30))
-    assert_same(one, join(take(make_train_iterator(SOURCE, 10, seed=3, transpose=5), 12)))
+    assert_same(join(stream(30, 4)), join(stream(12, 10)))
 
 
 def test_worker_processes_make_the_same_stream() -> None:
-    with_workers = make_train_iterator(SOURCE, 4, seed=3, transpose=5, num_workers=2, start=5)
-    assert_same(
-        join(take(with_workers, 7)), join(take(make_train_iterator(SOURCE, 4, seed=3, transpose=5, start=5), 7))
-    )
+    assert_same(join(stream(7, num_workers=2, start=5)), join(stream(7, start=5)))
 
 
 def test_every_epoch_has_every_window_once_in_another_order() -> None:
-    epochs = [
-        batch.index.tolist()
-        for seed in (0, 1)
-        for batch in take(make_train_iterator(SOURCE, len(SOURCE), seed=seed), 3)
-    ]
+    epochs = [batch.index.tolist() for seed in (0, 1) for batch in stream(3, len(SOURCE), seed=seed)]
     for epoch in epochs:
         assert sorted(epoch) == list(range(len(SOURCE)))
     assert len(set(map(tuple, epochs))) == len(epochs)
 
 
 def test_the_order_is_the_same_on_every_machine() -> None:
-    batch = next(make_train_iterator(SOURCE, 8, seed=0, transpose=5))
+    (batch,) = stream(1, 8, seed=0)
     assert batch.index.tolist() == [16, 40, 19, 38, 41, 32, 13, 0]
     assert shifts_of(batch, SOURCE) == [4, 5, 2, -1, -5, 4, 3, 3]
 
 
 def shifts_of(batch: Batch, source: WindowSource) -> list[int]:
-    """By how many semitones each row was moved."""
+    """By how many semitones each row was transposed."""
     plain = source.gather(batch.index)
     onsets = CODEC.is_onset(plain.tokens)
     return [int((batch.tokens[row] - plain.tokens[row])[onsets[row]][0]) for row in range(len(onsets))]
@@ -103,7 +100,7 @@ def shifts_of(batch: Batch, source: WindowSource) -> list[int]:
 @given(st.integers(0, 1000), st.integers(1, 12))
 @settings(max_examples=20)
 def test_transposition_moves_onsets_only_and_can_be_undone(seed: int, limit: int) -> None:
-    moved = next(make_train_iterator(SOURCE, 32, seed=seed, transpose=limit))
+    (moved,) = stream(1, 32, seed=seed, transpose=limit)
     plain = SOURCE.gather(moved.index)
     onsets = CODEC.is_onset(plain.tokens)
     np.testing.assert_array_equal(CODEC.is_onset(moved.tokens), onsets)
@@ -114,6 +111,12 @@ def test_transposition_moves_onsets_only_and_can_be_undone(seed: int, limit: int
         np.testing.assert_array_equal(CODEC.transpose(tokens, -int(shifts[0])), before)
 
 
+def with_first_pitch(score: Score, pitch: int) -> Score:
+    notes = score.notes.copy()
+    notes[0, 2] = pitch
+    return dataclasses.replace(score, notes=notes)
+
+
 def test_transpositions_are_uniform_and_stay_in_range() -> None:
     middle = random_melody(0, 8, 50, 70)
     for score, allowed in (
@@ -122,7 +125,7 @@ def test_transpositions_are_uniform_and_stay_in_range() -> None:
         (middle, range(-5, 6)),
     ):
         source = WindowSource([score], CODEC, 4, 1, 4)
-        batch = next(make_train_iterator(source, 5000, seed=0, transpose=5))
+        (batch,) = take(make_train_iterator(source, 5000, seed=0, transpose=5), 1)
         pitches = batch.tokens[CODEC.is_onset(batch.tokens)] - FIRST_PITCH
         assert pitches.min() >= 0 and pitches.max() <= 127
         values, counts = np.unique(shifts_of(batch, source), return_counts=True)
@@ -131,56 +134,47 @@ def test_transpositions_are_uniform_and_stay_in_range() -> None:
         assert abs(counts - expected).max() < 5 * np.sqrt(expected)  # 5 standard errors
 
 
-def with_first_pitch(score: Score, pitch: int) -> Score:
-    notes = score.notes.copy()
-    notes[0, 2] = pitch
-    return dataclasses.replace(score, notes=notes)
-
-
 @given(st.integers(1, 40), st.sampled_from([1, 2, 4]), st.one_of(st.none(), st.integers(1, 100)))
 def test_evaluation_covers_every_window_exactly_once(rows: int, process_count: int, num_examples: int | None) -> None:
+    options: dict[str, Any] = {"num_examples": num_examples, "process_count": process_count}
     batch_size = rows * process_count
-    shards = [
-        list(
-            make_eval_batches(
-                SOURCE, batch_size, num_examples=num_examples, process_index=p, process_count=process_count
-            )
-        )
-        for p in range(process_count)
-    ]
+    shards = [list(make_eval_batches(SOURCE, batch_size, process_index=p, **options)) for p in range(process_count)]
     assert len({len(shard) for shard in shards}) == 1
     batches = [join(list(parts)) for parts in zip(*shards, strict=True)]
     assert all(len(batch.index) == batch_size for batch in batches)
     whole = join(batches)
     real = whole.index >= 0
     assert not whole.mask[~real].any() and not whole.metre[~real].any() and not whole.tokens[~real].any()
-    for batch in batches:  # of many pieces
+    for batch in batches:  # the windows of a batch are far apart
         assert (np.diff(batch.index[batch.index >= 0]) >= len(batches)).all()
     assert len(set(whole.index[real].tolist())) == real.sum()
     assert real.sum() == min(num_examples or len(SOURCE), len(SOURCE))
     assert (~real).sum() < batch_size
-    assert_same(Batch(*(array[real] for array in whole[:4])), SOURCE.gather(whole.index[real]))
+    plain = SOURCE.gather(whole.index[real])
+    for part, expected in zip(whole[:4], plain[:4], strict=True):
+        np.testing.assert_array_equal(part[real], expected)
+    for span, values in whole.attributes.items():
+        np.testing.assert_array_equal(values[real], plain.attributes[span])
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 5, "process_count": 2}, "batch_size = 5: allowed is a multiple of process_count = 2"),
-        ({"batch_size": 0}, "batch_size = 0: allowed"),
-        ({"process_index": 2, "process_count": 2}, "process_index = 2: allowed is 0 to process_count - 1 = 1"),
-        ({"transpose": -1}, "transpose = -1: allowed is 0 or more"),
-        ({"num_workers": -1}, "num_workers = -1: allowed is 0 or more"),
-        ({"seed": -1}, "seed = -1: allowed is 0 or more"),
+        ({"batch_size": 5, "process_count": 2}, "batch_size = 5"),
+        ({"batch_size": 0}, "batch_size = 0"),
+        ({"process_index": 2, "process_count": 2}, "process_index = 2"),
+        ({"transpose": -1}, "transpose = -1"),
+        ({"num_workers": -1}, "num_workers = -1"),
+        ({"seed": -1}, "seed = -1"),
+        (
+            {"source": WindowSource([random_melody(0, 2)], CODEC, 4, 4, 4)},
+            "no training windows: 1 pieces, refused .*short",
+        ),
     ],
 )
-def test_impossible_arguments_are_refused(arguments: dict[str, int], message: str) -> None:
+def test_impossible_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make_train_iterator(SOURCE, **{"batch_size": 4, **arguments})
-
-
-def test_a_source_without_windows_is_refused_with_the_reasons() -> None:
-    with pytest.raises(ValueError, match=r"no training windows: 1 pieces, refused \{'short': 1\}"):
-        make_train_iterator(WindowSource([random_melody(0, 2)], CODEC, 4, 4, 4), 4)
+        make_train_iterator(**{"source": SOURCE, "batch_size": 4, **arguments})
 
 
 def test_the_state_of_another_stream_is_refused() -> None:
@@ -189,3 +183,27 @@ def test_the_state_of_another_stream_is_refused() -> None:
         make_train_iterator(SOURCE, 8, seed=1).set_state(state)
     with pytest.raises(ValueError, match="num_examples = 0: allowed"):
         make_eval_batches(SOURCE, 4, num_examples=0)
+
+
+def test_batches_are_those_of_the_config() -> None:
+    source = WindowSource([random_melody(seed, 6) for seed in range(3)], PerformanceCodec(slots=12, tracks=2), 2, 1)
+    augmentation: dict[str, Any] = {"transpose": 3, "velocity_scale": 0.2, "voice_dropout": 0.3, "timing_jitter": 0.4}
+    config = Config(data=DataConfig(**augmentation), train=TrainConfig(seed=5, batch_size=6))
+    whole, *parts = (
+        load_batches(config, source, process_index=index, process_count=count)
+        for index, count in ((0, 1), (0, 2), (1, 2))
+    )
+    identity = {"num_windows": len(source), "batch_size": 6, "seed": 5, **augmentation}
+    assert whole.get_state() == {"next_batch": 0, **identity}
+    assert_same(join([batch for part in parts for batch in take(part, 1)]), join(take(whole, 1)))
+
+
+def test_only_training_windows_overlap_or_are_left_out(folk_data_dir) -> None:
+    """Other splits cover every measure once, whatever the config says about training."""
+
+    def num_windows(split, **changes):
+        return len(load_windows(Config(data=DataConfig(data_dir=folk_data_dir, measures=4, **changes)), split))
+
+    usual, overlapping, long = {"hop": 4}, {"hop": 1}, {"hop": 4, "min_measures": 4}
+    assert num_windows("test", **usual) == num_windows("test", **overlapping) == num_windows("test", **long)
+    assert num_windows("train", **long) < num_windows("train", **usual) < num_windows("train", **overlapping)

@@ -1,4 +1,4 @@
-"""The figures against numpy on one sample, and standard errors where they are known."""
+"""Figures against NumPy on one sample, and standard errors where they are known."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
 
 
 def make_pair(seed=0, windows=40, cells=3, columns=4):
-    """x, and y that goes with it in different degrees; both have holes, the third column of x is constant."""
+    """x, and y that correlates with each column differently. Both have NaNs; the third column of x is constant."""
     rng = np.random.default_rng(seed)
     x = rng.normal(60, 5, (windows, cells, columns))
     y = 0.1 * x + rng.normal(0, [0.0, 0.3, 1.0, 3.0], x.shape)
@@ -18,7 +18,7 @@ def make_pair(seed=0, windows=40, cells=3, columns=4):
 
 
 def reference(x, y, rows):
-    """The mean over columns that vary of numpy's squared correlation, on rows that may be there several times."""
+    """NumPy's squared correlation, the mean over the columns that vary. Rows may occur several times."""
     found = []
     for column in (0, 1, 3):
         a, b = x[rows][..., column].ravel(), y[rows][..., column].ravel()
@@ -39,7 +39,7 @@ def test_squared_correlation_is_numpys_in_every_resample():
         assert values[number + 1] == pytest.approx(reference(x, y, rows), rel=1e-9)
 
 
-def test_what_is_the_same_up_to_a_line_correlates_wholly_and_what_is_constant_not_at_all():
+def test_r2_is_1_for_a_linear_map_and_0_for_a_constant_prediction_and_nan_for_a_constant_original():
     x, _ = make_pair()
     bootstrap = Bootstrap(np.arange(40))
     np.testing.assert_allclose(bootstrap.squared_correlation(x, 3 - 2 * x), 1, rtol=1e-9)
@@ -47,8 +47,8 @@ def test_what_is_the_same_up_to_a_line_correlates_wholly_and_what_is_constant_no
     assert np.isnan(bootstrap.squared_correlation(np.full_like(x, 5.0), x)).all()
 
 
-def test_strata_take_out_what_they_explain():
-    """Two kinds of window of two cells, of which three differ in both: independent within each kind and cell."""
+def test_strata_remove_what_they_explain():
+    """Two kinds of window with two cells. x and y are independent within each kind and cell, and share its mean."""
     rng = np.random.default_rng(0)
     kind = np.arange(400) % 2
     differs = 5.0 * (kind[:, None] | np.arange(2))[..., None]
@@ -61,44 +61,46 @@ def test_strata_take_out_what_they_explain():
     assert within < 10 / 800  # the square of a correlation of independent numbers is about 1 / n
 
 
-def test_the_error_of_a_mean_is_the_spread_over_the_root_of_the_number():
+def test_the_error_of_a_mean_is_the_deviation_over_the_root_of_the_number():
     values = np.random.default_rng(0).normal(3, 2, 200)
-    found = estimate("x", Bootstrap(np.arange(200), num_resamples=2000).mean(values))
-    assert found["x"] == pytest.approx(values.mean())
-    # The spread of 2000 resamples is known to within 1 / sqrt(2 x 2000) of itself.
-    assert found["x_se"] == pytest.approx(values.std() / np.sqrt(200), rel=5 / np.sqrt(4000))
+    found = estimate(Bootstrap(np.arange(200), num_resamples=2000).mean(values))
+    assert found.value == pytest.approx(values.mean())
+    # The relative error of a standard deviation from 2000 resamples is 1 / sqrt(2 x 2000).
+    assert found.se == pytest.approx(values.std() / np.sqrt(200), rel=5 / np.sqrt(4000))
 
 
-def test_windows_of_a_piece_are_one_draw():
-    """Every piece 9 times: as much is known of the mean as from the pieces alone."""
+def test_windows_of_a_family_are_drawn_together():
+    """With every window 9 times in its family, the resamples are those of the families alone."""
     values = np.random.default_rng(0).normal(3, 2, 50)
     once = Bootstrap(np.arange(50)).mean(values)
     often = Bootstrap(np.repeat(np.arange(50), 9)).mean(np.repeat(values, 9))
     np.testing.assert_allclose(once, often)
 
 
-def test_of_one_family_there_is_no_error():
-    """Nothing else can be drawn: an error of 0 would make every figure certain."""
-    found = estimate("x", Bootstrap(np.zeros(9)).mean(np.arange(9.0)))
-    assert found["x"] == 4 and np.isnan(found["x_se"])
+def test_one_family_has_no_standard_error():
+    found = estimate(Bootstrap(np.zeros(9)).mean(np.arange(9.0)))
+    assert found.value == 4 and np.isnan(found.se)
 
 
-def test_what_does_not_vary_within_strata_is_not_measured():
-    """Not even as 0, which would say that nothing came back."""
+def test_columns_that_do_not_vary_within_strata_do_not_count():
     x, y = make_pair()
     bootstrap, strata = Bootstrap(np.arange(40)), np.arange(40)
     assert np.isnan(bootstrap.squared_correlation(x, y, strata)).all()
     strata = np.arange(40) // 7
-    x[:, :, 1:] = 60.1 + 0.7 * strata[:, None, None]  # all but the first column; the means of sevens are rounded
+    x[:, :, 1:] = (
+        60.1 + 0.7 * strata[:, None, None]
+    )  # all but the first column; means of seven equal numbers are rounded
     alone = bootstrap.squared_correlation(x[..., :1], y[..., :1], strata)
     np.testing.assert_allclose(bootstrap.squared_correlation(x, y, strata), alone)
 
 
-def test_a_difference_has_no_error_of_what_both_share():
+def test_the_error_of_a_difference_leaves_out_what_both_share():
     rng = np.random.default_rng(0)
     shared = rng.normal(0, 100, 100)
     bootstrap = Bootstrap(np.arange(100))
-    difference = bootstrap.mean(shared + 1) - bootstrap.mean(shared)
-    assert estimate("x", difference) == pytest.approx({"x": 1, "x_se": 0}, abs=1e-9)
-    nothing = bootstrap.ratio(shared, np.zeros(100))
-    assert (nothing == 0).all()
+    difference = estimate(bootstrap.mean(shared + 1) - bootstrap.mean(shared))
+    assert (difference.value, difference.se) == pytest.approx((1, 0), abs=1e-9)
+
+
+def test_a_ratio_to_nothing_is_0():
+    assert (Bootstrap(np.arange(9)).ratio(np.ones(9), np.zeros(9)) == 0).all()

@@ -1,4 +1,4 @@
-"""What evaluation does with what a model says, of a model that is known and needs no compiling."""
+"""`evaluate` and `evaluate_baselines` against figures made by hand."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -8,49 +8,55 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.codec import Metre, PerformanceCodec, make_codec
-from musicvae_jax.config import ModelConfig
+from musicvae_jax.codec import MelodyCodec, Metre, PerformanceCodec, make_codec
+from musicvae_jax.config import LevelsConfig
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import reconstruction
-from musicvae_jax.evaluation.trained import TrainedVAE
-from musicvae_jax.models.groups import group_layout
-from musicvae_jax.objectives import mutual_information as information
-from musicvae_jax.types import Batch, Field, Gaussian, Latents, VAEOutput
+from musicvae_jax.evaluation.reconstruction import make_iwae, make_measure
+from musicvae_jax.evaluation.trained import TrainedVAE, load_workdir
+from musicvae_jax.models.spans import present_latents
+from musicvae_jax.objectives.loss import elbo_terms
+from musicvae_jax.objectives.usage import mutual_information
+from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.types import KL, Batch, Field, Gaussian, Latents, VAEOutput
 from tests.data.melodies import random_melody
-from tests.tiny import replace
+from tests.models.variants import DEEP
+from tests.tiny import make_batch, make_vae, replace
 from tests.untrained import LEVELS_CONFIG
 
-GROUPED = replace(LEVELS_CONFIG, model={"global_groups": (2, 1, 1, 2, 0), "fine_groups": (1, 0, 2, 0, 0)})
-POSTERIOR, PRIOR = -0.5, 0.25  # logarithms of their scales
+GROUPED = replace(LEVELS_CONFIG, **{"global": {"groups": (2, 1, 1, 2, 0)}}, fine={"groups": (1, 0, 2, 0, 0)})
+LOG_SCALE = -0.5  # of all posteriors, in the units of their frames
 
 
-def codes(config: ModelConfig, index: Any, measures: int) -> Latents:
-    """Posterior means that say which window, which time and which dim they are of: level -> float[..., time, dim]."""
+def known_means(levels: LevelsConfig, index: Any, measures: int) -> Latents:
+    """Posterior means that name their window, time and dim: level -> float[..., time, dim]."""
     return {
-        level: index[..., None, None]
-        + np.arange(config.num_latents(level, measures), dtype=np.float32)[:, None] / 8
-        + np.arange(width, dtype=np.float32) / 64
-        for level, width in config.widths.items()
+        name: index[..., None, None]
+        + np.arange(level.num_latents(measures), dtype=np.float32)[:, None] / 8
+        + np.arange(level.dim, dtype=np.float32) / 64
+        for name, level in levels.on.items()
     }
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """Its draws are its posterior means; its priors are all N(1, exp(PRIOR)), and its logits say nothing."""
+    """A model whose latents are `known_means`, in frames N(0, 1), and whose logits are 0."""
 
     fields: tuple[Field, ...]
-    config: ModelConfig = GROUPED.model
+    levels: LevelsConfig = GROUPED.levels
 
-    def apply(self, variables: dict, example: Batch, **_: Any) -> VAEOutput:
+    def apply(self, variables: dict, example: Batch, *_: Any, **__: Any) -> VAEOutput:
         del variables
-        z = codes(self.config, example.index.astype(jnp.float32), len(example.metre))
-        posterior = {level: Gaussian(loc, jnp.full_like(loc, POSTERIOR)) for level, loc in z.items()}
-        prior = {level: Gaussian(jnp.ones_like(loc), jnp.full_like(loc, PRIOR)) for level, loc in z.items()}
+        z = known_means(self.levels, example.index.astype(jnp.float32), len(example.metre))
+        residual = {level: Gaussian(loc, jnp.full_like(loc, LOG_SCALE)) for level, loc in z.items()}
+        frame = {level: Gaussian(*jnp.zeros((2, *loc.shape))) for level, loc in z.items()}
+        kl = {level: KL(jnp.zeros(loc.shape[:-1]), jnp.zeros(loc.shape)) for level, loc in z.items()}
+        present = {level: present_latents(example.metre, config) for level, config in self.levels.on.items()}
         logits = tuple(jnp.zeros((*example.mask.shape, field.size)) for field in self.fields)
-        return VAEOutput(logits, posterior, z, jax.tree.map(jnp.zeros_like, z), prior, {}, {}, {})
+        return VAEOutput(logits, z, residual, frame, kl, {}, present, {}, {}, {})
 
 
 class Decoding(NamedTuple):
@@ -63,57 +69,91 @@ class Decoding(NamedTuple):
 
 @pytest.fixture
 def decodings(monkeypatch) -> list[Decoding]:
-    """Whatever is decoded is noted here, and is silence."""
-    noted: list[Decoding] = []
+    """The calls of the decoder, which decodes silence."""
+    calls: list[Decoding] = []
 
     def sample_tokens(model, variables, latents, metre, mask, *_):
         del variables
-        noted.append(Decoding(latents, metre, mask))
+        calls.append(Decoding(latents, metre, mask))
         return np.zeros((*mask.shape, len(model.fields)), np.int32)
 
     monkeypatch.setattr(reconstruction, "sample_tokens", sample_tokens)
-    return noted
+    return calls
 
 
-def test_own_and_other_codes_are_decoded_under_the_windows_own_metre(decodings):
-    """And into every slot that it allows: how many notes there are is not given away."""
+def test_own_and_swapped_latents_are_decoded_under_the_own_metre_in_all_slots_that_it_allows(decodings):
+    """The window's own mask would tell how many notes there are."""
     codec = PerformanceCodec(("0", "1/2"), slots=9, positions=8, tracks=2)
     scores = [random_melody(seed, 4, metre=Metre(3 + seed % 2, 4)) for seed in range(8)]
     batch = WindowSource(scores, codec, 4, 4).gather(np.arange(8))
     other = np.roll(np.arange(8), 3)
     model: Any = Known(codec.fields)
-    reconstruction.make_measure(model, codec, 0)({}, batch, other)
-    z = codes(model.config, batch.index.astype(np.float32), 4)
+    make_measure(model, codec, 0)({}, batch, other)
+    z = known_means(model.levels, batch.index.astype(np.float32), 4)
     for decoding, rows in zip(decodings, (np.arange(8), other), strict=True):
         jax.tree.map(np.testing.assert_array_equal, decoding.latents, {level: z[level][rows] for level in z})
         np.testing.assert_array_equal(decoding.metre, batch.metre)
         np.testing.assert_array_equal(decoding.mask, codec.slot_mask(batch.metre))
-        assert (decoding.mask != batch.mask).any()
 
 
-@pytest.mark.usefixtures("decodings")
-def test_the_information_is_of_the_latents_that_are_there_in_units_of_their_prior(folk_data_dir, monkeypatch):
-    """Of a level and of each of its groups; the batch's padding and measures after a piece's end do not count."""
-    config = replace(GROUPED, data={"data_dir": folk_data_dir}, train={"batch_size": 8})
+def test_usage_is_of_the_present_latents_of_real_windows(decodings, folk_data_dir):
+    config = replace(GROUPED, data={"data_dir": folk_data_dir}, train={"batch_size": 16})
     codec = make_codec(config.codec)
-    measured: list[Gaussian] = []
-
-    def mutual_information(residual, seed):
-        measured.append(residual)
-        return float(seed)
-
-    monkeypatch.setattr(information, "mutual_information", mutual_information)
     model: Any = Known(codec.fields)
-    evaluation.evaluate(TrainedVAE(config, codec, model, {}, 1, {"4/4": 1}), "test", num_examples=20)
+    found = evaluation.evaluate(TrainedVAE(config, codec, model, {}, 1, {"4/4": 1}), "test", num_examples=20, seed=3)
 
     batches = make_eval_batches(load_windows(config, "test"), 16, num_examples=20)
     index, metre = (np.concatenate(parts) for parts in zip(*((b.index, b.metre) for b in batches), strict=True))
-    here = (metre[..., 0] > 0) & (index >= 0)[:, None]
-    assert (index < 0).any() and not here[index >= 0].all()
-    expected = []
-    for level, loc in codes(config.model, index.astype(np.float32), 4).items():
-        there = loc[here[:, :: config.model.span(level, 4)]]
-        expected += [there, *(there[:, dims] for dims in group_layout(config.model, level).values())]
-    for residual, loc in zip(measured, expected, strict=True):
-        np.testing.assert_allclose(residual.loc, (loc - 1) * np.exp(-PRIOR), rtol=1e-5)
-        np.testing.assert_allclose(residual.log_scale, np.full_like(loc, POSTERIOR - PRIOR), rtol=1e-6)
+    real = index >= 0
+    assert not real.all() and (metre[real][..., 0] == 0).any()
+    for name, loc in known_means(config.levels, index.astype(np.float32), 4).items():
+        level, figures = config.levels[name], found.levels[name]
+        there = loc[(metre[:, :: level.span_in(4), 0] > 0) & real[:, None]]
+        posterior = Gaussian(there, np.full_like(there, LOG_SCALE))
+        assert figures.mutual_information == pytest.approx(mutual_information(posterior, 3), rel=1e-5)
+        for group, dims in level.layout.items():
+            of_group = Gaussian(*(leaf[:, dims] for leaf in posterior))
+            expected = mutual_information(of_group, 3)
+            assert figures.groups[group].mutual_information == pytest.approx(expected, rel=1e-5)
+
+
+NOISY = {"dropout": 0.5, "token_dropout": 0.5, "level_dropout": 0.5, "skip": True, "skip_dropout": 0.5}
+
+
+def test_dropout_of_all_kinds_and_the_skip_connection_are_off():
+    """All sums and the bound equal those of a model that has none of them, with the same parameters."""
+    codec = MelodyCodec(slots=4)
+    noisy, variables = make_vae(replace(DEEP, model=NOISY), codec.fields)
+    plain, _ = make_vae(DEEP, codec.fields)
+    batch = make_batch()
+    batch = batch._replace(tokens=20 * batch.tokens[..., :1])
+    other = np.roll(np.arange(8), 3)
+    keys = row_keys(stream(jax.random.key(5), "evaluation"), batch.index)
+    by_hand = jax.jit(jax.vmap(lambda row, key: plain.apply(variables, row, True, rngs={"latent": key})))
+    terms = elbo_terms(by_hand(batch, keys), batch)
+    sums, _ = make_measure(noisy, codec, 5)(variables, batch, other)
+    np.testing.assert_allclose(sums["nll"], terms.nll, rtol=1e-5)
+    np.testing.assert_allclose(sums["kl"], sum(terms.kl.values()), rtol=1e-5)
+    for name, expected in make_measure(plain, codec, 5)(variables, batch, other)[0].items():
+        np.testing.assert_allclose(sums[name], expected, rtol=1e-5, err_msg=name)
+    bound, expected = (make_iwae(model, 5)(variables, batch, 2) for model in (noisy, plain))
+    np.testing.assert_allclose(bound, expected, rtol=1e-5)
+
+
+def test_baselines_are_fitted_to_every_training_measure_once(trained_workdir):
+    """The unigram model by hand: counts of the training split's tokens, whatever windows the config has."""
+    vae = load_workdir(trained_workdir)
+    data = {"hop": 1, "min_measures": vae.config.data.measures}
+    vae = dataclasses.replace(vae, config=replace(vae.config, data=data))
+    training, (field,) = load_windows(vae.config, "train", hop=1, min_measures=1), vae.codec.fields
+    _, first = np.unique(training.pieces(np.arange(len(training))), return_index=True)
+    pieces = [training.score(window) for window in first]
+    once = WindowSource(pieces, vae.codec, vae.config.data.measures, hop=vae.config.data.measures)
+    windows = once.gather(np.arange(len(once)))
+    counts = np.bincount(windows.tokens[windows.mask][:, 0], minlength=field.size)
+    held_out = make_eval_batches(load_windows(vae.config, "validation"), 24, num_examples=24)[0]
+    tokens = held_out.tokens[held_out.mask][:, 0]
+    expected = np.exp(-np.log((counts[tokens] + 1) / (counts.sum() + field.size)).mean())
+    found = evaluation.evaluate_baselines(vae, "validation", num_examples=24)
+    assert found["unigram"] == pytest.approx(expected)
+    assert 1 < found["markov3"] < found["unigram"] < 130

@@ -1,100 +1,265 @@
-"""Everything at once, on a model of three levels that nothing has trained."""
+"""`information_flow` on a decoder that repeats its latents, and on a model of three levels that nothing has trained."""
 
-from collections.abc import Callable
+import itertools
+from types import SimpleNamespace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.codec.attributes import SPANS
+from musicvae_jax.codec import MelodyCodec
+from musicvae_jax.config import Config, LevelConfig, LevelsConfig
+from musicvae_jax.data import windows
+from musicvae_jax.data.load import load_windows
+from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.windows import Families
+from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import information_flow as flow
-from musicvae_jax.evaluation.likeness import NAMES
-from musicvae_jax.evaluation.loading import load_workdir
+from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
+from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures
+from musicvae_jax.evaluation.likeness import NAMES, true_attributes
+from musicvae_jax.evaluation.probes import ProbeData, probe_figures
+from musicvae_jax.evaluation.reconstruction import other_pieces
+from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.figures import flatten
+from musicvae_jax.types import Batch
 from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
 
-LEVELS = ("global", "local", "fine")
+CODEC = MelodyCodec(subdivisions=("0", "1/2"), slots=8)
+TWO = Config(levels=LevelsConfig(global_=LevelConfig(dim=1), local=LevelConfig(dim=1)))
+WINDOWS, MEASURES = 200, 8
+STRATA = np.arange(WINDOWS) % 2
+
+
+def make_melodies(seed: int = 0) -> Batch:
+    """Melodies in 4/4; each has its own density and centre, and each of its phrases a centre of its own."""
+    rng = np.random.default_rng(seed)
+    shape = (WINDOWS, MEASURES, 8)
+    centre = rng.integers(50, 80, (WINDOWS, 1, 1)) + np.repeat(rng.integers(-6, 7, (WINDOWS, 2, 1)), 4, 1)
+    density = rng.uniform(0.2, 0.9, (WINDOWS, 1, 1))
+    pitches = centre + rng.integers(-4, 5, shape)
+    tokens = np.where(rng.random(shape) < density, pitches + 2, 0)[..., None].astype(np.int32)
+    metre = np.full((WINDOWS, MEASURES, 2), 4, np.int32)
+    return Batch(tokens, np.ones(shape, bool), metre, np.arange(WINDOWS, dtype=np.int32))
+
+
+def decode(batch: Batch, num_draws: int, calls: list):
+    """Decodes with a model whose global latent is the first phrase, its local latent the second one.
+
+    Priors draw other melodies. Each call of the decoder adds its mask and its key to ``calls``.
+    """
+
+    def infer(model, variables, placed, keys):
+        del model, variables, keys
+        tokens = jnp.asarray(placed.tokens)
+        return SimpleNamespace(latents={"global": tokens[:, :4], "local": tokens[:, 4:]})
+
+    def sample_prior(model, variables, metre, keys, given):
+        del model, variables, metre
+        other = make_melodies(1 + int(jax.random.key_data(keys)[0, -1])).tokens
+        return {"global": other[:, :4], "local": other[:, 4:]} | given
+
+    def sample_tokens(model, variables, latents, metre, mask, key, sampling):
+        del model, variables, metre, sampling
+        calls.append((mask, jax.random.key_data(key).tolist()))
+        return jnp.concatenate([latents["global"], latents["local"]], 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (infer, sample_prior, sample_tokens):
+            patch.setattr(flow, function.__name__, function)
+        vae: Any = SimpleNamespace(model=None, config=TWO, codec=CODEC, variables={})
+        other = np.roll(np.arange(WINDOWS), WINDOWS // 2)
+        return flow.decode_from_levels(vae, batch, batch, other, jax.random.key(0), num_draws)
+
+
+@pytest.fixture(scope="module")
+def decoded():
+    return decode(make_melodies(), 2, [])
+
+
+@pytest.fixture(scope="module")
+def samples(decoded):
+    """Source -> fields of `LikenessFigures` -> float64[resample]."""
+    bootstrap, true = Bootstrap(np.arange(WINDOWS)), true_attributes(make_melodies(), CODEC)
+    return {name: flow._likeness_samples(bootstrap, true, likeness, STRATA) for name, likeness in decoded.items()}
+
+
+def test_decodings_share_the_noise_of_a_draw_and_are_not_told_how_many_notes_there_are():
+    batch = make_melodies()
+    shorter = np.arange(8) < 6
+    batch = batch._replace(tokens=np.where(shorter[:, None], batch.tokens, 0), mask=batch.mask & shorter)
+    calls: list = []
+    decode(batch, 2, calls)
+    masks, keys = zip(*calls, strict=True)
+    assert len(calls) == 2 * 4  # priors, two levels, and another piece
+    assert keys == (keys[0],) * 4 + (keys[4],) * 4 and keys[0] != keys[4]
+    for mask in masks:
+        np.testing.assert_array_equal(mask, CODEC.slot_mask(batch.metre))
+
+
+def test_all_latents_give_everything_back(samples):
+    found = flatten(flow._estimates(samples["local"]))
+    assert found == pytest.approx({name: float(name.endswith("value")) for name in found}, abs=1e-9)
+
+
+def test_priors_and_other_pieces_explain_nothing(samples):
+    for name in (PRIORS, ANOTHER_PIECE):
+        found = flow._estimates(samples[name])
+        # The expected squared correlation of n independent pairs is 1 / n; this is a mean over attributes.
+        assert all(r2.value < 3 / WINDOWS for r2 in found.r2.values())
+        assert found.onset_f1.value < 0.2
+
+
+def test_half_of_the_latents_gives_half_of_the_measures_back(samples, decoded):
+    assert decoded["global"].sums["measures"].sum() == 2 * (make_melodies().tokens > 0).any((2, 3)).sum()  # two draws
+    top, chance = (estimate(samples[name]["chroma"]) for name in ("global", PRIORS))
+    assert top.value == pytest.approx((1 + chance.value) / 2, abs=5 * np.hypot(top.se, chance.se))
+
+
+def test_within_metre_is_within_strata(samples, decoded):
+    bootstrap, true = Bootstrap(np.arange(WINDOWS)), true_attributes(make_melodies(), CODEC)
+    for span, attributes in true.items():
+        pair = attributes, decoded["global"].attributes[span]
+        within, anywhere = (bootstrap.squared_correlation(*pair, strata)[0] for strata in (STRATA, None))
+        assert samples["global"]["r2_within_metre"][span][0] == pytest.approx(within, rel=1e-9) != anywhere
+        assert samples["global"]["r2"][span][0] == pytest.approx(anywhere, rel=1e-9)
+
+
+SIZES = {"num_windows": 20, "num_probed": 40, "num_draws": 1}  # 20 leaves padding rows in the last batch
 
 
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory, folk_data_dir):
-    config = replace(LEVELS_CONFIG, data={"data_dir": folk_data_dir}, train={"batch_size": 8}, model={"skip": True})
+    data = {"data_dir": folk_data_dir, "attributes": True}
+    config = replace(LEVELS_CONFIG, data=data, train={"batch_size": 8}, model={"skip": True})
     return load_workdir(write_workdir(tmp_path_factory.mktemp("flow") / "run", config))
 
 
 @pytest.fixture(scope="module")
-def measured(vae):
-    """The figures, the windows that they are of, and the strata of the top-k test."""
-    seen: dict[str, Any] = {}
-
-    def noting(name: str, function: Callable) -> Callable:
-        def noting_(*args: Any) -> Any:
-            seen[name] = function(*args), args
-            return seen[name][0]
-
-        return noting_
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("_measure", "top_k_figures"):
-            patch.setattr(flow, name, noting(name, getattr(flow, name)))
-        # 20 windows are no multiple of the batch: padding must not count.
-        figures = flow.information_flow(vae, "test", num_windows=20, num_probed=40, num_draws=1)
-    return figures, seen["_measure"][0], seen["top_k_figures"][1][-1]
+def families(vae):
+    return Families(load_windows(vae.config, "test", attributes=False))
 
 
 @pytest.fixture(scope="module")
-def figures(measured):
-    return measured[0]
+def measured(vae) -> tuple[FlowFigures, flow.Windows]:
+    """The figures, and the measured windows that they summarise."""
+    seen: list[flow.Windows] = []
+    measure = flow._measure
+
+    def noting(*args: Any) -> flow.Windows:
+        seen.append(measure(*args))
+        return seen[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "_measure", noting)
+        return flow.information_flow(vae, "test", **SIZES), seen[0]
 
 
-def test_the_figures_have_their_names(figures):
-    decoded = [f"top_{k}" for k in range(4)] + [f"top_{k}_minus_top_{k - 1}" for k in (1, 2, 3)] + ["shuffled"]
-    kinds = [f"r2_{span}{within}" for span in SPANS for within in ("", "_within_metre")]
-    names = {f"{row}_{kind}" for row in decoded for kind in (*kinds, "chroma", "rhythm", "onset_f1")}
-    names |= {f"replace_{level}_{by}" for level in LEVELS for by in ("prior_mean", "noise", "other_piece")}
-    names |= {"swap_global_kl_local", "swap_global_kl_fine", "swap_local_kl_fine", "skip_share"}
-    with_errors = {*names, *(f"{name}_se" for name in names), "flow_windows", "flow_draws", "probe_windows"}
-    probes = {name for name in figures if name.startswith("probe_r2_")}
-    assert set(figures) - probes == with_errors
-    lowest = ("global_window", "local_phrase", "fine_measure")
-    every = {f"probe_r2_{name}" for name in (*lowest, "global_phrase", "global_measure", "local_measure")}
-    every |= {f"probe_r2_{name}_{kind}" for name in lowest for kind in ("within_metre", "shuffled")}
-    assert every <= probes
-    assert probes - every <= {f"probe_r2_{name}_{attribute}" for name in lowest for attribute in NAMES}
-    assert figures["flow_windows"] == 20 and figures["probe_windows"] == 40
-    assert np.isfinite(list(figures.values())).all()
-
-
-def test_differences_are_differences_and_figures_keep_their_bounds(figures):
-    for k in (1, 2, 3):
-        for kind in ("r2_window", "r2_measure_within_metre", "chroma", "onset_f1"):
-            difference = figures[f"top_{k}_{kind}"] - figures[f"top_{k - 1}_{kind}"]
-            assert figures[f"top_{k}_minus_top_{k - 1}_{kind}"] == pytest.approx(difference, abs=1e-12)
-    for name, value in figures.items():
-        if name.startswith(("top", "shuffled")) and "minus" not in name:
+def test_every_level_and_span_has_its_figures(measured):
+    figures, _ = measured
+    levels = ["global", "local", "fine"]
+    assert figures.own_span == {"global": "window", "local": "2_measures", "fine": "measure"}
+    assert set(figures.decoded) == {PRIORS, *levels, ANOTHER_PIECE} and list(figures.added) == levels
+    assert set(figures.replaced) == {*levels}
+    assert all(set(by) == {"prior_mean", "noise", "other_piece"} for by in figures.replaced.values())
+    assert {upper: set(below) for upper, below in figures.swapped.items()} == {
+        "global": {"local", "fine"}, "local": {"fine"},
+    }  # fmt: skip
+    assert {span: list(probes) for span, probes in figures.probes.items()} == {
+        "measure": levels, "2_measures": levels[:2], "phrase": levels[:1], "window": levels[:1],
+    }  # fmt: skip
+    for probes in figures.probes.values():
+        *upper, finest = probes.values()
+        assert finest.shuffled is not None and finest.within_metre is not None and set(finest.attributes) <= {*NAMES}
+        assert all(probe.shuffled is None and not probe.attributes for probe in upper)
+    assert (figures.windows, figures.draws, figures.probe_windows) == (20, 1, 40)
+    flat = flatten(figures)
+    assert np.isfinite([value for value in flat.values() if not isinstance(value, str)]).all()
+    for name, value in flat.items():
+        if name.startswith("decoded"):
             assert 0 <= value <= 1 + 1e-9
 
 
-def test_windows_of_the_same_metres_are_one_stratum(measured):
-    _, windows, strata = measured
-    same = (windows.metre[:, None] == windows.metre[None]).all((2, 3))
-    np.testing.assert_array_equal(strata[:, None] == strata[None], same)
-    assert not same.all()
+def test_what_a_level_adds_is_a_difference(measured):
+    figures, _ = measured
+    for above, level in itertools.pairwise((PRIORS, "global", "local", "fine")):
+        trees = figures.decoded[above], figures.decoded[level], figures.added[level]
+        lower, upper, added = map(flatten, trees)
+        for name in added:
+            if name.endswith("value"):
+                assert added[name] == pytest.approx(upper[name] - lower[name], abs=1e-12)
 
 
-def test_the_skip_connections_share_is_of_the_nll(measured):
-    figures, windows, _ = measured
-    nll, with_skip = (windows.costs[name].astype(np.float64) for name in ("nll", "nll_skip"))
-    assert len(nll) == 20
-    assert figures["skip_share"] == pytest.approx((nll.mean() - with_skip.mean()) / nll.mean(), rel=1e-6)
-    assert abs(figures["skip_share"]) > 1e-3
+def test_windows_are_resampled_by_family_and_compared_within_equal_metres(measured, families):
+    figures, found = measured
+    kinds = [metre.tobytes() for metre in found.metre]
+    assert 1 < len(set(kinds)) < 20
+    strata = np.array([kinds.index(kind) for kind in kinds])
+    bootstrap = Bootstrap(families(found.index), 0)
+    for name, likeness in found.decoded.items():
+        for span, estimates in figures.decoded[name].r2_within_metre.items():
+            pair = found.attributes[span], likeness.attributes[span]
+            assert estimates == estimate(bootstrap.squared_correlation(*pair, strata))
 
 
-def test_the_seed_decides(vae, figures):
-    """The same figures again; another seed draws others."""
-    again, other = (
-        flow.information_flow(vae, "test", num_windows=20, num_probed=40, num_draws=1, seed=s) for s in (0, 1)
-    )
-    assert again == figures
-    assert other["replace_global_noise"] != figures["replace_global_noise"]
-    assert set(other) == set(figures)
+def test_the_share_of_the_skip_connection_is_of_the_nll(measured):
+    figures, found = measured
+    nll, with_skip = (np.asarray(values, np.float64) for values in found.costs[:2])
+    assert figures.skip_share and len(nll) == 20
+    assert figures.skip_share.value == pytest.approx((nll.mean() - with_skip.mean()) / nll.mean(), rel=1e-6)
+    assert abs(figures.skip_share.value) > 1e-3
+
+
+def test_probes_are_fitted_to_training_music(vae, measured):
+    def encode(split: str, **settings: int) -> ProbeData:
+        source = load_windows(vae.config, split, attributes=False, **settings)
+        (batch,) = make_eval_batches(source, 40, num_examples=40)
+        means = {level: np.asarray(gaussian.loc) for level, gaussian in vae.encode(batch).items()}
+        attributes = true_attributes(batch, vae.codec, vae.config.spans)
+        return ProbeData(means, attributes, batch.metre, Families(source)(batch.index))
+
+    expected = flatten(probe_figures(encode("train", min_measures=1), encode("test"), vae.config))
+    assert flatten(measured[0].probes) == pytest.approx(expected, abs=0.02)
+
+
+def test_partners_are_chosen_by_family(vae, families, monkeypatch):
+    seen: list[tuple] = []
+
+    def noting(*args: np.ndarray) -> np.ndarray:
+        seen.append(args)
+        return other_pieces(*args)
+
+    for module in (evaluation, flow):
+        monkeypatch.setattr(module, "other_pieces", noting)
+    evaluation.evaluate(vae, "test", num_examples=8)
+    flow.information_flow(vae, "test", num_windows=8, num_probed=8, num_draws=1)
+    source = load_windows(vae.config, "test", attributes=False)
+    assert len(seen) == 2
+    for index, metre, given in seen:
+        np.testing.assert_array_equal(given, families(index))
+        np.testing.assert_array_equal(metre, source.gather(index).metre)
+
+
+@pytest.fixture
+def no_attributes(monkeypatch) -> None:
+    """Fails the test where a source of windows computes attributes."""
+    monkeypatch.setattr(windows, "window_attributes", lambda *_, **__: pytest.fail("attributes are computed"))
+
+
+@pytest.mark.usefixtures("no_attributes")  # beside those that are measured
+def test_the_seed_decides(vae, measured):
+    again, other = (flow.information_flow(vae, "test", **SIZES, seed=seed) for seed in (0, 1))
+    assert again == measured[0]
+    assert other.replaced["global"]["noise"] != again.replaced["global"]["noise"]
+
+
+@pytest.mark.usefixtures("no_attributes")
+def test_a_gallery_and_an_evaluation_compute_no_attributes(vae, tmp_path, call):
+    workdir = write_workdir(tmp_path / "run", vae.config)
+    (workdir / "metrics.jsonl").write_text('{"step": 1, "nll": 2.0}\n{"step": 2, "nll": 1.0}\n')
+    assert call("generate.py", "gallery", "--workdir", workdir, "--out", tmp_path / "out", "--num", 1).status == 0
+    evaluation.evaluate(vae, "test", num_examples=8)
+    assert load_windows(vae.config, "test", attributes=False).gather(np.array([0])).attributes == ()

@@ -1,4 +1,4 @@
-"""Laws of the reconstruction figures."""
+"""Figures of reconstruction, from decoded tokens that are known."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.reconstruction import agreement, of_rows, other_pieces, summarise, teacher_forced
-from musicvae_jax.types import Batch, VAEOutput, existing_fields
+from musicvae_jax.types import KL, Batch, VAEOutput, existing_fields
 from tests.codec.music import score_of
 from tests.tiny import make_batch
 
@@ -22,12 +22,16 @@ def melody_batch() -> Batch:
     return batch._replace(tokens=np.where(batch.mask[..., None], batch.tokens[..., :1] * 20, 0))
 
 
+def make_output(logits, size: int) -> VAEOutput:
+    """An output with these logits; the KL of a window is 1."""
+    kl = {"global": KL(jnp.full((size, 1), 0.5), None), "local": KL(jnp.full((size, 2), 0.25), None)}
+    return VAEOutput(tuple(map(jnp.asarray, logits)), {}, {}, {}, kl, {}, {}, {}, {}, {})
+
+
 def figures(tokens, batch, codec=CODEC):
-    """Summaries as if the decoder said ``tokens``, sure of itself."""
+    """The figures of a decoder that gives probability 1 to ``tokens``."""
     logits = [50.0 * (np.arange(field.size) == tokens[..., n, None]) for n, field in enumerate(codec.fields)]
-    kl = {"global": jnp.full((len(tokens), 1, 2), 0.25), "local": jnp.full((len(tokens), 1, 1), 0.5)}
-    output = VAEOutput(tuple(map(jnp.asarray, logits)), {}, {}, kl, {}, {}, {}, {})
-    sums = teacher_forced(output, batch, codec)
+    sums = teacher_forced(make_output(logits, len(tokens)), batch, codec)
     for name in ("free", "swapped"):
         sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
     return summarise({name: float(np.sum(value)) for name, value in sums.items()})
@@ -38,18 +42,25 @@ def test_perfect_reconstruction():
     result = figures(batch.tokens, batch)
     for name in ("perplexity", "onset_perplexity", "accuracy_teacher_forced", "accuracy_free_running", "onset_f1"):
         np.testing.assert_allclose(result[name], 1, rtol=1e-6)
-    tokens = batch.mask.sum()
-    np.testing.assert_allclose(result["perplexity_elbo"], np.exp(8 * 1.0 / tokens), rtol=1e-6)
-    assert result["kl"] == 1.0  # of both levels
+    np.testing.assert_allclose(result["perplexity_elbo"], np.exp(8 * 1.0 / batch.mask.sum()), rtol=1e-6)
+    assert result["kl"] == 1 and result["num_examples"] == 8
     np.testing.assert_allclose(result["kl_per_phrase"], 8 / 13)  # three windows of one phrase, five of two
+    assert result["perplexity_of_field"] == {}
 
 
 def test_silence_finds_no_onset():
     batch = melody_batch()
     result = figures(np.zeros_like(batch.tokens), batch)
     assert result["onset_f1"] == result["accuracy_free_running_onsets"] == 0
-    held = (batch.tokens == 0)[batch.mask].mean()
-    np.testing.assert_allclose(result["accuracy_free_running"], held)
+    np.testing.assert_allclose(result["accuracy_free_running"], (batch.tokens == 0)[batch.mask].mean())
+
+
+def test_figures_over_onsets_are_nan_for_music_without_onsets():
+    silent = melody_batch()._replace(tokens=np.zeros((8, 6, 4, 1), np.int32))
+    result = figures(silent.tokens, silent)
+    over_onsets = {"onset_perplexity", "accuracy_teacher_forced_onsets", "accuracy_free_running_onsets"}
+    assert {name for name, value in result.items() if name != "perplexity_of_field" and np.isnan(value)} == over_onsets
+    assert result["perplexity"] == result["accuracy_free_running"] == 1
 
 
 def test_a_wrong_pitch_is_no_hit():
@@ -72,8 +83,7 @@ def test_f1_is_two_hits_over_found_and_wanted():
 
 
 @given(st.integers(0, 100))
-def test_on_a_grid_notes_are_equal_where_tokens_are(seed):
-    """Comparing notes is comparing onset tokens slot by slot, where every slot has its own time."""
+def test_on_a_grid_notes_agree_where_onset_tokens_do(seed):
     batch, codec = make_batch(seed=seed), VoicesCodec(slots=4, voices=2)
     rng = np.random.default_rng(seed)
     true, heard = (np.where(batch.mask[..., None], rng.choice([0, 1, 62, 64], (8, 3, 4, 2)), 0) for _ in range(2))
@@ -97,12 +107,12 @@ def window(rows, codec) -> Batch:
     return WindowSource([score], codec, 2, 2).gather(np.array([0]))
 
 
-def test_a_note_too_many_shifts_the_slots_but_not_the_notes():
+def test_an_extra_note_shifts_slots_but_not_notes():
     true = piece(0, 480, 960, 1920, 2400)
     batch, heard = window(true, PERFORMANCE), window([*true, *piece(240)], PERFORMANCE)
     hits = agreement(heard.tokens, batch, PERFORMANCE)
     assert (hits["onset_hits"].tolist(), hits["onset_found"].tolist()) == ([5], [6])
-    # Slot by slot two notes have lost their position and pitch, and END its place.
+    # Slot by slot, two notes have another position and pitch, and END is elsewhere.
     assert hits["correct"].tolist() == [existing_fields(batch.tokens, batch.mask, PERFORMANCE.fields).sum() - 5]
     result = figures(heard.tokens, batch, PERFORMANCE)
     np.testing.assert_allclose(result["onset_f1"], 10 / 11)
@@ -129,15 +139,16 @@ def test_every_field_has_its_perplexity():
     tokens = batch.tokens.copy()
     tokens[0, 0, 5, 1] = 1
     result = figures(tokens, batch, codec)
-    assert result["perplexity_voice0"] == 1
-    np.testing.assert_allclose(result["perplexity_voice1"], np.exp(50 / 32), rtol=1e-5)
-    np.testing.assert_allclose(result["perplexity"], np.exp(50 / 64), rtol=1e-5)
-    assert not [name for name in figures(melody_batch().tokens, melody_batch()) if name.startswith("perplexity_m")]
+    found = [result["perplexity_of_field"][name] for name in ("voice0", "voice1")]
+    np.testing.assert_allclose([*found, result["perplexity"]], [1, np.exp(50 / 32), np.exp(50 / 64)], rtol=1e-5)
 
-    batch = window(piece(0, 480, 1920), PERFORMANCE)
-    sums = teacher_forced(uniform(batch, PERFORMANCE), batch, PERFORMANCE)
+
+def test_an_end_has_one_field():
+    batch, codec = window(piece(0, 480, 1920), PERFORMANCE), PERFORMANCE
+    output = make_output([np.zeros((*batch.mask.shape, field.size)) for field in codec.fields], 1)
+    sums = teacher_forced(output, batch, codec)
     assert {name: int(value[0]) for name, value in sums.items() if "tokens" in name} == {
-        "tokens": 3 * 5 + 2,  # and an END in each measure
+        "tokens": 3 * 5 + 2,  # three notes, and an END in each measure
         "field_tokens_position": 5,
         **{f"field_tokens_{name}": 3 for name in ("pitch", "duration", "velocity", "track")},
     }
@@ -145,17 +156,9 @@ def test_every_field_has_its_perplexity():
     np.testing.assert_allclose(sums["onset_nll"], 3 * np.log(128), rtol=1e-6)
 
 
-def uniform(batch, codec):
-    logits = tuple(jnp.zeros((*batch.mask.shape, field.size)) for field in codec.fields)
-    return VAEOutput(logits, {}, {}, {"global": jnp.zeros((len(batch.index), 1, 2))}, {}, {}, {}, {})
-
-
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(3, 4)), max_size=12), st.integers(0, 4))
-def test_another_piece_for_every_row(rows_of, padding):
-    """Of as many measures or more, of the same metres if there is one, the fewest that will do, or of the longest.
-
-    Padding keeps its own.
-    """
+def test_a_row_is_paired_with_another_family_of_the_same_metres(rows_of, padding):
+    """The other row is the shortest of those that are as long as the row, or the longest. Padding keeps its own."""
     real = len(rows_of)
     index = np.array([*range(real), *[-1] * padding], np.int32)
     lengths, pieces, beats = np.array([*rows_of, *[(0, 0, 0)] * padding], int).reshape(-1, 3).T
@@ -180,8 +183,7 @@ def test_rows_of_one_length_are_paired_half_a_batch_apart():
     assert apart.max() <= 17
 
 
-def test_codes_of_other_rows_lie_where_the_rows_do():
-    """On four devices, so that nothing has to be moved between them when they are decoded."""
+def test_latents_of_other_rows_have_the_sharding_of_the_batch():
     mesh = jax.make_mesh((4,), ("rows",))
     placed = NamedSharding(mesh, PartitionSpec("rows"))
     z, rows = np.random.default_rng(0).normal(size=(8, 2, 3)).astype(np.float32), np.array([5, 4, 7, 6, 0, 0, 1, 2])

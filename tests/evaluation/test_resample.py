@@ -1,4 +1,4 @@
-"""Variants of a piece from its upper levels."""
+"""Resampling, temperatures and interpolation with three levels."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from musicvae_jax.codec import Metre
 from musicvae_jax.config import UserError
-from musicvae_jax.evaluation.loading import load_workdir
+from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.models.sampling import SamplingConfig
 from tests.data.melodies import random_melody
 from tests.tiny import replace
@@ -38,15 +38,15 @@ def test_variants_have_the_frame_of_the_first_window(vae) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_what_is_kept_is_the_posterior_and_the_rest_the_prior(vae, number) -> None:
-    """By hand, level by level: with no spread left, a prior's draw is its mean."""
+def test_kept_levels_are_posterior_means_and_the_others_are_drawn_from_their_priors(vae, number) -> None:
+    """At temperature 0 a prior's draw is its mean, here by hand, level by level."""
     kept, drawn = LEVELS[:number], LEVELS[number:]
     window = jax.tree.map(lambda leaf: leaf[:1], vae.windows(PIECE))
     posterior = vae.encode(window)
     latents = {level: posterior[level].loc for level in kept}
-    for level in drawn:  # the prior of a level, as `infer` has it of the latents above
+    for level in drawn:
         output = vae.model.apply(vae.variables, window, given=latents, rngs={"latent": jax.random.key(0)})
-        latents[level] = output.prior[level].loc
+        latents[level] = output.frame[level].loc  # of a normal base, the prior's mean
     expected = vae.scores(vae.decode(latents, window.metre, sampling=GREEDY), window.metre)
     still = vae.resample(PIECE, kept[-1], 3, temperature=dict.fromkeys(drawn, 0.0))
     assert notes(still) == notes(expected) * 3
@@ -54,7 +54,7 @@ def test_what_is_kept_is_the_posterior_and_the_rest_the_prior(vae, number) -> No
     assert len(set(notes(moving))) > 1
 
 
-def test_temperatures_are_each_levels_own(vae) -> None:
+def test_every_level_has_its_own_temperature(vae) -> None:
     same = vae.resample(PIECE, "global", 3, temperature={"local": 0.0, "fine": 0.0})
     one_moves = [vae.resample(PIECE, "global", 3, temperature={level: 0.0}) for level in ("local", "fine")]
     assert len(set(notes(same))) == 1 and all(len(set(notes(scores))) > 1 for scores in one_moves)
@@ -69,31 +69,36 @@ def test_variants_depend_on_the_seed_alone(vae) -> None:
     assert first == again != other
 
 
-def test_what_cannot_be_resampled_is_refused(vae, tmp_path) -> None:
-    for arguments, said in (
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
         ({"keep": "fine"}, "keep = 'fine': allowed is global or local"),
-        ({"keep": "globl"}, "keep = 'globl'"),
         ({"num": 0}, "num = 0"),
         ({"seed": -1}, "seed = -1"),
-        (
-            {"temperature": {"global": 1.0}},
-            "'global': allowed are the levels that are drawn: local, fine",
-        ),
+        ({"temperature": {"global": 1.0}}, "'global': allowed are the levels that are drawn: local, fine"),
         ({"temperature": {"fine": -1.0}}, "temperature of 'fine' = -1.0: allowed is 0 or more"),
         ({"temperature": {"fine": float("nan")}}, "'fine' = nan"),
-    ):
-        with pytest.raises(UserError, match=said):
-            vae.resample(PIECE, **({"keep": "global"} | arguments))
+    ],
+)
+def test_what_cannot_be_resampled_is_refused(arguments, said, vae) -> None:
+    with pytest.raises(UserError, match=said):
+        vae.resample(PIECE, **({"keep": "global"} | arguments))
+
+
+def test_the_temperature_of_an_unknown_level_is_refused(vae) -> None:
     with pytest.raises(UserError, match=r"temperature of 'loud': allowed are .*: global, local, fine"):
         vae.sample(1, temperature={"loud": 1.0})
-    flat = replace(LEVELS_CONFIG, model={"local_dim": 0, "fine_dim": 0})
+
+
+def test_a_model_of_one_level_cannot_resample(tmp_path) -> None:
+    flat = replace(LEVELS_CONFIG, local={"dim": 0, "span": 0}, fine={"dim": 0})
     one = load_workdir(write_workdir(tmp_path / "one", flat))
-    with pytest.raises(UserError, match="allowed is nothing: global is the model's only level"):
+    with pytest.raises(UserError, match="allowed is nothing: global is the only level of the model"):
         one.resample(PIECE, "global")
 
 
-def test_a_path_to_a_longer_piece_does_not_lead_through_latents_that_are_not_there(vae, monkeypatch) -> None:
-    """What only the longer end has stays as it is; encoded, what is not there is N(0, 1)."""
+def test_latents_that_only_the_longer_end_has_stay_the_same_along_a_path(vae, monkeypatch) -> None:
+    """The encoder gives N(0, 1) for latents that a window lacks."""
     short, long = random_melody(1, 2, metre=Metre(3, 4)), random_melody(2, 4, metre=Metre(3, 4))
     codes = {name: vae.encode(vae.windows(score)) for name, score in (("short", short), ("long", long))}
     for leaf in codes["short"]["fine"]:

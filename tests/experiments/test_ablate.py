@@ -1,9 +1,10 @@
 """The ablations that are defined, and one that is really made."""
 
-import json
+import dataclasses
 import math
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -11,18 +12,17 @@ from configs import CONFIGS
 from configs.ablations import ABLATIONS, BUDGET, COLLAPSE, FLAT_POINT, LEVELS_OR_FLAT, PLAIN
 
 from musicvae_jax.codec import make_codec
-from musicvae_jax.config import Config, ObjectiveConfig, differences
-from musicvae_jax.evaluation import evaluate as evaluation
-from musicvae_jax.evaluation.ablations.definition import Ablation, Column, Run, plan
-from musicvae_jax.evaluation.ablations.places import Places
-from musicvae_jax.evaluation.ablations.queue import RunError, run_all, run_in_process
-from musicvae_jax.evaluation.ablations.rows import read_rows
-from musicvae_jax.evaluation.loading import load_workdir
-from musicvae_jax.objectives.controller import check_set_points
+from musicvae_jax.config import Config, LevelConfig, LevelsConfig, ObjectiveConfig, differences
+from musicvae_jax.evaluation.ablation_queue import Queue
+from musicvae_jax.evaluation.ablations import Ablation, Column, plan, read_rows
+from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.figures import flatten
 from musicvae_jax.training.state import init_state, make_model
-from musicvae_jax.training.workdir import open_workdir
 from tests.tiny import replace
 from tests.trained import small_config
+
+RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results" / "ablations"
 
 
 @cache
@@ -33,78 +33,78 @@ def num_parameters(config: Config) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
 
 
-def model_of(config: Config) -> Config:
-    """What says of which parts a model is made, each part small: quick to trace, and only once."""
-    small = {"encoder_slot_layers": 1, "encoder_measure_layers": 0, "conductor_layers": 0, "decoder_layers": 1}
-    objective = ObjectiveConfig(span_weight=float(bool(config.model.span_heads)))
-    bare = Config(codec=config.codec, data=config.data, model=config.model, objective=objective)
-    return replace(bare, model={"dim": 16, "num_heads": 2, **small})
+def small_model_of(config: Config) -> Config:
+    """The model of a config with its parts small, so that it is traced quickly, and only once for equal models."""
+    parts: dict[str, Any] = {
+        "encoder_slot_layers": 1,
+        "encoder_measure_layers": 0,
+        "conductor_layers": 0,
+        "decoder_layers": 1,
+    }
+    names = ("dim", "span", "groups", "base", "alpha", "prior_context", "batch_norm", "span_head")
+    own = [LevelConfig(**{name: getattr(level, name) for name in names}) for level in vars(config.levels).values()]
+    return Config(
+        codec=config.codec,
+        data=config.data,
+        model=dataclasses.replace(config.model, dim=16, num_heads=2, **parts),
+        levels=LevelsConfig(global_=own[0], local=own[1], fine=own[2]),
+        objective=ObjectiveConfig(span_weight=float(any(level.span_head for level in own))),
+    )
 
 
 @pytest.mark.parametrize("measures", [8, 16])
-def test_the_flat_model_is_as_large_as_the_three_levels(measures) -> None:
+def test_flat_has_the_parameters_and_latent_dims_of_three_levels(measures) -> None:
     suffix = "20" if measures == 8 else "20-16m"
     three, flat = (LEVELS_OR_FLAT.variants[f"{kind}-{suffix}"] for kind in ("three", "flat"))
-    assert three.data.measures == flat.data.measures == measures
-    ratio = num_parameters(flat) / num_parameters(three)
-    assert 0.95 <= ratio <= 1.05
-    numbers = [
-        sum(width * config.model.num_latents(level, measures) for level, width in config.model.widths.items())
-        for config in (three, flat)
-    ]
-    assert numbers[0] == numbers[1] and list(flat.model.widths) == ["global"]
+    assert three.data.measures == flat.data.measures == measures and list(flat.levels.on) == ["global"]
+    assert 0.95 <= num_parameters(flat) / num_parameters(three) <= 1.05
+    dims = [sum(own.dim * own.num_latents(measures) for own in config.levels.on.values()) for config in (three, flat)]
+    assert dims[0] == dims[1]
 
 
-def test_three_levels_and_flat_differ_in_nothing_else() -> None:
-    """Than the model, the steps, and who holds the set point: each level its share, or the whole the sum."""
+def test_three_levels_and_flat_differ_in_model_steps_and_set_points_only() -> None:
     for name, three in LEVELS_OR_FLAT.variants.items():
         if name.startswith("three"):
             flat = LEVELS_OR_FLAT.variants[name.replace("three", "flat")]
-            changed = differences(three, flat)
-            rest = {field for field in changed if not field.startswith("model.") and "kl_per_phrase" not in field}
-            assert rest == {"train.num_steps"}
-            shares = sum(three.objective.level(level).kl_per_phrase for level in three.model.widths)
+            rest = {field for field in differences(three, flat) if not field.startswith(("model.", "levels."))}
+            assert rest == {"train.num_steps", "objective.kl_per_phrase"}
             nats = float(name.split("-")[1])
-            assert math.isclose(shares, nats)
+            assert math.isclose(sum(level.kl_per_phrase for level in three.levels.on.values()), nats)
             assert math.isclose(flat.objective.kl_per_phrase, nats * FLAT_POINT[flat.data.measures])
-
-
-def test_three_levels_without_maps_of_their_own_differ_in_nothing_else() -> None:
     changed = differences(LEVELS_OR_FLAT.variants["three-20"], LEVELS_OR_FLAT.variants["pooled-20"])
     assert changed == {"model.slotwise": (True, False)}
 
 
-def test_a_remedy_is_all_that_differs() -> None:
-    """From the first variant: training and data are the same for all."""
+def test_remedies_differ_and_share_training_and_data() -> None:
     for name in ("collapse", "beta"):
         base, *others = ABLATIONS[name].variants.values()
-        fields = [set(differences(base, other)) for other in others]
-        assert all(fields) and all(field.startswith(("model.", "objective.")) for field in set().union(*fields))
-    assert len({json.dumps(sorted(differences(PLAIN, other))) for other in COLLAPSE.variants.values()}) > 5
+        fields = [differences(base, other) for other in others]
+        assert all(fields) and len({str(changed) for changed in fields}) == len(fields)
+        assert all(field.startswith(("model.", "levels.", "objective.")) for changed in fields for field in changed)
 
 
 def test_every_rule_of_free_bits_leaves_the_same_nats_free() -> None:
-    measures = PLAIN.data.measures
     for rule in ("total", "per_dim", "per_dim_per_example", "capacity"):
         config = COLLAPSE.variants[f"free-bits-{rule.replace('_', '-')}"]
-        for level, width in config.model.widths.items():
-            own = config.objective.level(level)
-            latents = config.model.num_latents(level, measures)
-            free = own.nats * {"per_dim": latents * width, "per_dim_per_example": latents}.get(rule, 1)
-            assert own.free_bits == rule and abs(free - BUDGET[level]) < 1e-9
+        for name, level in config.levels.on.items():
+            latents = level.num_latents(PLAIN.data.measures)
+            free = level.nats * {"per_dim": latents * level.dim, "per_dim_per_example": latents}.get(rule, 1)
+            assert level.free_bits == rule and abs(free - BUDGET[name]) < 1e-9
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_every_model_of_an_ablation_can_be_made(name) -> None:
-    models = {model_of(config) for config in ABLATIONS[name].variants.values()}
-    assert all(num_parameters(model) > 0 for model in models)
+@pytest.mark.parametrize("name", ["configs", *ABLATIONS])
+def test_every_model_can_be_made(name) -> None:
+    named = dict(CONFIGS.values()) if name == "configs" else ABLATIONS[name].variants
+    assert all(num_parameters(model) > 0 for model in {small_model_of(config) for config in named.values()})
 
 
-def test_every_config_can_be_made() -> None:
-    """No set point is below what its levels commit to, and every model has parameters."""
-    for _, config in CONFIGS.values():
-        check_set_points(config)
-    assert all(num_parameters(model) > 0 for model in {model_of(config) for _, config in CONFIGS.values()})
+@pytest.mark.parametrize("name", ["levels", "collapse", "beta"])
+def test_every_run_is_done_and_the_committed_table_is_that_of_the_rows(name, tmp_path) -> None:
+    (tmp_path / f"{name}.jsonl").write_bytes((RESULTS / f"{name}.jsonl").read_bytes())
+    queue = Queue(name, ABLATIONS[name], tmp_path, tmp_path)
+    assert len(queue.done(queue.runs)) == len(queue.runs)
+    queue.record()
+    assert queue.table.read_text() == (RESULTS / f"{name}.md").read_text()
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
@@ -119,17 +119,15 @@ def test_the_plan_is_listed(name, tmp_path, call) -> None:
 
 
 def test_the_table_alone_and_what_is_refused(tmp_path, call) -> None:
-    places = ("--root", tmp_path / "runs", "--results", tmp_path / "results")
-    status, out, _ = call("ablate.py", "levels", "--table", *places)
+    folders = ("--root", tmp_path / "runs", "--results", tmp_path / "results")
+    status, out, _ = call("ablate.py", "levels", "--table", *folders)
     assert status == 0 and Path(out.strip()).read_text().count("| 0/3 |") == len(LEVELS_OR_FLAT.variants)
-    last = len(plan("levels", LEVELS_OR_FLAT)) - 1
     for args, said in (
-        (("levles",), "error: no ablation 'levles': did you mean levels"),
         (("--list", "levles"), "error: no ablation 'levles': did you mean levels"),
-        (("levels", "--index", last + 1), f"error: index = {last + 1}: allowed is 0 to {last}"),
+        (("levels", "--index", 39), "error: index = 39: allowed is 0 to 38"),
         (("levels", "--budget-minutes", 0), "error: budget_minutes = 0.0: allowed is a number above 0"),
     ):
-        status, _, error = call("ablate.py", *args, *places)
+        status, _, error = call("ablate.py", *args, *folders)
         assert status == 2 and said in error and error.count("\n") == 1
 
 
@@ -138,24 +136,21 @@ def test_a_run_is_trained_and_evaluated(folk_data_dir, tmp_path) -> None:
     ablation = Ablation(
         text="", variants={"tiny": tiny}, seeds=(0,), columns=(Column("nll", "nll"),), num_examples=20, flow_windows=8
     )
-    places = Places("tiny", tmp_path / "runs", tmp_path / "results", folk_data_dir)
-    said: list[str] = []
-    assert run_all(ablation, places, say=said.append).done == ["tiny-seed0"], said
-    (row,) = read_rows(places.rows)
-    folder = tmp_path / "runs" / "tiny" / "tiny-seed0"
-    vae = load_workdir(folder, "latest")
-    assert load_workdir(folder).step == 40  # the last step is validated, whatever its number
-    assert row["step"] == vae.step == 40 and row["train_seconds"] > 0
-    assert row["parameters"] == num_parameters(tiny)
-    again = evaluation.evaluate(vae, "test", num_examples=20)
-    assert row["num_examples"] == 20 and set(again) - {"kl_per_dim_global"} < set(row)
-    assert row["flow_windows"] == 8 and math.isfinite(row["top_1_r2_window"])
+    queue = Queue("tiny", ablation, tmp_path / "runs", tmp_path / "results", folk_data_dir)
+    assert queue.work() == {"tiny-seed0": "done"}
+    (row,) = read_rows(tmp_path / "results" / "tiny.jsonl")
+    workdir = tmp_path / "runs" / "tiny" / "tiny-seed0"
+    vae = load_workdir(workdir, "latest")
+    assert load_workdir(workdir).step == 40  # the last step is validated, whatever its number
+    assert row["step"] == vae.step == 40 and row["train_seconds"] > 0 and row["parameters"] == num_parameters(tiny)
+    again = flatten(evaluate(vae, "test", num_examples=20))
+    assert row["num_examples"] == 20 and {name for name in again if "kl_per_dim" not in name} < set(row)
+    assert row["flow.windows"] == 8 and math.isfinite(row["flow.decoded.global.r2.window.value"])
     assert again["nll"] == pytest.approx(row["nll"], rel=1e-5)
-    assert f"nll {row['nll']:.3f}" in said[0] and "| tiny | 1/1 | 40 |" in places.table.read_text()
+    assert "| tiny | 1/1 | 40 |" in queue.table.read_text()
 
 
 def test_a_run_that_fails_says_why(tmp_path) -> None:
-    run = Run("levels", "three", 0, replace(PLAIN, data={"dataset": "folk_tunez"}), None, 0)
-    workdir = open_workdir(tmp_path / "run", run.config)
-    with pytest.raises(RunError, match=r"(?s)exit status 1; .*log.txt.*no data set 'folk_tunez'"):
-        run_in_process(run, workdir, 2, None)
+    ablation = Ablation(text="", variants={"wrong": replace(PLAIN, data={"dataset": "folk_tunez"})}, columns=())
+    ends = Queue("wrong", ablation, tmp_path, tmp_path).work()
+    assert len(ends) == 2 and all("failed: " in end and "no data set 'folk_tunez'" in end for end in ends.values())

@@ -1,17 +1,77 @@
-"""The commands that draw pictures."""
+"""The scripts that draw pictures."""
 
 import json
+from functools import partial
+from unittest.mock import create_autospec
 
+import numpy as np
+import pytest
+from configs.ablations import ABLATIONS
+
+from musicvae_jax.analysis import curves
+from musicvae_jax.evaluation.ablations import make_row, plan
 from tests.pictures import assert_picture
 
+CURVES = ["three=three-10 three-40", "flat=flat-10"]
+RATES = {"three-10": 10.0, "three-40": 40.0, "flat-10": 9.0}
 
-def test_pictures_are_drawn_by_commands(tmp_path, call) -> None:
-    assert call("draw_schedules.py", "--out", tmp_path / "schedules.png")[0] == 0
+
+def rows_of(seed, **more):
+    runs = [run for run in plan("levels", ABLATIONS["levels"]) if run.seed == seed and run.variant in RATES]
+    results = {run.variant: {"kl_per_phrase": RATES[run.variant] + seed, "onset_f1": 0.1 + seed} for run in runs}
+    return [make_row(run, results[run.variant] | more) for run in runs]
+
+
+@pytest.fixture
+def scripts(tmp_path, call):
+    """script -> call of it that writes a.png, with a run's metrics and an ablation's results."""
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 5, "kl_global": 3.0, "kl_fine": 0.1}) + "\n")
-    status, *_ = call("draw_runs.py", "--out", tmp_path / "runs.png", "--runs", f"a run={tmp_path}", f"b={tmp_path}")
-    assert status == 0
-    for name in ("schedules", "runs"):
-        assert_picture(tmp_path / f"{name}.png")
-    for run, said in (("no equals", "'no equals': allowed is LABEL=WORKDIR"), ("a=/none", "is missing")):
-        status, _, error = call("draw_runs.py", "--out", tmp_path / "no.png", "--runs", run)
-        assert status == 2 and said in error and error.count("\n") == 1
+    # Not counted in the table and not drawn: a row of another recipe, and rows of runs that were measured again.
+    other = [row | {"recipe": row["recipe"] | {"train.num_steps": 7}} for row in rows_of(1, onset_f1=0.8)]
+    rows = [*rows_of(0, onset_f1=0.9), *other, *rows_of(0), *rows_of(1)]
+    (tmp_path / "levels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = ("--out", tmp_path / "a.png")
+    return {
+        "schedules": partial(call, "draw_schedules.py", *out),
+        "runs": partial(call, "draw_runs.py", *out, "--runs"),
+        "rates": partial(call, "draw_rates.py", *out, "--results", tmp_path, "--curves"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"), [("schedules", []), ("runs", ["a run={0}", "b={0}"]), ("rates", CURVES)]
+)
+def test_a_picture_is_drawn(script, arguments, scripts, tmp_path):
+    ended = scripts[script](*(argument.format(tmp_path) for argument in arguments))
+    assert ended.status == 0 and ended.out == f"{tmp_path / 'a.png'}\n", ended.error
+    assert_picture(tmp_path / "a.png")
+
+
+def test_rates_are_drawn_from_the_rows_that_the_table_counts(scripts, monkeypatch):
+    plot = create_autospec(curves.plot_rate_curve, side_effect=curves.plot_rate_curve)
+    monkeypatch.setattr(curves, "plot_rate_curve", plot)
+    assert scripts["rates"](*CURVES).status == 0
+    points, _ = plot.call_args.args
+    for label, variants in (("three", ["three-10", "three-40"]), ("flat", ["flat-10"])):
+        for found, variant in zip(points[label], variants, strict=True):
+            np.testing.assert_array_equal(found, [(RATES[variant], 0.1), (RATES[variant] + 1, 1.1)])
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "said"),
+    [
+        ("runs", ["no equals"], "'no equals': allowed is LABEL=WORKDIR"),
+        ("runs", ["a=none"], "none/metrics.jsonl"),
+        ("runs", ["a={0}", "b={0}", "a={0}"], "runs has 'a' twice"),
+        ("runs", ["a={0}", "--smoothing", -1], "smoothing = -1.0: allowed is 0 (none) or more"),
+        ("rates", ["three"], "curves has 'three': allowed is 'LABEL=VARIANT VARIANT ...'"),
+        ("rates", ["three=three-20"], "no rows to draw of three: allowed are variants with finished runs"),
+        ("rates", [CURVES[0], "three=flat-10"], "curves has 'three' twice"),
+        ("rates", [*CURVES, "--figure", "onsets"], "figure = 'onsets': three-10 has no result of that name"),
+        ("rates", [*CURVES, "--ablation", "levles"], "no ablation 'levles': did you mean levels"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(script, arguments, said, scripts, tmp_path):
+    status, _, error = scripts[script](*(str(argument).format(tmp_path) for argument in arguments))
+    assert status == 2 and said in error and error.count("\n") == 1
+    assert not (tmp_path / "a.png").exists()

@@ -1,4 +1,4 @@
-"""Laws of the skip connection: off, the model is the one without it; on, a learned gate lets features through."""
+"""Laws of the skip connection from the encoder to the decoder, and of its gate."""
 
 import dataclasses
 from functools import partial
@@ -7,29 +7,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicvae_jax.objectives.elbo import token_nll
+from musicvae_jax.objectives.loss import token_nll
 from tests.models.variants import SUBSETS
-from tests.tiny import make_batch, make_vae
+from tests.tiny import make_batch, make_vae, replace
 
-CONFIG = dataclasses.replace(SUBSETS["global"], skip=True, skip_dropout=0.3)
+DROPOUT = 0.3
+CONFIG = replace(SUBSETS["global"], model={"skip": True, "skip_dropout": DROPOUT})
 BATCH = make_batch(32)
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("skip", "deterministic"))
 def logits(vae, variables, seed=0, **settings):
     rngs = dict(zip(("latent", "skip"), jax.random.split(jax.random.key(seed)), strict=True))
-    given = {"global": jnp.ones((32, 1, CONFIG.global_dim))}
+    given = {"global": jnp.ones((32, 1, 6))}
     return vae.apply(variables, BATCH, given=given, rngs=rngs, **settings).logits[0]
 
 
-def test_off_it_is_the_model_without():
+def test_without_the_skip_connection_the_model_is_the_one_that_has_none():
     vae, variables = make_vae(CONFIG)
-    without = logits(dataclasses.replace(vae, config=SUBSETS["global"]), variables)
+    without = logits(dataclasses.replace(vae, config=SUBSETS["global"].model), variables)
     np.testing.assert_array_equal(logits(vae, variables), without)  # as in evaluation and generation
     on = logits(vae, variables, skip=True)
     here = BATCH.metre[..., 0] > 0
     assert (on != without).any((-2, -1))[here].all()
-    # A closed gate is the same as none.
     closed = variables["params"]["decoder"] | {"gate": jnp.float32(-1e9)}
     shut = {"params": variables["params"] | {"decoder": closed}}
     np.testing.assert_allclose(logits(vae, shut, skip=True), without, rtol=1e-6, atol=1e-6)
@@ -49,8 +49,8 @@ def test_the_gate_is_learned():
     assert slope(variables, False) == 0
 
 
-def test_training_windows_have_it_whole_or_not_at_all():
-    """In training each window is that of the open or of the missing connection, the share being the dropout's."""
+def test_a_training_window_has_the_whole_connection_or_none():
+    """The share without it is skip_dropout, within five standard errors."""
     vae, variables = make_vae(CONFIG)
     on, off = logits(vae, variables, skip=True), logits(vae, variables)
     dropped = []
@@ -60,5 +60,5 @@ def test_training_windows_have_it_whole_or_not_at_all():
         assert (whole ^ missing).all()
         dropped.append(missing)
     share, num = np.mean(dropped), np.size(dropped)
-    assert abs(share - CONFIG.skip_dropout) < 5 * np.sqrt(CONFIG.skip_dropout * (1 - CONFIG.skip_dropout) / num)
+    assert abs(share - DROPOUT) < 5 * np.sqrt(DROPOUT * (1 - DROPOUT) / num)
     np.testing.assert_array_equal(logits(vae, variables, deterministic=False, skip=False), off)

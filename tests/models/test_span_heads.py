@@ -1,17 +1,17 @@
-"""Laws of the span heads: distributions over music that know a span's rhythm, and its pitches without their order."""
+"""Laws of the span heads: distributions over music that know the rhythm of a span, and its pitches without order."""
 
-import dataclasses
 import itertools
 from functools import partial
 
 import jax
 import numpy as np
+import pytest
 
-from musicvae_jax.types import LEVELS, Batch, existing_fields, until_end
-from tests.models.variants import THREE, make_latents
-from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_vae
+from musicvae_jax.types import LEVELS, Batch, until_end
+from tests.models.variants import THREE, each, make_latents
+from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_vae, replace
 
-CONFIG = dataclasses.replace(THREE, span_heads=("global", "local", "fine"))
+CONFIG = replace(THREE, objective={"span_weight": 0.1}, **each(span_head=True))
 SLOT = list(itertools.product(range(5), range(3)))
 
 
@@ -21,41 +21,33 @@ def span_nll(vae, variables, latents, batch):
     return vae.apply(variables, method=heads)
 
 
-def total_probability(windows, fields):
-    """The sum over all windows of two measures or one, whose slots are listed in order."""
+NOTES = [slot for slot in SLOT if slot[0]]
+# All windows of the first slot of each of two measures on a grid; all measures of one or two notes or none, and END.
+ON_A_GRID = list(itertools.product(SLOT, SLOT))
+OF_NOTES = [((0, 0), (0, 0)), *((note, (0, 0)) for note in NOTES), *itertools.product(NOTES, NOTES)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "windows", "slots"), [(FIELDS, ON_A_GRID, ((0, 0), (1, 0))), (ENDING, OF_NOTES, ((0, 0), (0, 1)))]
+)
+def test_probabilities_of_all_windows_sum_to_one(fields, windows, slots):
     tokens = np.zeros((len(windows), 2, SLOTS, 2), np.int32)
     allowed = np.zeros(tokens.shape[:3], bool)
-    for place in range(2):  # the first slot of each measure on a grid, the first two of one measure in a list of notes
-        measure, slot = (place, 0) if fields == FIELDS else (0, place)
-        tokens[:, measure, slot] = [window[place] for window in windows]
+    for number, (measure, slot) in enumerate(slots):
+        tokens[:, measure, slot] = [window[number] for window in windows]
         allowed[:, measure, slot] = True
     mask = until_end(tokens, allowed, fields)
-    assert existing_fields(tokens, mask, fields)[allowed].any()
     batch = Batch(tokens, mask, np.full((len(tokens), 2, 2), 4), np.arange(len(tokens)))
     latents = {level: np.repeat(z, len(tokens), 0) for level, z in make_latents(CONFIG, 1, 2).items()}
-    found = span_nll(*make_vae(CONFIG, fields), latents, batch)
-    return {level: np.exp(-np.asarray(nll, np.float64)).sum() for level, nll in found.items()}
+    for nll in span_nll(*make_vae(CONFIG, fields), latents, batch).values():
+        np.testing.assert_allclose(np.exp(-np.asarray(nll, np.float64)).sum(), 1, rtol=1e-5)
 
 
-def test_probabilities_of_all_windows_add_up_to_one():
-    for total in total_probability(list(itertools.product(SLOT, SLOT)), FIELDS).values():
-        np.testing.assert_allclose(total, 1, rtol=1e-5)
-
-
-def test_probabilities_of_all_lists_of_notes_add_up_to_one():
-    """END alone, a note and END, or two notes and what follows them: 1 + 12 + 12 x 12 windows."""
-    notes = [slot for slot in SLOT if slot[0]]
-    windows = [((0, 0), (0, 0)), *((note, (0, 0)) for note in notes), *itertools.product(notes, notes)]
-    for total in total_probability(windows, ENDING).values():
-        np.testing.assert_allclose(total, 1, rtol=1e-5)
-
-
-def test_order_inside_a_span_counts_only_for_where_zeros_are():
-    """Exchanging what begins at two slots of a span changes nothing; exchanging it with a zero does; so does leaving
-    the span."""
+def test_the_order_of_other_classes_inside_a_span_does_not_count():
+    """To exchange two notes of a span changes nothing; to exchange a note with a zero or with another span does."""
     vae, variables = make_vae(CONFIG)
     batch = make_batch(2)
-    batch = jax.tree.map(lambda leaf: leaf[1:], batch)  # three measures of three slots: phrases of two and of one
+    batch = jax.tree.map(lambda leaf: leaf[1:], batch)  # three measures of three slots, local spans of two and one
     batch.tokens[:, :, :3, 0] = [[1, 0, 2], [3, 4, 0], [1, 2, 4]]
     nll = partial(span_nll, vae, variables, make_latents(CONFIG, 1))
     before = nll(batch)
@@ -72,7 +64,7 @@ def test_order_inside_a_span_counts_only_for_where_zeros_are():
     assert exchanged((0, 0), (0, 1)) == {"global": True, "local": True, "fine": True}
 
 
-def test_a_head_reads_its_level_and_those_above():
+def test_a_head_reads_its_own_level_and_those_above():
     vae, variables = make_vae(CONFIG)
     batch, latents = make_batch(), make_latents(CONFIG)
     before = span_nll(vae, variables, latents, batch)

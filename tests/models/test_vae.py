@@ -1,6 +1,5 @@
-"""Laws of the model: what may depend on what, and two ways to the same number."""
+"""Laws of the whole model: what its logits depend on, and that its probabilities sum to one."""
 
-import dataclasses
 from functools import partial
 
 import jax
@@ -8,190 +7,126 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.objectives.elbo import token_nll
+from musicvae_jax.models.vae import decoder_method
+from musicvae_jax.objectives.loss import token_nll
 from musicvae_jax.types import Batch, Field, existing_fields, until_end
-from tests.tiny import ENDING, FIELDS, MODEL, SHALLOW, SLOTS, make_batch, make_vae
+from tests.models.variants import apply
+from tests.tiny import CONFIG, ENDING, FIELDS, MODEL, SLOTS, make_batch, make_vae, replace
+
+LATENTS = {"global": np.ones((8, 1, 6), np.float32)}
+FULL = replace(CONFIG, model=vars(MODEL))
 
 
-@partial(jax.jit, static_argnums=0)
-def apply(vae, variables, batch):
-    return vae.apply(variables, batch, rngs={"latent": jax.random.key(1)})
+@partial(jax.jit, static_argnums=0, static_argnames="deterministic")
+def logits_of(vae, variables, batch, deterministic=True, rngs=None):
+    latents = jax.tree.map(lambda z: jnp.resize(z, (len(batch.index), 1, 6)), LATENTS)
+    decode = lambda module, *args: module.decoder(*args)  # noqa: E731
+    return vae.apply(variables, latents, batch, deterministic, method=decode, rngs=rngs)
 
 
-@partial(jax.jit, static_argnums=0)
-def logits_of(vae, variables, batch, latents=None):
-    if latents is None:
-        latents = {"global": jnp.ones((len(batch.index), 1, MODEL.global_dim))}
-    return vae.apply(variables, latents, batch, method="decode")
-
-
-def test_only_params():
-    vae = make_vae()[0]
-    key = jax.random.key(0)
-    shapes = jax.eval_shape(lambda: vae.init({"params": key, "latent": key}, make_batch()))
-    assert set(shapes) == {"params"}
-
-
-def test_the_future_does_not_move_the_past():
+def test_the_future_does_not_change_the_past():
+    """A slot depends on the slots before it, and a field on the fields before it in its slot."""
     vae, variables = make_vae()
     batch = make_batch()
     before = logits_of(vae, variables, batch)
-    rows = np.flatnonzero(batch.mask.reshape(8, -1).all(0))[-1]  # a slot that every row has
+    slot = np.flatnonzero(batch.mask.reshape(8, -1).all(0))[-1]  # the last one that every row has
     for field in range(2):
         tokens = batch.tokens.copy().reshape(8, -1, 2)
-        tokens[:, rows, field] = (tokens[:, rows, field] + 1) % FIELDS[field].size
+        tokens[:, slot, field] = (tokens[:, slot, field] + 1) % FIELDS[field].size
         after = logits_of(vae, variables, batch._replace(tokens=tokens.reshape(batch.tokens.shape)))
         for number in range(2):
             first, second = (part[number].reshape(8, -1, FIELDS[number].size) for part in (before, after))
-            np.testing.assert_array_equal(first[:, :rows], second[:, :rows])
-            same_slot = bool((first[:, rows] == second[:, rows]).all())
-            assert same_slot == (number <= field)  # a field sees exactly the fields before it
-            assert not (first[:, rows + 1] == second[:, rows + 1]).all()
+            np.testing.assert_array_equal(first[:, :slot], second[:, :slot])
+            assert bool((first[:, slot] == second[:, slot]).all()) == (number <= field)
+            assert not (first[:, slot + 1] == second[:, slot + 1]).all()
 
 
-def test_padding_measures_have_no_say():
-    """A window that is padded to more measures has the same posterior and the same logits."""
+def test_logits_depend_on_the_metre_and_on_the_number_of_measures():
     vae, variables = make_vae()
-    batch = make_batch()
-    longer = batch._replace(
-        tokens=np.pad(batch.tokens, ((0, 0), (0, 2), (0, 0), (0, 0))),
-        mask=np.pad(batch.mask, ((0, 0), (0, 2), (0, 0))),
-        metre=np.pad(batch.metre, ((0, 0), (0, 2), (0, 0))),
-    )
-    first, second = apply(vae, variables, batch), apply(vae, variables, longer)
-    np.testing.assert_allclose(first.posterior["global"].loc, second.posterior["global"].loc, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(first.logits[0][batch.mask], second.logits[0][:, :3][batch.mask], rtol=1e-5, atol=1e-5)
-
-
-def test_metre_and_length_are_inputs():
-    """Of the same tokens in measures of another metre, or with a measure less after them, other things are expected."""
-    vae, variables = make_vae()
-    batch = make_batch()
+    batch, first_two = make_batch(), np.arange(3)[:, None] < 2
     other = batch._replace(metre=np.where(batch.metre == 3, 5, batch.metre))
-    assert not np.allclose(logits_of(vae, variables, batch)[0], logits_of(vae, variables, other)[0])
-    there = np.arange(3) < 2
-    shorter = batch._replace(mask=batch.mask & there[:, None], metre=np.where(there[:, None], batch.metre, 0))
-    latents = {"global": np.ones((len(batch.index), 1, MODEL.global_dim), np.float32)}
-    long, short = (vae.apply(variables, latents, frame, method="decode")[0][:, :2] for frame in (batch, shorter))
-    whole = batch.mask.any(-1).all(-1)  # of three measures in the longer batch
-    assert whole.any() and not np.allclose(long[whole], short[whole])
-
-
-def test_batch_equals_vmap():
-    vae, variables = make_vae()
-    batch = make_batch()
-    encode = jax.jit(lambda batch: vae.apply(variables, batch, method="encode")["global"])
-    whole, single = encode(batch), jax.vmap(encode)(batch)
-    np.testing.assert_allclose(whole.loc, single.loc, rtol=1e-5, atol=1e-5)
+    shorter = batch._replace(mask=batch.mask & first_two, metre=np.where(first_two, batch.metre, 0))
+    long, changed, short = (logits_of(vae, variables, frame)[0] for frame in (batch, other, shorter))
+    assert not np.allclose(long, changed)
+    whole = batch.mask.any(-1).all(-1)  # rows of three measures
+    assert not np.allclose(long[whole, :2], short[whole, :2])
 
 
 def test_remat_changes_no_gradient():
-    batch = make_batch()
     results = []
     for remat in (False, True):
-        vae, variables = make_vae(dataclasses.replace(MODEL, remat=remat))
-        loss = lambda variables, vae=vae: apply(vae, variables, batch).logits[0].sum()  # noqa: E731
+        vae, variables = make_vae(replace(FULL, model={"remat": remat}))
+        loss = lambda variables, vae=vae: apply(vae, variables, make_batch()).logits[0].sum()  # noqa: E731
         results.append(jax.jit(jax.grad(loss))(variables))
         assert ("remat" in str(jax.make_jaxpr(loss)(variables))) == remat
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *results)
-
-
-def test_a_slot_sums_to_one():
-    """The chain of fields is a distribution over slots: its 15 outcomes have total probability 1."""
-    vae, variables = make_vae()
-    x = jax.random.normal(jax.random.key(0), (4, MODEL.dim))
-    first = jax.nn.softmax(vae.apply(variables, x, jnp.zeros((4, 0), jnp.int32), method="field_logits"))
-    total = jnp.zeros((4, FIELDS[1].size))
-    for token in range(FIELDS[0].size):
-        second = vae.apply(variables, x, jnp.full((4, 1), token), method="field_logits")
-        total += first[:, token, None] * jax.nn.softmax(second)
-    np.testing.assert_allclose(total.sum(-1), 1, rtol=1e-6)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *results)
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_a_slot_that_may_end_the_measure_sums_to_one(last):
-    """Its outcomes are END, alone, and the others with their second fields; the last slot of a row is END."""
+def test_end_is_the_only_field_of_its_slot_and_fills_the_last_slot(last):
     vae, variables = make_vae(fields=ENDING)
     x = jax.random.normal(jax.random.key(0), (4, MODEL.dim))
-    logits = partial(vae.apply, variables, method="field_logits")
-    first = jax.nn.softmax(logits(x, jnp.zeros((4, 0), jnp.int32), last))
-    second = [jax.nn.softmax(logits(x, jnp.full((4, 1), token), last)) for token in range(5)]
-    np.testing.assert_array_equal(second[0], np.eye(3)[[0] * 4])  # after END nothing is left to say
-    assert (second[1] > 0).all()
-    outcomes = jnp.stack([first[:, token, None] * second[token] for token in range(1, 5)])
-    np.testing.assert_allclose(first[:, 0] + outcomes.sum((0, 2)), 1, rtol=1e-6)
-    if last:
-        np.testing.assert_array_equal(first[:, 0], 1)
+    logits = partial(vae.apply, variables, method=decoder_method("field_logits"))
+    first = jax.nn.softmax(logits(x, jnp.zeros((4, 0), jnp.int32), jnp.asarray(last)))
+    second = [jax.nn.softmax(logits(x, jnp.full((4, 1), token), jnp.asarray(last))) for token in range(5)]
+    np.testing.assert_array_equal(second[0], np.eye(3)[[0] * 4])
+    assert (jnp.stack(second[1:]) > 0).all()
+    assert (first[:, 0] == 1).all() if last else (first > 0).all()
 
 
-def test_rows_of_a_measure_sum_to_one():
-    """All rows of two slots and their END: the whole decoder, with its masks, is a distribution over music."""
+def test_probabilities_of_all_rows_of_a_measure_sum_to_one():
+    """All rows of two slots and their END. Of grids, see `test_windows_are_drawn_as_often_as_they_are_probable`."""
     vae, variables = make_vae(fields=ENDING)
     slots = [(0, 0), *((first, second) for first in range(1, 5) for second in range(3))]
     rows = [(one, other) for one in slots for other in (slots if one[0] else slots[:1])]
     tokens = np.zeros((len(rows), 1, SLOTS, 2), np.int32)
     tokens[:, 0, :2] = rows
-    allowed = np.ones(tokens.shape[:3], bool)
-    mask = until_end(tokens, allowed, ENDING)
+    mask = until_end(tokens, np.ones(tokens.shape[:3], bool), ENDING)
     batch = Batch(tokens, mask, np.full((len(rows), 1, 2), 4), np.arange(len(rows)))
     nll = token_nll(logits_of(vae, variables, batch), batch)
     assert (nll[~existing_fields(tokens, mask, ENDING)] == 0).all()
-    # A third note may follow two: leave out what the row's own END costs, and the sum is over the first two slots.
+    # A third note may follow two, so the sum is over the first two slots, without the END of such a row.
     total = np.exp(-np.asarray(nll[:, 0, :2], np.float64).sum((-2, -1))).sum()
     np.testing.assert_allclose(total, 1, rtol=1e-5)
 
 
-def test_token_dropout_hides_the_past_in_training_only():
-    vae, variables = make_vae(dataclasses.replace(MODEL, token_dropout=0.999))
+def test_token_dropout_hides_the_past_in_training_alone():
+    vae, variables = make_vae(replace(FULL, model={"token_dropout": 0.999}))
     batch = make_batch()
-    tokens = np.where(batch.mask[..., None], (batch.tokens + 1) % np.array([5, 3]), 0)
-    latents = {"global": jnp.ones((8, 1, MODEL.global_dim))}
-
-    def forced(tokens, deterministic):
-        return vae.apply(
-            variables,
-            latents,
-            batch._replace(tokens=tokens),
-            deterministic,
-            method=lambda module, *args: module.decoder(*args),
-            rngs={"token_dropout": jax.random.key(0)},
-        )[0]
-
-    np.testing.assert_array_equal(forced(batch.tokens, False), forced(tokens, False))
-    assert not np.allclose(forced(batch.tokens, True), forced(tokens, True))
+    other = batch._replace(tokens=np.where(batch.mask[..., None], (batch.tokens + 1) % np.array([5, 3]), 0))
+    rngs = {"token_dropout": jax.random.key(0)}
+    for deterministic in (False, True):
+        one, two = (
+            logits_of(vae, variables, shown, deterministic=deterministic, rngs=rngs)[0] for shown in (batch, other)
+        )
+        assert np.allclose(one, two) != deterministic
 
 
-def test_dropout_takes_what_layers_add():
-    """All of it at a rate of one: the decoder is then the one whose layers add nothing."""
-    vae, variables = make_vae(dataclasses.replace(SHALLOW, dropout=1 - 1e-9))
-    block = variables["params"]["decoder"]["block_0"]
-    silent = {"attention": block["attention"] | {"output": jax.tree.map(jnp.zeros_like, block["attention"]["output"])}}
-    silent["narrow"] = jax.tree.map(jnp.zeros_like, block["narrow"])
-    without = variables["params"] | {"decoder": variables["params"]["decoder"] | {"block_0": block | silent}}
-    latents = {"global": jnp.ones((8, 1, SHALLOW.global_dim))}
-
-    @partial(jax.jit, static_argnums=1)
-    def forced(params, deterministic):
-        decode = lambda module, *args: module.decoder(*args)  # noqa: E731
-        rngs = {"dropout": jax.random.key(0)}
-        return vae.apply({"params": params}, latents, make_batch(), deterministic, method=decode, rngs=rngs)
-
-    dropped, expected = forced(variables["params"], False), forced(without, True)
-    for one, other, third in zip(dropped, expected, forced(variables["params"], True), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
-        assert not np.allclose(one, third, atol=1e-2)
+def test_dropout_drops_what_layers_add_in_training_alone():
+    """At a rate of one, all of it: the decoder is then the one whose layers add nothing."""
+    vae, variables = make_vae(replace(CONFIG, model={"dropout": 1 - 1e-9}))
+    decoder = variables["params"]["decoder"]
+    zeros = partial(jax.tree.map, jnp.zeros_like)
+    attention = decoder["block_0"]["attention"] | {"output": zeros(decoder["block_0"]["attention"]["output"])}
+    block = decoder["block_0"] | {"attention": attention, "narrow": zeros(decoder["block_0"]["narrow"])}
+    silent = {"params": variables["params"] | {"decoder": decoder | {"block_0": block}}}
+    forced = partial(logits_of, vae, batch=make_batch(), rngs={"dropout": jax.random.key(0)})
+    dropped, whole = (forced(variables, deterministic=mode)[0] for mode in (False, True))
+    np.testing.assert_allclose(dropped, forced(silent)[0], rtol=1e-5, atol=1e-5)
+    assert not np.allclose(dropped, whole, atol=1e-2)
 
 
 def test_bfloat16_computes_near_float32():
     outputs = []
     for dtype in ("float32", "bfloat16"):
-        vae, variables = make_vae(dataclasses.replace(MODEL, dtype=dtype))
+        vae, variables = make_vae(replace(FULL, model={"dtype": dtype}))
         assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-        outputs.append(apply(vae, variables, make_batch()))
-    assert outputs[1].logits[0].dtype == jnp.float32
-    np.testing.assert_allclose(outputs[0].logits[0], outputs[1].logits[0], atol=0.15)  # bfloat16 keeps 8 bits
+        outputs.append(apply(vae, variables, make_batch()).logits[0])
+    assert outputs[1].dtype == jnp.float32
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=0.15)  # bfloat16 keeps 8 bits
 
 
-def test_one_field_needs_no_chain():
+def test_variables_are_parameters_alone_and_one_field_needs_no_chain():
     _, variables = make_vae(fields=(Field("melody", 7),))
+    assert set(variables) == {"params"}
     assert not [name for name in variables["params"]["decoder"] if name.startswith("chain")]

@@ -1,4 +1,4 @@
-"""Configs of every kind of model, small enough for every law: the subsets of levels, and each option on three levels."""
+"""Small configs of every kind of model: the subsets of levels, and each option on three levels."""
 
 import itertools
 from collections.abc import Iterable
@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from musicvae_jax.config import Config
-from musicvae_jax.models.spans import present_latents
+from musicvae_jax.config import Config, LevelConfig
 from musicvae_jax.types import LEVELS
 from tests.tiny import CONFIG, MODEL, replace
 
@@ -57,6 +56,7 @@ OF_LATENTS = SUBSETS | _options(
         "spans, slotwise": {
             "local": {"span": 3}, "fine": {"span": 2}, "model": {"prior_layers": 0, "slotwise": True},
         },
+        "span longer than the window, slotwise": {"local": {"span": 8}, "model": {"slotwise": True}},
     }
 )  # fmt: skip
 OF_MUSIC = _options(
@@ -109,5 +109,16 @@ def _draw(config: Config, widths: dict[str, int], size: int, measures: int, scal
 
 
 def presence(config: Config, metre: np.ndarray) -> dict[str, np.ndarray]:
-    """level -> bool[batch, time], the latents that are there."""
-    return {name: np.asarray(present_latents(metre, level)) for name, level in config.levels.on.items()}
+    """level -> bool[batch, time]: a latent is present if one of the measures that it spans is."""
+    there, measures = metre[..., 0] > 0, metre.shape[-2]
+    spans = {name: level.span or measures for name, level in config.levels.on.items()}
+    return {
+        name: np.stack([there[..., start : start + span].any(-1) for start in range(0, measures, span)], -1)
+        for name, span in spans.items()
+    }
+
+
+def covariance(level: LevelConfig, num: int) -> np.ndarray:
+    """Of the first so many latents of a base along time: float64[time, time]."""
+    lag = np.abs(np.subtract.outer(np.arange(num), np.arange(num)))
+    return np.where(lag == 0, 1.0, level.alpha**lag if level.base == "ar1" else 0.0)

@@ -1,5 +1,7 @@
 """Laws of the controller, on models as simple as KL = a x beta^-b."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,8 +46,8 @@ def simulate(config: Config, plant, noise: float = 0.1, steps: int = STEPS):
         return (update_controller(config, state, seen), kl), (factors, seen)
 
     first = init_controller(config), {name: jnp.asarray(100.0) for name in LEVELS}
-    noise = np.random.default_rng(0).normal(0, noise, (steps, len(LEVELS))).astype(np.float32)
-    return jax.device_get(jax.jit(lambda: jax.lax.scan(step, first, noise)[1])())
+    drawn = np.random.default_rng(0).normal(0, noise, (steps, len(LEVELS))).astype(np.float32)
+    return jax.device_get(jax.jit(lambda: jax.lax.scan(step, first, drawn)[1])())
 
 
 @pytest.mark.parametrize(("a", "b"), [(40.0, 0.4), (40.0, 1.0), (3.0, 1.0), (80.0, 1.5)])
@@ -118,7 +120,7 @@ def test_time_at_a_bound_is_forgotten(stuck, limit):
         factors = np.asarray(bounded(jnp.concatenate([jnp.full(steps, stuck), jnp.full(100, 25 / stuck)])))
         np.testing.assert_allclose(factors[steps - 1], limit, rtol=1e-6)
         ways_back.append(factors[steps + 1 :])
-    np.testing.assert_array_equal(*ways_back)
+    np.testing.assert_array_equal(ways_back[0], ways_back[1])
     assert abs(np.log(ways_back[0][0] / limit)) > 0.02  # the gains act in the first step
 
 
@@ -138,7 +140,7 @@ def test_without_a_set_point_there_is_no_controller():
 # What a level keeps for 2 or 3 phrases of its 4 dims at any weight, in nats per phrase.
 AR1 = -2 * np.log(1 - 0.9**2) / 2
 NORMED = 4 * 0.5**2 / 2 / 2
-FLOORS = {
+FLOORS: dict[str, tuple[int, dict[str, Any], float]] = {
     "ar1": (8, {"local": {"base": "ar1"}}, AR1),
     "batch norm": (8, {"global": {"batch_norm": 0.5}}, NORMED),
     "ar1, batch norm": (8, {"local": {"base": "ar1"}, "global": {"batch_norm": 0.5}}, AR1 + NORMED),

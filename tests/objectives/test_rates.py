@@ -1,5 +1,6 @@
 """Laws of what a KL costs: schedules, free bits against the formulas of their papers, the balance of levels."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from musicvae_jax.types import KL
 
 
 # The height of a rise after a share s of its time; the sigmoid is that of 12 (s - 1/2), scaled to end at 0 and 1.
-CURVES = {
+CURVES: dict[str, Callable[[Any], Any]] = {
     "linear": lambda s: s,
     "cosine": lambda s: np.sin(np.pi / 2 * s) ** 2,
     "sigmoid": lambda s: 0.5 + 0.5 * np.tanh(6 * (s - 0.5)) / np.tanh(3),
@@ -49,7 +50,7 @@ def cycles(rise: str) -> tuple[Any, dict[int, float]]:
     return weight(own), {0: 0, 2: quarter, 4: half, 8: 3, 19: 3, 20: 0, 22: quarter, 28: 3, 39: 3, 40: 3, 10**6: 3}
 
 
-CORNERS = {
+CORNERS: dict[str, tuple[Any, dict[int, float]]] = {
     **{f"cycles, {rise}": cycles(rise) for rise in CURVES},
     "constant": (weight(level(beta=2.0)), {0: 2, 9: 2}),
     "linear": (weight(level(beta=2.0, schedule="linear", schedule_steps=10)), {0: 0, 5: 1, 10: 2, 1000: 2}),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from musicvae_jax.inference import forward, reconstruct
-from musicvae_jax.objectives.loss import final_weights, objective, weights_at
+from musicvae_jax.objectives.loss import objective
+from musicvae_jax.objectives.rates import final_weights, weights_at
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.state import init_state, learning_rate_schedule, make_model, model_variables
 from musicvae_jax.training.step import make_device_gradients, make_device_step, make_loss, over_kept_windows

@@ -1,7 +1,7 @@
-"""A two-level linear-Gaussian model: everything that a hierarchical VAE approximates is known here in closed form.
+"""A two-level linear Gaussian model, for which everything that a hierarchical VAE approximates is known in closed form.
 
-z_global ~ N(0, 1); z_local[t] ~ N(a z_global, s^2); x[t] ~ N(b z_local[t] + c z_global, r^2) in two dims. With c = 0
-what is seen of a span speaks of z_global through z_local alone, as a ladder assumes.
+z_global ~ N(0, 1); z_local[t] ~ N(a z_global, s^2); x[t] ~ N(b z_local[t] + c z_global, r^2) in two dims. With c = 0,
+x depends on z_global through z_local alone, as a ladder assumes.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from musicvae_jax.models.latents import sample, standard_normal
+from musicvae_jax.models.latent.gaussian import distribution, from_frame
 from musicvae_jax.types import Array, Gaussian, Latents
 
 TIME, DIM = 3, 2
@@ -19,30 +19,28 @@ A, S, R = 1.2, 0.6, 0.5
 B = np.array([1.0, -0.5])
 
 
-class Terms(NamedTuple):
-    """Of a pass down the levels, float[..., batch]."""
+class Pass(NamedTuple):
+    """Of a pass down the levels: float[..., batch]."""
 
-    log_p_x: Array
-    log_p_z: Array
-    log_q_z: Array
+    log_p_x: Array  # log p(x | z)
+    log_ratio: Array  # log q(z | x) - log p(z)
     kl: dict[str, Array]
 
 
-def priors(z_global: Array) -> dict[str, Gaussian]:
-    """p(z_global) and p(z_local | z_global), for z_global float[..., 1, 1]."""
-    local = jnp.broadcast_to(A * z_global, (*z_global.shape[:-2], TIME, 1))
-    return {
-        "global": standard_normal(z_global.shape),
-        "local": Gaussian(local, jnp.full_like(local, jnp.log(S))),
-    }
+def local_prior(z_global: Array) -> Gaussian:
+    """p(z_local | z_global), for z_global float[..., 1, 1]."""
+    loc = jnp.broadcast_to(A * z_global, (*z_global.shape[:-2], TIME, 1))
+    return Gaussian(loc, jnp.full_like(loc, jnp.log(S)))
 
 
 def generate(c: Array, num: int, key: Array) -> Array:
     """x float[num, time, dim], drawn down the levels."""
     keys = jax.random.split(key, 3)
-    z_global = sample(standard_normal((num, 1, 1)), keys[0])
-    z_local = sample(priors(z_global)["local"], keys[1])
-    return sample(likelihood({"global": z_global, "local": z_local}, c), keys[2])
+    z_global = jax.random.normal(keys[0], (num, 1, 1))
+    z_local = from_frame(jax.random.normal(keys[1], (num, TIME, 1)), local_prior(z_global))
+    return from_frame(
+        jax.random.normal(keys[2], (num, TIME, DIM)), likelihood({"global": z_global, "local": z_local}, c)
+    )
 
 
 def likelihood(z: Latents, c: Array) -> Gaussian:
@@ -53,11 +51,11 @@ def likelihood(z: Latents, c: Array) -> Gaussian:
 
 def log_density(gaussian: Gaussian, value: Array) -> Array:
     """Summed over time and dims."""
-    return jax.scipy.stats.norm.logpdf(value, gaussian.loc, jnp.exp(gaussian.log_scale)).sum((-2, -1))
+    return distribution(gaussian).log_prob(value).sum((-2, -1))
 
 
 class Exact(NamedTuple):
-    """What is true of every window, float64[batch]."""
+    """The true values for every window: float64[batch]."""
 
     log_p_x: np.ndarray
     kl: dict[str, np.ndarray]  # of the true posteriors

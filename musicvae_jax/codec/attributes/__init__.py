@@ -1,6 +1,6 @@
-"""Attributes of music: numbers that a listener can check, by group, over a measure, a phrase or a window.
+"""Attributes of music: numbers that a listener can check, in groups, over any number of measures.
 
-They are found from notes alone, whatever codec wrote them. NumPy, for all windows of a batch at once.
+They depend on notes alone, not on the codec. Computed with NumPy, for all windows of a batch at once.
 """
 
 from collections.abc import Sequence
@@ -9,43 +9,39 @@ from typing import NamedTuple
 import numpy as np
 
 from musicvae_jax.codec.attributes.arvae import arvae
-from musicvae_jax.codec.attributes.cells import SPANS, make_cells, measures_per_cell
-from musicvae_jax.codec.attributes.chords import chord_change_rate, chord_changes
+from musicvae_jax.codec.attributes.cells import make_cells, num_cells
 from musicvae_jax.codec.attributes.dynamics import dynamics
-from musicvae_jax.codec.attributes.harmony import harmony
-from musicvae_jax.codec.attributes.metrical import pulses
+from musicvae_jax.codec.attributes.harmony import chord_change_rate, chord_changes, harmony
 from musicvae_jax.codec.attributes.pitch import pitch
-from musicvae_jax.codec.attributes.rhythm import rhythm
+from musicvae_jax.codec.attributes.rhythm import make_trees, rhythm
 from musicvae_jax.codec.base import WindowNotes
+from musicvae_jax.types import STANDARD_SPANS, span_name
 
-__all__ = ["ATTRIBUTES", "GROUPS", "SPANS", "Attribute", "attributes", "chord_changes", "num_cells"]
+__all__ = ["ATTRIBUTES", "Attribute", "attributes", "chord_changes", "num_cells"]
 
 
 class Attribute(NamedTuple):
-    """What a column of an attribute array means."""
+    """A column of an attribute array."""
 
     name: str
-    group: str  # one of GROUPS
+    group: str  # one of types.GROUPS
     unit: str
-    spans: tuple[str, ...] = SPANS  # where it is defined; NaN at the others
+    spans: tuple[int, ...] = ()  # where it is defined, NaN at others; () for all spans
 
-
-GROUPS = ("rhythm", "pitch", "harmony", "dynamics", "style")
-_MEASURE = ("measure",)
 
 ATTRIBUTES = (
     Attribute("note_density", "rhythm", "notes per quarter"),
     Attribute("syncopation", "rhythm", "metrical levels per onset"),
     Attribute("rhythmic_complexity", "rhythm", "share"),
     Attribute("onset_entropy", "rhythm", "nats"),
-    Attribute("arvae_rhythmic_complexity", "rhythm", "share", _MEASURE),
-    Attribute("arvae_note_density", "rhythm", "share", _MEASURE),
+    Attribute("arvae_rhythmic_complexity", "rhythm", "share", (1,)),
+    Attribute("arvae_note_density", "rhythm", "share", (1,)),
     Attribute("mean_pitch", "pitch", "MIDI pitch"),
     Attribute("pitch_range", "pitch", "semitones"),
     Attribute("contour", "pitch", "semitones"),
     Attribute("mean_interval", "pitch", "semitones"),
-    Attribute("arvae_pitch_range", "pitch", "semitones / 26", _MEASURE),
-    Attribute("arvae_contour", "pitch", "semitones / 26", _MEASURE),
+    Attribute("arvae_pitch_range", "pitch", "semitones / 26", (1,)),
+    Attribute("arvae_contour", "pitch", "semitones / 26", (1,)),
     Attribute("pitch_class_entropy", "harmony", "nats"),
     Attribute("scale_consistency", "harmony", "share"),
     Attribute("tonal_tension", "harmony", "radii of the spiral array"),
@@ -61,33 +57,32 @@ def attributes(
     notes: WindowNotes,
     metre: np.ndarray,
     *,
-    spans: Sequence[str] = SPANS,
+    spans: Sequence[int] = STANDARD_SPANS,
     velocities: bool = True,
     changes: np.ndarray | None = None,
     style: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Every attribute of `ATTRIBUTES` in every cell of windows; the modules of this package define them.
+    """All `ATTRIBUTES` in all cells of windows. The modules of this package define them.
 
     Args:
-        notes: the notes of the windows, as a codec's `notes` gives them. Drums are no notes here.
+        notes: of the windows, as from `Codec.notes`. Drums must be left out.
         metre: int[row, measure, 2], (0, 0) in padding measures.
-        spans: which of `SPANS`.
-        velocities: whether the notes' velocities mean anything; dynamics are NaN where not (a grid codec's notes).
-        changes: float[row, measure], the windows' rows of `chord_changes`; NaN if not given.
-        style: float[row], the number of the window's label in its data set's list; NaN if not given, or unknown.
+        spans: measures of a cell; 0 for the whole window.
+        velocities: whether velocities carry information; if not (in a grid codec), dynamics are NaN.
+        changes: float[row, measure], rows of `chord_changes`; NaN if not given.
+        style: float[row], number of the window's style label, NaN if unknown; NaN if not given.
 
     Returns:
-        span -> float32[row, time, attribute], columns as in `ATTRIBUTES`. ``time`` counts measures, phrases of four
-        measures (the last may be shorter) or is 1. NaN where an attribute is undefined, which docstrings say, and
-        throughout padding.
+        `span_name` -> float32[row, cell, attribute], columns as in `ATTRIBUTES`; the last cell of a row may be shorter
+        than the span. NaN where an attribute is undefined, and in padding.
     """
     num_rows, num_measures, _ = metre.shape
-    tree = pulses(metre.reshape(-1, 2).astype(np.int64))
+    trees = make_trees(metre.reshape(-1, 2).astype(np.int64))
     result = {}
     for span in spans:
         cells = make_cells(notes, metre, span)
-        found = rhythm(cells, tree) | pitch(cells) | harmony(cells)
-        if span == "measure":
+        found = rhythm(cells, trees) | pitch(cells) | harmony(cells)
+        if span == 1:
             found |= arvae(cells, found)
         if velocities:
             found |= dynamics(cells)
@@ -100,10 +95,5 @@ def attributes(
             if attribute.name in found:
                 columns[:, column] = found[attribute.name]
         columns[cells.ticks == 0] = np.nan
-        result[span] = columns.reshape(num_rows, num_cells(span, num_measures), len(ATTRIBUTES))
+        result[span_name(span)] = columns.reshape(num_rows, num_cells(span, num_measures), len(ATTRIBUTES))
     return result
-
-
-def num_cells(span: str, num_measures: int) -> int:
-    """Cells of a span in a window of so many measures."""
-    return -(-num_measures // measures_per_cell(span, num_measures))

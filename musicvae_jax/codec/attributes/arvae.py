@@ -1,7 +1,7 @@
-"""The four attributes of a measure that AR-VAE was published with (Pati & Lerch 2021), on its grid of 24 ticks.
+"""The four attributes of AR-VAE (Pati & Lerch 2021), on its grid of 24 positions per measure.
 
-As published they are of one voice in 4/4, are 0 in a silent measure, and divide by 26, the range in semitones of the
-corpus of their authors.
+As published: for measures in 4/4, 0 in a silent measure, and pitches divided by 26, the range of their corpus in
+semitones.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from musicvae_jax.codec.attributes.cells import Cells
 from musicvae_jax.codec.score import TICKS_PER_QUARTER
 
-# The positions of a quarter, and what an onset there weighs in rhythmic complexity: the beats of a measure differ.
+# Positions inside a quarter in ticks, and the weights of onsets there in rhythmic complexity; only beats differ.
 _OFFSETS = np.array([0, 120, 160, 240, 320, 360])
 _WEIGHTS = np.array([[beat, 1, 2, 0.5, 2, 1] for beat in (0.2, 0.67, 0.25, 0.67)]).reshape(-1)
 _GRID = (np.arange(4)[:, None] * TICKS_PER_QUARTER + _OFFSETS).reshape(-1)
@@ -17,25 +17,25 @@ _RANGE = 26
 
 
 def arvae(measures: Cells, pitch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """float64[measure] each, NaN in a measure that is not in 4/4.
+    """float64[measure] each, NaN in other metres than 4/4.
 
-    An onset goes to the nearest of the measure's 24 positions, the earlier of two; onsets of one position count once.
+    An onset moves to the nearest of the 24 positions, the earlier of two; onsets at one position count once.
 
-    arvae_rhythmic_complexity: sum of weights of the positions with an onset / sum of all weights.
+    arvae_rhythmic_complexity: sum of the weights of positions with an onset / sum of all weights.
 
     arvae_note_density: positions with an onset / 24.
 
     arvae_pitch_range: (highest - lowest pitch) / 26.
 
-    arvae_contour: (last - first pitch) / 26; with several tracks, the mean over them.
+    arvae_contour: (last - first pitch) / 26, mean over the tracks.
 
     Args:
-        measures: the cells of span "measure".
-        pitch: their attributes of pitch.
+        measures: cells of one measure.
+        pitch: their attributes of `pitch`.
     """
-    place = np.searchsorted((_GRID[1:] + _GRID[:-1]) / 2, measures.notes.onset)
+    position = np.searchsorted((_GRID[1:] + _GRID[:-1]) / 2, measures.notes.onset)
     onsets = np.zeros((measures.num, len(_GRID)))
-    onsets[measures.cell, place] = 1
+    onsets[measures.cell, position] = 1
     common = (measures.metre == 4).all(1)
     found = {
         "arvae_rhythmic_complexity": onsets @ _WEIGHTS / _WEIGHTS.sum(),

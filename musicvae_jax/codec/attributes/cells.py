@@ -1,6 +1,6 @@
-"""Notes of windows, dealt out to the cells of a span: a measure, a phrase or the window.
+"""Cells: parts of windows of equally many measures, with their notes.
 
-Every attribute is a sum, a mean or an extreme over the notes of a cell, found for all cells at once.
+An attribute is a sum, a mean or an extreme over the notes of a cell, computed for all cells at once.
 """
 
 from typing import NamedTuple
@@ -9,30 +9,27 @@ import numpy as np
 
 from musicvae_jax.codec.base import WindowNotes
 from musicvae_jax.codec.score import TICKS_PER_QUARTER
-from musicvae_jax.types import MEASURES_PER_PHRASE
-
-SPANS = ("measure", "phrase", "window")
 
 
 class Cells(NamedTuple):
-    """The notes and measures of windows, with the cell that each is in. Cells are numbered row by row."""
+    """The cells of windows, numbered row by row, with their notes and measures. Measures are those of all rows."""
 
     num: int  # cells
     num_measures: int  # of a row
     notes: WindowNotes
-    metre: np.ndarray  # int64[measure, 2], the measures of all rows, one after another
+    metre: np.ndarray  # int64[measure, 2]
     measure_ticks: np.ndarray  # int64[measure]
-    measure_start: np.ndarray  # int64[measure], ticks from the start of the measure's cell
+    measure_start: np.ndarray  # int64[measure], ticks from the start of its cell
     measure_cell: np.ndarray  # int64[measure]
-    ticks: np.ndarray  # int64[cell], its length; 0 for padding
-    measure: np.ndarray  # int64[note], the measure, among those of all rows, in which the note starts
+    ticks: np.ndarray  # int64[cell], length; 0 for padding
+    measure: np.ndarray  # int64[note], where the note starts
     cell: np.ndarray  # int64[note], ascending
-    tick: np.ndarray  # int64[note], from the start of the cell
-    first: np.ndarray  # int64[onset], the lowest of the notes that start at a distinct onset of a cell
+    tick: np.ndarray  # int64[note], from the start of its cell
+    first: np.ndarray  # int64[onset], for each distinct onset of a cell its lowest note
 
     @property
     def quarters(self) -> np.ndarray:
-        """float64[cell], its length; 0 for padding."""
+        """float64[cell], length; 0 for padding."""
         return self.ticks / TICKS_PER_QUARTER
 
     @property
@@ -42,29 +39,34 @@ class Cells(NamedTuple):
 
     @property
     def gap(self) -> np.ndarray:
-        """int64[onset], ticks to the cell's next onset, or from its last onset to its end."""
+        """int64[onset], ticks to the next onset of the cell; of the last onset to the end of the cell."""
         tick, cell = self.tick[self.first], self.onset_cell
         following = np.append(tick[1:], 0)
         last = np.append(cell[1:] != cell[:-1], True)[: len(cell)]
         return np.where(last, self.ticks[cell], following[: len(cell)]) - tick
 
 
-def measures_per_cell(span: str, num_measures: int) -> int:
-    """Measures in a cell of a span, of windows of so many."""
-    return {"measure": 1, "phrase": MEASURES_PER_PHRASE, "window": max(num_measures, 1)}[span]
+def measures_per_cell(span: int, num_measures: int) -> int:
+    """Measures of a cell: the span, or for span 0 all measures of the window."""
+    return span or max(num_measures, 1)
 
 
-def make_cells(notes: WindowNotes, metre: np.ndarray, span: str) -> Cells:
-    """Deals the notes of windows out to the cells of a span.
+def num_cells(span: int, num_measures: int) -> int:
+    """Cells of a window; the last cell may be shorter than the span."""
+    return -(-num_measures // measures_per_cell(span, num_measures))
+
+
+def make_cells(notes: WindowNotes, metre: np.ndarray, span: int) -> Cells:
+    """Divides windows into cells.
 
     Args:
-        notes: the notes, sorted as `WindowNotes` says.
+        notes: of the windows.
         metre: int[row, measure, 2], (0, 0) in padding measures.
-        span: one of `SPANS`.
+        span: measures of a cell; 0 for the whole window.
     """
     num_rows, num_measures, _ = metre.shape
     size = measures_per_cell(span, num_measures)
-    per_row = -(-num_measures // size)
+    per_row = num_cells(span, num_measures)
     ticks = measure_ticks(metre)
     padded = np.zeros((num_rows, per_row * size), np.int64)
     padded[:, :num_measures] = ticks
@@ -98,29 +100,32 @@ def measure_ticks(metre: np.ndarray) -> np.ndarray:
 
 
 def total(cell: np.ndarray, num: int, values: np.ndarray | None = None) -> np.ndarray:
-    """Sums over the entries of each cell, float64[cell]; how many there are where no values are given."""
+    """Sums over the entries of each cell, float64[cell]; without values the number of entries."""
     return np.bincount(cell, values, num).astype(np.float64)
 
 
 def mean(cell: np.ndarray, num: int, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Means over the entries of each cell, float64[cell]; NaN where there are none, or they weigh nothing."""
+    """Means over the entries of each cell, float64[cell]; NaN without entries or weights."""
     if weights is None:
         return ratio(total(cell, num, values), total(cell, num))
     return ratio(total(cell, num, values * weights), total(cell, num, weights))
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """Quotients; NaN where the divisor is 0."""
+    """top / bottom; NaN where bottom is 0."""
     return np.divide(top, bottom, out=np.full(np.broadcast(top, bottom).shape, np.nan), where=bottom != 0)
 
 
 def entropy(cell: np.ndarray, num: int, counts: np.ndarray) -> np.ndarray:
-    """Entropies in nats of frequencies, n log n - sum of c log c over n; NaN in a cell without any.
+    """Entropies in nats of the distributions p = count / n in each cell, float64[cell]: log n - sum(c log c) / n.
 
     Args:
-        cell: int64[value], the cell of each value that is counted.
+        cell: int64[value], the cell of each distinct value.
         num: cells.
-        counts: int64[value], how often it is there.
+        counts: int64[value], occurrences of the value.
+
+    Returns:
+        NaN in a cell without occurrences.
     """
     number = total(cell, num, counts)
     logs = total(cell, num, counts * np.log(np.maximum(counts, 1)))
@@ -129,7 +134,7 @@ def entropy(cell: np.ndarray, num: int, counts: np.ndarray) -> np.ndarray:
 
 
 def occurrences(cell: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cells and counts, for `entropy`, of the distinct values, integers from 0, of each cell."""
+    """The distinct values (integers from 0) of each cell: their cells and their counts, for `entropy`."""
     size = int(values.max(initial=0)) + 1
     keys, counts = np.unique(cell * size + values, return_counts=True)
     return keys // size, counts

@@ -1,4 +1,4 @@
-"""Attributes of pitch, in semitones. A line is what a track plays: the highest of its notes at each onset."""
+"""Attributes of pitch, in semitones. The line of a track is its highest note at each onset."""
 
 import numpy as np
 
@@ -8,19 +8,19 @@ from musicvae_jax.codec.attributes.cells import Cells, mean
 def pitch(cells: Cells) -> dict[str, np.ndarray]:
     """float64[cell] each, NaN where undefined.
 
-    mean_pitch: of all notes, as MIDI pitch.
+    mean_pitch: mean MIDI pitch of all notes.
 
-    pitch_range: the highest minus the lowest note; 0 for one note.
+    pitch_range: highest minus lowest note; 0 for one note.
 
-    contour: last minus first note of a line, the mean over the lines of the cell; 0 for one note.
+    contour: last minus first note of a line, mean over the lines of the cell; 0 for one note.
 
-    mean_interval: mean of |interval| between successive notes of the cell's lines; NaN where no line has two notes.
+    mean_interval: mean of |interval| between successive notes of the lines; NaN if no line has two notes.
     """
     pitches = cells.notes.pitch
     line, cell, last_of_line = _lines(cells)
     interval = np.diff(line)
     inside = ~last_of_line[:-1]
-    # Intervals of a line add up to its last minus its first note.
+    # The intervals of a line sum to its last minus its first note.
     rise = np.bincount(cell[:-1][inside], interval[inside], cells.num)
     num_lines = np.bincount(cell[last_of_line], minlength=cells.num)
     return {
@@ -32,10 +32,10 @@ def pitch(cells: Cells) -> dict[str, np.ndarray]:
 
 
 def _lines(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pitches of lines, one line of a cell after another; their cells; and which of them end a line."""
+    """The notes of all lines, line by line in each cell: their pitches, their cells, and whether they end a line."""
     track, pitches, cell, tick = cells.notes.track, cells.notes.pitch, cells.cell, cells.tick
     if (track[1:] != track[:-1]).any():
-        # Within a cell notes are sorted by onset and pitch, and a stable sort leaves that alone.
+        # Inside a cell notes are sorted by onset and pitch; a stable sort keeps that order.
         order = np.argsort(cell * (int(track.max()) + 1) + track, kind="stable")
         track, pitches, cell, tick = track[order], pitches[order], cell[order], tick[order]
     ends = np.ones(len(cell), bool)

@@ -1,6 +1,6 @@
-"""A folder read by Apache Beam: the same pieces and refusals as `MidiFolder` finds on one machine.
+"""Reads a folder with Apache Beam into the same pieces and refusals as `MidiFolder` on one machine.
 
-Every worker needs this package, the folder and the place of the data set, under the same paths.
+Every worker needs this package, the folder of music and the folder of the data set, under the same paths.
 """
 
 import json
@@ -21,32 +21,26 @@ from musicvae_jax.data.datasets.folder_pieces import (
     lost_item,
     read_item,
 )
-from musicvae_jax.data.datasets.folder_report import REFUSALS, REPORT, SPLITS, write_refusals
-from musicvae_jax.data.datasets.readers import LostError, Reader
+from musicvae_jax.data.datasets.folder_report import REFUSALS, REPORT, SPLITS, RefusalWriter
+from musicvae_jax.data.readers import LostError, Reader
 
 
 def read_folder(pipeline: beam.Pipeline, folder: Path, target: Path) -> dict[str, beam.PCollection]:
-    """The pieces of each split; the pipeline also writes `REFUSALS` and `REPORT` into the target.
-
-    Args:
-        pipeline: to add to.
-        folder: the music.
-        target: an existing folder.
-    """
+    """The pieces of each split of a folder. The pipeline also writes `REFUSALS` and `REPORT` into `target`."""
     outcomes = (
         pipeline
         | "Items" >> beam.Create(FolderItems(folder))
-        | "Spread" >> beam.Reshuffle()
+        | "To all workers" >> beam.Reshuffle()
         | "Read" >> beam.ParDo(_Read())
     )
-    read, refused = outcomes | "Refused or not" >> beam.Partition(lambda outcome, _: _is_refusal(outcome), 2)
-    sorted_out = (
+    read, refused = outcomes | "Refused or not" >> beam.Partition(_is_refusal, 2)
+    kept, copies = (
         read
         | "By music" >> beam.Map(lambda piece: (piece.music, piece))
         | "Same music" >> beam.GroupByKey()
         | "Keep the first" >> beam.FlatMap(_keep_first)
+        | "Copy or not" >> beam.Partition(_is_refusal, 2)
     )
-    kept, copies = sorted_out | "Copy or not" >> beam.Partition(lambda outcome, _: _is_refusal(outcome), 2)
     splits = kept | "Split" >> beam.Partition(lambda piece, _: SPLITS.index(piece.split), len(SPLITS))
     refusals = (refused, copies) | "All refusals" >> beam.Flatten() | "Collect refusals" >> beam.combiners.ToList()
     sizes = kept | "Splits" >> beam.Map(lambda piece: piece.split) | "Sizes" >> beam.combiners.Count.PerElement()
@@ -59,22 +53,13 @@ def read_folder(pipeline: beam.Pipeline, folder: Path, target: Path) -> dict[str
         | "Their splits" >> beam.Values()
         | "Shared" >> beam.combiners.Count.PerElement()
     )
-    _ = (
-        pipeline
-        | "Report" >> beam.Create([str(target)])
-        | "Write report"
-        >> beam.Map(
-            _write_report,
-            beam.pvalue.AsSingleton(refusals),
-            beam.pvalue.AsDict(sizes),
-            beam.pvalue.AsDict(shared),
-        )
-    )
+    inputs = (beam.pvalue.AsSingleton(refusals), beam.pvalue.AsDict(sizes), beam.pvalue.AsDict(shared))
+    _ = pipeline | "Report" >> beam.Create([str(target)]) | "Write report" >> beam.Map(_write_report, *inputs)
     return dict(zip(SPLITS, splits, strict=True))
 
 
 class _Read(beam.DoFn):
-    """Reads items in a process beside the worker's own: a file that ends it, or never ends, costs itself only."""
+    """Reads items in a second process, so that an item that crashes or hangs does not end the worker."""
 
     def setup(self) -> None:
         self._reader = Reader(read_item, TIMEOUT)
@@ -89,7 +74,7 @@ class _Read(beam.DoFn):
         self._reader.end()
 
 
-def _is_refusal(outcome: Outcome) -> int:
+def _is_refusal(outcome: Outcome, _: int) -> int:
     return int(isinstance(outcome, FolderRefusal))
 
 
@@ -97,7 +82,7 @@ def _keep_first(group: tuple[bytes, Iterable[FolderPiece]]) -> Iterator[Outcome]
     first, *copies = sorted(group[1], key=lambda piece: piece.order)
     yield first
     for piece in copies:
-        yield copy_of(piece, first)
+        yield copy_of(piece, first.id, first.file)
 
 
 def _windows(piece: FolderPiece) -> Iterator[tuple[bytes, tuple[str, str]]]:
@@ -112,6 +97,9 @@ def _across(group: tuple[bytes, Iterable[tuple[str, str]]]) -> Iterator[tuple[st
 
 
 def _write_report(target: str, refusals: list[FolderRefusal], sizes: dict[str, int], shared: dict[str, int]) -> None:
-    refused = write_refusals(refusals, Path(target, REFUSALS))
-    report: dict[str, Any] = {"sizes": sizes, "refused": refused, "shared": shared}
+    writer = RefusalWriter(Path(target, REFUSALS))
+    for refusal in sorted(refusals):
+        writer.add(refusal)
+    writer.close()
+    report: dict[str, Any] = {"sizes": sizes, "refused": writer.counts, "shared": shared}
     Path(target, REPORT).write_text(json.dumps(report), encoding="utf-8")

@@ -1,26 +1,24 @@
-"""What is told about a folder that was prepared: refusals, and music that the splits share."""
+"""What is reported about a folder of music: what was refused, and how much music the splits share."""
 
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.files import format_refusals
 from musicvae_jax.data.datasets.folder_pieces import SIGNATURE_BYTES, FolderPiece, FolderRefusal
-from musicvae_jax.data.datasets.pieces import SHARES
+from musicvae_jax.data.splits import SHARES
 
 REFUSALS = "refusals.json"
-REPORT = "report.json"  # what a Beam pipeline says to `MidiFolder`
+REPORT = "report.json"  # from a Beam pipeline to `MidiFolder`
 SPLITS = tuple(SHARES)
 
 
 class RefusalWriter:
-    """Writes refusals to a JSON list as they come, and counts them; memory holds the counts alone."""
+    """Writes refusals to a JSON list one by one, and counts them by reason; memory holds the counts only."""
 
     def __init__(self, path: Path):
         self._file: IO[str] = path.open("w", encoding="utf-8")
@@ -38,10 +36,10 @@ class RefusalWriter:
 
 
 class SharedWindows:
-    """Which pieces share a window of 4 measures, in any key, with a piece of another split: 13 bytes a window."""
+    """Counts pieces that share a window of 4 measures, in any key, with another split; uses 13 bytes per window."""
 
     def __init__(self) -> None:
-        self._signature, self._piece = array("Q"), array("I")
+        self._signature, self._piece = array("Q"), array("I")  # of each window
         self._split = array("B")  # of each piece
 
     def add(self, piece: FolderPiece) -> None:
@@ -50,30 +48,30 @@ class SharedWindows:
         self._split.append(SPLITS.index(piece.split))
 
     def counts(self) -> dict[str, int]:
-        """Split -> how many of its pieces do."""
+        """Split -> number of its pieces that share a window with another split."""
         split = np.array(self._split, np.uint8)
         shared = np.zeros(len(split), bool)
         if len(self._signature):
             signature, piece = np.array(self._signature, np.uint64), np.array(self._piece, np.int64)
             order = np.argsort(signature, kind="stable")
             signature, piece = signature[order], piece[order]
-            first = np.flatnonzero(np.append(True, signature[1:] != signature[:-1]))
-            lowest, highest = (split_of.reduceat(split[piece], first) for split_of in (np.minimum, np.maximum))
-            group = np.repeat(lowest != highest, np.diff(np.append(first, len(piece))))
-            shared[piece[group]] = True
+            starts = np.flatnonzero(np.append(True, signature[1:] != signature[:-1]))  # of groups of equal signatures
+            lowest, highest = (ufunc.reduceat(split[piece], starts) for ufunc in (np.minimum, np.maximum))
+            in_two_splits = np.repeat(lowest != highest, np.diff(np.append(starts, len(piece))))
+            shared[piece[in_two_splits]] = True
         return {name: int((shared & (split == number)).sum()) for number, name in enumerate(SPLITS)}
 
 
 def metadata(
     state: Mapping[str, Any], sizes: Mapping[str, int], refused: Mapping[str, int], shared: Mapping[str, int]
 ) -> dict[str, Any]:
-    """What the data set says about itself.
+    """The metadata of the data set.
 
     Args:
-        state: of the folder: path, files, bytes, digest.
-        sizes: split -> pieces.
-        refused: reason -> refusals.
-        shared: split -> pieces that share a window with another split, from `SharedWindows.counts`.
+        state: path, files, bytes and digest of the folder.
+        sizes: split -> number of pieces.
+        refused: reason -> number of refusals.
+        shared: split -> number of pieces, from `SharedWindows.counts`.
     """
     return {
         **state,
@@ -85,33 +83,3 @@ def metadata(
             if sizes.get(name)
         },
     }
-
-
-def write_refusals(refusals: Iterable[FolderRefusal], path: Path) -> Counter[str]:
-    """Writes all refusals in order; returns how many there are of each reason."""
-    writer = RefusalWriter(path)
-    for refusal in sorted(refusals):
-        writer.add(refusal)
-    writer.close()
-    return writer.counts
-
-
-def refusal_table(folder: Path, metadata: Mapping[str, Any], rows: int = 40) -> str:
-    """The refusals of a prepared data set as a table of so many rows, and the counts of all; "" for none.
-
-    Args:
-        folder: the data set's; of a folder of music, `REFUSALS` in it says most.
-        metadata: the data set's; of others it says ids and reasons.
-        rows: at most so many.
-    """
-    path = folder / REFUSALS
-    if path.is_file():
-        entries = json.loads(path.read_text("utf-8"))
-        refusals = [MusicError(entry["file"], entry["place"], entry["reason"], entry["detail"]) for entry in entries]
-    else:
-        refusals = [MusicError(id, "piece", reason, "") for id, reason in metadata.get("refused_ids", {}).items()]
-    if len(refusals) <= rows:
-        return format_refusals(refusals)
-    *shown, _ = format_refusals(refusals[:rows]).split("\n")
-    *_, total = format_refusals(refusals).rsplit("\n", 1)
-    return "\n".join([*(line.rstrip() for line in shown), f"... and {len(refusals) - rows} more", total])

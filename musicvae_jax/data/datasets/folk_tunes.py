@@ -1,21 +1,48 @@
-"""Folk tunes: the TFDS builder over the ABC collections of the music21 package, read where they are installed."""
+"""Folk tunes, from the ABC collections in the corpus of the installed music21."""
 
+import dataclasses
 import importlib.metadata
+import re
+import string
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from musicvae_jax.data.datasets.features import score_features
-from musicvae_jax.data.datasets.folk_books import find_tunes, read_tunes
-from musicvae_jax.data.datasets.pieces import SHARES, Piece, corpus_folder, refusal_counts, sort_out
-from musicvae_jax.data.splits import assign, component_sizes, components, sharing
+from musicvae_jax.codec.abc import parse_abc, split_tunes
+from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.data.datasets.corpus import CorpusBuilder, Piece, Refusal, corpus_folder
+from musicvae_jax.data.records import to_record
+from musicvae_jax.data.splits import melody_signatures, sharing
 
 HELD_OUT_BOOK, HELD_OUT_SPLIT = "aird/", "test_airds"
-LEFT_OUT = ""  # the split of tunes that are in none
+STYLE_NAMES = {"slipjig": "slip jig", "fling": "highland fling"}  # other spelling -> ours
 
-_CITATION = """\
+
+class FolkTunes(CorpusBuilder):
+    """Folk tunes of one voice with key, mode, metre and tune type (``style``): ``prepare("folk_tunes")``.
+
+    Splits: ``test_airds`` is the whole of Aird's books. Tunes of other books that share a window of four measures with
+    them, in any key, are in no split. The other tunes go to ``train``, ``validation`` and ``test``, about 80/10/10, by
+    connected components of shared windows. Of tunes with equal notes the first is kept.
+
+    ``builder.info.metadata`` counts tunes and components, and lists the ids that were refused or left out. A tune whose
+    measures are too long for a codec is in the data set; `WindowSource` refuses it.
+    """
+
+    # Raise it when records or splits change; changes of the ABC reader count.
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "2.0.0": "The features that all data sets share: book is now source, type is style.",
+        "1.0.0": "Ryan's, O'Neill's and Aird's books, American fife tunes, Northumbrian Minstrelsy.",
+    }
+    DESCRIPTION = (
+        "British, Irish and American fiddle, fife and pipe tunes of the 18th and 19th century, as transcribed to ABC "
+        "in the corpus of music21. The tunes are in the public domain."
+    )
+    CITATION = """\
 @book{ryan1883, title={Ryan's Mammoth Collection}, author={Ryan, William Bradbury}, year={1883}}
 @book{oneill1903, title={O'Neill's Music of Ireland}, author={O'Neill, Francis}, year={1903}}
 @book{aird1782, title={A Selection of Scotch, English, Irish and Foreign Airs}, author={Aird, James}, year={1778-1801}}
@@ -24,71 +51,71 @@ _CITATION = """\
   author={Cuthbert, Michael Scott and Ariza, Christopher}, booktitle={ISMIR}, year={2010}}
 """
 
-
-class FolkTunes(tfds.core.GeneratorBasedBuilder):
-    """Folk tunes, monophonic, with key, mode, metre and tune type (``style``). Way in: ``prepare("folk_tunes")``.
-
-    Splits: ``test_airds`` is Aird's books whole. Tunes of the other books that share a window of 4 measures with Aird's
-    (in any key) are in no split. The rest goes to ``train``, ``validation`` and ``test``, about 80/10/10 by tunes, by
-    whole connected components of shared windows. A tune whose notes equal another's is kept once.
-
-    ``builder.info.metadata`` counts what was found, refused (by reason, with ids) and left out, and the components.
-    A tune in a metre too long for a codec is in the data set: that codec's `WindowSource` refuses it.
-    """
-
-    # To be raised with every change of what a record holds or of how tunes fall into splits, the ABC reader's included:
-    # a prepared data set is found by this number alone.
-    VERSION = tfds.core.Version("2.0.0")
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {
-        "2.0.0": "The features that all data sets share: book is now source, type is style.",
-        "1.0.0": "Ryan's, O'Neill's and Aird's books, American fife tunes, Northumbrian Minstrelsy.",
-    }
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="British, Irish and American fiddle, fife and pipe tunes of the 18th and 19th century, as "
-            "transcribed to ABC in the corpus of music21. The tunes are in the public domain.",
-            homepage="https://github.com/cuthbertLab/music21",
-            citation=_CITATION,
-            features=score_features(),
-            metadata=tfds.core.MetadataDict(),
-        )
+    def choose_splits(self, pieces: Sequence[Piece]) -> tuple[dict[str, list[Piece]], dict[int, int]]:
+        """The tunes of each split, and the sizes of the components of train, validation and test."""
+        held_out = [piece for piece in pieces if piece.id.startswith(HELD_OUT_BOOK)]
+        others = [piece for piece in pieces if not piece.id.startswith(HELD_OUT_BOOK)]
+        shared = sharing([piece.signatures for piece in others], [piece.signatures for piece in held_out])
+        rest = [piece for piece, is_shared in zip(others, shared.tolist(), strict=True) if not is_shared]
+        by_split, sizes = super().choose_splits(rest)
+        return {**by_split, HELD_OUT_SPLIT: held_out}, sizes
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Reads every tune first, because a tune's split depends on all the others."""
         del dl_manager  # nothing is downloaded
-        sources = list(find_tunes(corpus_folder()))
-        tunes, refusals = sort_out(read_tunes(sources))
-        split_of, sizes = choose_splits(tunes)
-        self.info.metadata.update(
-            {
-                "music21": importlib.metadata.version("music21"),
-                "tunes_found": len(sources),
-                **refusal_counts(refusals),
-                "left_out": [
-                    tune.record["id"] for tune, split in zip(tunes, split_of, strict=True) if split == LEFT_OUT
-                ],
-                "component_sizes": {str(size): number for size, number in sizes.items()},
-            }
-        )
-        return {
-            name: self._generate_examples([tune for tune, split in zip(tunes, split_of, strict=True) if split == name])
-            for name in (*SHARES, HELD_OUT_SPLIT)
-        }
-
-    def _generate_examples(self, tunes: list[Piece]) -> Iterator[tuple[str, dict[str, Any]]]:
-        for tune in tunes:
-            yield tune.record["id"], tune.record
+        tunes = list(find_tunes(corpus_folder()))
+        return self.read_splits(read_tune, tunes, music21=importlib.metadata.version("music21"), tunes_found=len(tunes))
 
 
-def choose_splits(tunes: Sequence[Piece]) -> tuple[list[str], dict[int, int]]:
-    """The split of each tune, `LEFT_OUT` for none, and the component sizes of train, validation and test together."""
-    held_out = np.array([tune.record["id"].startswith(HELD_OUT_BOOK) for tune in tunes], bool)
-    signatures = [tune.signatures for tune in tunes]
-    shared = sharing(signatures, [signatures[number] for number in np.flatnonzero(held_out).tolist()])
-    split_of = np.where(held_out, HELD_OUT_SPLIT, LEFT_OUT).astype(object)
-    rest = np.flatnonzero(~held_out & ~shared).tolist()
-    labels = components([signatures[number] for number in rest])
-    split_of[rest] = assign([tunes[number].record["id"] for number in rest], labels, SHARES)
-    return split_of.tolist(), component_sizes(labels)
+class Book(NamedTuple):
+    """One printed collection."""
+
+    name: str  # the first part of its tunes' ids
+    files: str  # in the corpus folder of music21
+    title: str
+    one_tune_per_file: bool = False  # their numbers (X:) are nearly all 1, so ids are made from file names
+
+
+BOOKS = (
+    Book("ryan", "ryansMammoth/*.abc", "Ryan's Mammoth Collection (1883)", one_tune_per_file=True),
+    Book("oneill", "oneills1850/*.abc", "O'Neill's Music of Ireland (1903)"),
+    Book("aird", "airdsAirs/*.abc", "Aird's Selection of Scotch, English, Irish and Foreign Airs (1778-1801)"),
+    Book("fife", "miscFolk/americanfifeopus.abc", "Colonial and Civil War American Fife Music"),
+    Book("northumbrian", "miscFolk/northumbrianminstrelsyopus.abc", "Northumbrian Minstrelsy (1882)"),
+)
+
+
+class TuneText(NamedTuple):
+    """One tune in ABC."""
+
+    id: str
+    book: str
+    text: str
+
+
+def find_tunes(folder: Path) -> Iterator[TuneText]:
+    """All tunes in the corpus folder, in a fixed order, with unique ids.
+
+    O'Neill's files overlap and hold some tunes in two transcriptions; the second has the id ``oneill/0732b``.
+    """
+    seen: Counter[str] = Counter()
+    for book in BOOKS:
+        for path in sorted(folder.glob(book.files)):
+            for text in split_tunes(path.read_text(encoding="utf-8")):
+                number = re.match(r"X:\s*(\d+)", text)
+                part = path.stem if book.one_tune_per_file or not number else f"{int(number[1]):04d}"
+                name = f"{book.name}/{part}"
+                yield TuneText(name + string.ascii_lowercase[seen[name]].removeprefix("a"), book.title, text)
+                seen[name] += 1
+
+
+def read_tune(tune: TuneText) -> Piece | Refusal:
+    """The record of a tune, with the signatures of its windows."""
+    try:
+        score, header = parse_abc(tune.text, source=tune.id)
+        signatures = melody_signatures(score)
+    except MusicError as error:
+        return Refusal(tune.id, error.reason)
+    style = " ".join(header.get("R", "").lower().split())
+    composer = header.get("C", "").partition("\n")[0]
+    score = dataclasses.replace(score, style=STYLE_NAMES.get(style, style), composer=composer)
+    return Piece(to_record(score, id=tune.id, source=tune.book), signatures)

@@ -1,4 +1,4 @@
-"""Any folder of MIDI, ABC and MusicXML: the TFDS builder."""
+"""A folder of MIDI, ABC and MusicXML: the TFDS builder."""
 
 import contextlib
 import dataclasses
@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from musicvae_jax.config import UserError
-from musicvae_jax.data.datasets.features import score_features
 from musicvae_jax.data.datasets.folder_files import FolderItems, scan
 from musicvae_jax.data.datasets.folder_pieces import TIMEOUT, FolderPiece, FolderRefusal, copy_of, lost_item, read_item
 from musicvae_jax.data.datasets.folder_report import REFUSALS, REPORT, SPLITS, RefusalWriter, SharedWindows, metadata
-from musicvae_jax.data.datasets.readers import read_parallel
 from musicvae_jax.data.datasets.spool import Spool
+from musicvae_jax.data.readers import read_parallel
+from musicvae_jax.data.records import score_features
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -25,11 +25,11 @@ class FolderConfig(tfds.core.BuilderConfig):
     """Which folder, and how it is read."""
 
     path: str
-    num_processes: int | None = None  # of readers; None for one per core
+    num_processes: int | None = None  # None: one per core
 
     @classmethod
     def of(cls, path: str, num_processes: int | None = None) -> "FolderConfig":
-        """The config of a folder; its name, and so the data set's place, goes with the folder's own place."""
+        """The config of a folder. Its name, and so the place of the prepared data set, depends on the absolute path."""
         folder = Path(path).expanduser().resolve()
         digest = hashlib.blake2b(str(folder).encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
         word = re.sub(r"[^a-z0-9]+", "_", folder.name.lower()).strip("_")[:40] or "folder"
@@ -37,17 +37,17 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 
 class MidiFolder(tfds.core.GeneratorBasedBuilder):
-    """The pieces of a folder, whole, with all their tracks. Way in: ``prepare("midi_folder", path=...)``.
+    """The pieces of a folder with all their tracks: ``prepare("midi_folder", path=...)``.
 
-    An ABC file may hold many pieces. A piece whose notes and measures equal an earlier one's (by the order of the
-    paths) is a copy and is refused: "duplicate" where the files' bytes are the same, else "same_music".
+    An ABC file may hold many pieces. A piece whose notes and measures equal those of an earlier one, by the order of
+    paths, is refused as a copy: "duplicate" if the files have the same bytes, else "same_music".
 
-    Splits, about 80/10/10: by a digest of the piece's notes and measures alone, so that files that are added never move
-    others. The price: pieces that are alike, but not equal, may fall into different splits.
-    ``builder.info.metadata["shared_windows"]`` says how many of each split share 4 measures of melody (the highest
-    notes, in any key) with another split. A split without pieces does not exist.
+    Splits: about 80/10/10, by a digest of the notes and measures of each piece alone, so new files never move others
+    to another split. In return, similar pieces may be in different splits: ``metadata["shared_windows"]`` counts the
+    pieces of each split that share 4 measures of melody (the highest notes, in any key) with another split. A split
+    without pieces does not exist.
 
-    ``refusals.json`` beside the data says what was refused and why, ``metadata["refused"]`` counts it by reason.
+    ``refusals.json`` beside the data has what was refused and why; ``metadata["refused"]`` counts it by reason.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -64,24 +64,29 @@ class MidiFolder(tfds.core.GeneratorBasedBuilder):
     def _generate_splits(
         self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig
     ) -> list[tfds.core.SplitInfo]:
-        """Reads the folder once, in parallel; memory holds digests, never the pieces.
+        """Reads the folder once, in parallel. Memory holds digests of pieces, not pieces.
 
         Raises:
             UserError: no folder, no music files in it, or none that could be read.
         """
-        state = self._state()
+        folder = Path(self.builder_config.path)
+        if not folder.is_dir():
+            raise UserError(f"path = {str(folder)!r}: no such folder")
+        found = scan(folder)
+        if not found.files:
+            raise UserError(f"path = {str(folder)!r}: no MIDI, ABC or MusicXML in it")
+        state = {"path": str(folder), **found._asdict()}
+        target = Path(self.data_path)
         if download_config.beam_options is not None or download_config.beam_runner is not None:
             try:
                 infos = super()._generate_splits(dl_manager, download_config)
             except Exception as error:
-                if "should be >0" not in str(error):  # the words of TFDS about a split without pieces
+                if "should be >0" not in str(error):  # TFDS's message for a split without pieces
                     raise
-                raise UserError(f"{state['path']}: too few pieces for three splits; prepare it without Beam") from error
-            report = Path(self.data_path, REPORT)
-            self.info.metadata.update(metadata(state, **json.loads(report.read_text())))
-            report.unlink()
+                raise UserError(f"{folder}: too few pieces for three splits; prepare it without Beam") from error
+            self.info.metadata.update(metadata(state, **json.loads((target / REPORT).read_text())))
+            (target / REPORT).unlink()
             return list(infos)
-        target = Path(self.data_path)
         shared, refusals = SharedWindows(), RefusalWriter(target / REFUSALS)
         with contextlib.ExitStack() as stack:
             stack.callback(refusals.close)
@@ -96,7 +101,7 @@ class MidiFolder(tfds.core.GeneratorBasedBuilder):
                     shared.add(outcome)
             sizes = {split: len(spool) for split, spool in spools.items()}
             if not any(sizes.values()):
-                raise UserError(f"{state['path']}: no music could be read; refused: {dict(refusals.counts)}")
+                raise UserError(f"{folder}: no music could be read; refused: {dict(refusals.counts)}")
             self.info.metadata.update(metadata(state, sizes, refusals.counts, shared.counts()))
             return [
                 spool.write(self._get_filename_template(split_name=split), self.info.file_format)
@@ -104,18 +109,8 @@ class MidiFolder(tfds.core.GeneratorBasedBuilder):
                 if len(spool)
             ]
 
-    def _state(self) -> dict[str, Any]:
-        """What the folder holds, for the metadata."""
-        folder = Path(self.builder_config.path)
-        if not folder.is_dir():
-            raise UserError(f"path = {str(folder)!r}: no such folder")
-        state = scan(folder)
-        if not state.files:
-            raise UserError(f"path = {str(folder)!r}: no MIDI, ABC or MusicXML in it")
-        return {"path": str(folder), **state._asdict()}
-
     def _read(self) -> Iterator[FolderPiece | FolderRefusal]:
-        """Everything in the folder, in order, copies as refusals."""
+        """All pieces and refusals of the folder, in order; copies are refusals."""
         config = self.builder_config
         items = FolderItems(Path(config.path))
         first: dict[bytes, tuple[str, bytes]] = {}  # digest of music -> id and digest of the file
@@ -126,21 +121,21 @@ class MidiFolder(tfds.core.GeneratorBasedBuilder):
             if isinstance(outcome, FolderRefusal):
                 yield outcome
             elif outcome.music in first:
-                yield copy_of(outcome, first[outcome.music])
+                yield copy_of(outcome, *first[outcome.music])
             else:
                 first[outcome.music] = (outcome.id, outcome.file)
                 yield outcome
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager, pipeline: Any) -> dict[str, Any]:
-        """The same with Apache Beam."""
-        del dl_manager
-        from musicvae_jax.data.datasets import folder_beam
+    # TFDS calls the methods below to prepare with Apache Beam.
 
-        pieces = folder_beam.read_folder(pipeline, Path(self.builder_config.path), Path(self.data_path))
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager, pipeline: Any) -> dict[str, Any]:
+        del dl_manager
+        from musicvae_jax.data.datasets.folder_beam import read_folder
+
+        pieces = read_folder(pipeline, Path(self.builder_config.path), Path(self.data_path))
         return {split: self._generate_examples(pieces[split], split) for split in SPLITS}
 
     def _generate_examples(self, pieces: Any, split: str) -> Any:
-        """(key, record) of a Beam collection of pieces."""
         import apache_beam as beam  # type: ignore[import-not-found]
 
         return pieces | f"{split}_records" >> beam.Map(lambda piece: (piece.id, piece.record))

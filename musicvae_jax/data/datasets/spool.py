@@ -1,7 +1,7 @@
-"""Records of a split on disk, in the order they come, and from there into TFDS's shards in TFDS's own order.
+"""Collects the records of a split in a file and writes them as TFDS's shards.
 
-TFDS's writer keeps up to 1,000 MiB of a split in memory, and beyond that needs TensorFlow, which is not installed. Here
-memory holds 32 bytes of a record, however large it is.
+TFDS's own writer keeps up to 1,000 MiB of a split in memory and needs TensorFlow, which is not installed, for more.
+This one keeps 32 bytes per record.
 """
 
 import mmap
@@ -19,18 +19,18 @@ _HALF = 2**64
 
 
 class Spool:
-    """The records of one split, added one by one, written when all are there.
+    """The records of one split: add them one by one, then write them.
 
-    The order and the shards are those of TFDS's own writer: by a hash of the key, salted with the name of the split.
+    Order and shards are those of TFDS's writer: sorted by a hash of the key, salted with the name of the split.
     """
 
     def __init__(self, path: Path, split: str, features: tfds.features.FeaturesDict):
-        """Opens the file.
+        """Creates the file.
 
         Args:
-            path: a file to be made, and removed by `write`.
+            path: of the file, which `close` removes.
             split: the name of the split.
-            features: what a record holds.
+            features: of a record.
         """
         self._path, self._split, self._features = path, split, features
         self._file = path.open("w+b")
@@ -42,7 +42,7 @@ class Spool:
         return len(self._high)
 
     def add(self, key: str, record: dict[str, Any]) -> None:
-        """Takes a record; keys are unique."""
+        """Adds a record; keys are unique."""
         data = self._serializer.serialize_example(self._features.encode_example(record))
         high, low = divmod(self._hasher.hash_key(key), _HALF)
         self._high.append(high)
@@ -51,18 +51,17 @@ class Spool:
         self._file.write(data)
 
     def write(self, template: naming.ShardedFileTemplate, file_format: Any) -> tfds.core.SplitInfo:
-        """Writes the shards and removes the file; there must be a record."""
+        """Writes the shards of at least one record, and removes the file."""
         self._file.flush()
         order = np.lexsort((np.array(self._low, np.uint64), np.array(self._high, np.uint64)))
-        start = np.array(self._start, np.int64)
-        total = int(start[-1])
+        starts = np.array(self._start, np.int64)
+        total = int(starts[-1])
         num_shards = shard_utils.ShardConfig().get_number_shards(total, len(order))
         ends = shard_utils.get_shard_boundaries(len(order), num_shards)
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             for shard, (first, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
                 path = template.sharded_filepath(shard_index=shard, num_shards=num_shards)
-                records = _records(data, start, order[first:stop])
-                writer.ExampleWriter(file_format).write(path, records)
+                writer.ExampleWriter(file_format).write(path, _records(data, starts, order[first:stop]))
         self.close()
         lengths = np.diff([0, *ends]).tolist()
         return tfds.core.SplitInfo(name=self._split, shard_lengths=lengths, num_bytes=total, filename_template=template)
@@ -73,6 +72,6 @@ class Spool:
         self._path.unlink(missing_ok=True)
 
 
-def _records(data: mmap.mmap, start: np.ndarray, order: np.ndarray) -> Iterator[tuple[int, bytes]]:
+def _records(data: mmap.mmap, starts: np.ndarray, order: np.ndarray) -> Iterator[tuple[int, bytes]]:
     for record in order.tolist():
-        yield record, data[start[record] : start[record + 1]]
+        yield record, data[starts[record] : starts[record + 1]]

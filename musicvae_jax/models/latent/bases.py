@@ -48,8 +48,8 @@ def make_base(level: LevelConfig) -> Base:
 def log_ratio(base: Base, q: Gaussian, e: Array, context: Array | None) -> Array:
     """log q(e | x) - log p(e | above) of each latent, in nats: float[..., time].
 
-    With e drawn from q, this is an unbiased one-sample estimate of the KL (Kingma & Welling 2014, section 2.3), and minus
-    the log weight of importance sampling.
+    With e drawn from q, this is an unbiased one-sample estimate of the KL (Kingma & Welling 2014, section 2.3), and
+    minus the log weight of importance sampling.
     """
     return distribution(q).log_prob(e).sum(-1) - base.log_prob(e, context)
 
@@ -112,7 +112,8 @@ class AR1:
         return _sum_dims(jnp.concatenate([first[..., :1, :], later], -2))
 
     def committed_rate(self, num_latents: int, dim: int) -> float:
-        """d/2 [(n - 2) ln(1 + alpha^2) - ln(1 - alpha^2)] nats, 0 for n < 2 (Razavi et al. 2019, section 3.2, appendix).
+        """d/2 [(n - 2) ln(1 + alpha^2) - ln(1 - alpha^2)] nats, 0 for n < 2 (Razavi et al. 2019, section 3.2,
+        appendix).
 
         Attained at mean 0 and variance (1 - alpha^2) / (1 + alpha^2), at both ends 1 - alpha^2.
         """

@@ -16,7 +16,7 @@ STATISTICS = "batch_stats"  # the one collection of variables beside params
 
 
 def committed_rate(dim: int, gamma: float, bias: Array | float = 0.0) -> Array:
-    """The smallest batch-mean KL of a latent in nats: sum over dims of (gamma^2 + bias^2) / 2 (Zhu et al. 2020, eq. 9)."""
+    """The smallest batch-mean KL of a latent, in nats: the sum of (gamma^2 + bias^2) / 2 (Zhu et al. 2020, eq. 9)."""
     return 0.5 * (dim * gamma**2 + jnp.sum(jnp.broadcast_to(jnp.asarray(bias), (dim,)) ** 2))
 
 
@@ -43,7 +43,7 @@ def statistics(moments: dict[str, Moments]) -> Variables:
 
 
 class MeanNorm(nn.Module):
-    """Gives posterior means, in the units of the prior, the standard deviation gamma and a learned bias over a batch."""
+    """Gives posterior means, in units of the prior, the standard deviation gamma and a learned bias over a batch."""
 
     dim: int
     gamma: float
@@ -57,8 +57,8 @@ class MeanNorm(nn.Module):
         Args:
             loc: float[..., time, dim].
             present: bool[..., time]; only these latents count in the moments.
-            deterministic: True uses the moving averages of the collection ``batch_stats`` instead of this batch, so that
-                the result for a window does not depend on the others.
+            deterministic: True uses the moving averages of the collection ``batch_stats`` instead of this batch, so
+                that the result for a window does not depend on the others.
             batch_axes: names of mapped axes over which the batch is spread, beside the leading axes of ``loc``.
 
         Returns:

@@ -1,7 +1,8 @@
 """The stack of latent levels: one loop, coarse to fine, for inference and for generation.
 
-Generative model: p(z_global) p(z_local | z_global) p(z_fine | z_local, z_global). Inference: each posterior is also given
-the features of the music. A level that is off stands in no condition; one level alone is the latent of a plain VAE.
+Generative model: p(z_global) p(z_local | z_global) p(z_fine | z_local, z_global). Inference: each posterior is also
+given the features of the music. A level that is off stands in no condition; one level alone is the latent of a plain
+VAE.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +46,9 @@ class _Conditions(NamedTuple):
 
     present: Array  # bool[..., time], the latents that the window has
     context: Array | None  # float[..., time, feature], what the levels above say; None for a top level under N(0, 1)
-    frame: Callable[[Array], Gaussian]  # of the level's latents float[..., time, dim]; only a causal one depends on them
+    frame: Callable[
+        [Array], Gaussian
+    ]  # of the level's latents float[..., time, dim]; only a causal one depends on them
 
 
 class LatentStack(nn.Module):

@@ -1,4 +1,4 @@
-"""AR-VAE's attributes against the published definition on a row of 24 ticks."""
+"""AR-VAE's attributes against the published definition on 24 positions."""
 
 import itertools
 
@@ -16,7 +16,7 @@ WEIGHTS = [0.2, 1, 2, 0.5, 2, 1, 0.67, 1, 2, 0.5, 2, 1, 0.25, 1, 2, 0.5, 2, 1, 0
 
 
 def published(row: list[int | None]) -> dict[str, float]:
-    """From a row of 24 ticks, each a pitch that starts there or None."""
+    """Of 24 positions, each with the pitch that starts there or None."""
     pitches = [pitch for pitch in row if pitch is not None]
     weights = [weight for weight, pitch in zip(WEIGHTS, row, strict=True) if pitch is not None]
     return {
@@ -28,7 +28,7 @@ def published(row: list[int | None]) -> dict[str, float]:
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(0, 127)), min_size=24, max_size=24))
-def test_measures_in_four_four_are_as_published(row):
+def test_measures_in_4_4_have_the_published_values(row):
     notes = [(0, tick, 40, pitch) for tick, pitch in zip(GRID, row, strict=True) if pitch is not None]
     found = one_window(notes, Metre(4, 4))
     for name, value in published(row).items():
@@ -36,7 +36,7 @@ def test_measures_in_four_four_are_as_published(row):
         assert np.isnan(found["phrase"][name]).all() and np.isnan(found["window"][name]).all()
 
 
-def test_by_hand():
+def test_values_by_hand():
     # C4 on beat 1, G4 on the eighth after beat 2, E4 on the last sixteenth.
     found = one_window([(0, 0, 240, 60), (0, 720, 240, 67), (0, 1800, 120, 64)], Metre(4, 4))["measure"]
     assert found["arvae_rhythmic_complexity"][0] == pytest.approx((0.2 + 0.5 + 1) / 27.79, rel=1e-6)
@@ -45,7 +45,7 @@ def test_by_hand():
     assert found["arvae_contour"][0] == pytest.approx(4 / 26)
 
 
-def test_onsets_go_to_the_nearest_tick_and_count_there_once():
+def test_onsets_move_to_the_nearest_position_and_count_once_there():
     # 140 lies halfway between 120 and 160: the earlier. 1910 has nothing after it in its measure.
     moved = one_window([(0, 140, 40, 60), (0, 120, 40, 60), (0, 1910, 10, 60)], Metre(4, 4))["measure"]
     exact = one_window([(0, 120, 40, 60), (0, 1800, 10, 60)], Metre(4, 4))["measure"]
@@ -53,7 +53,7 @@ def test_onsets_go_to_the_nearest_tick_and_count_there_once():
         np.testing.assert_array_equal(moved[name], exact[name])
 
 
-def test_silence_is_0_and_other_metres_are_undefined():
+def test_values_are_0_in_silence_and_undefined_in_other_metres():
     found = one_window([(1, 0, 480, 60)], Metre(4, 4), Metre(3, 4), Metre(2, 2))["measure"]
     for name in published([None] * 24):
         assert found[name][0] == 0 and np.isnan(found[name][1:]).all()

@@ -1,4 +1,4 @@
-"""What all attributes keep to, whatever the music."""
+"""Laws of the attributes of any music."""
 
 import math
 
@@ -8,21 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import WindowNotes
-from musicvae_jax.codec.attributes import ATTRIBUTES, GROUPS, SPANS, attributes, num_cells
+from musicvae_jax.codec.attributes import ATTRIBUTES, attributes, num_cells
 from musicvae_jax.codec.attributes.cells import measure_ticks
 from musicvae_jax.codec.score import Metre
+from musicvae_jax.types import GROUPS, STANDARD_SPANS, span_name
 from tests.codec.attributes.windows import COLUMN, batches, columns, one_window, window_notes
 
 
-def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray], which: list[int] | None = None) -> None:
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
     assert one.keys() == other.keys()
     for span, values in one.items():
-        part = slice(None) if which is None else which
-        np.testing.assert_allclose(values[..., part], other[span][..., part], rtol=1e-5, atol=1e-5, err_msg=span)
+        np.testing.assert_allclose(values, other[span], rtol=1e-5, atol=1e-5, err_msg=span)
 
 
 @given(batches(), st.integers(-20, 20))
-def test_transposition_moves_the_mean_pitch_and_nothing_else(batch, shift):
+def test_transposition_changes_only_the_mean_pitch(batch, shift):
     notes, metre = batch
     before, after = attributes(notes, metre), attributes(notes._replace(pitch=notes.pitch + shift), metre)
     for values in before.values():
@@ -31,9 +31,9 @@ def test_transposition_moves_the_mean_pitch_and_nothing_else(batch, shift):
 
 
 @given(batches())
-def test_reversal_in_time_turns_crescendo_and_contour_round(batch):
+def test_reversal_in_time_changes_the_sign_of_crescendo_and_contour(batch):
     notes, metre = batch
-    # The window as one measure, its onsets read backwards: what starts together still does.
+    # The window as one measure, with its onsets reversed in time.
     length = measure_ticks(metre).sum(1)
     start = np.cumsum(measure_ticks(metre), 1) - measure_ticks(metre)
     tick = start[notes.row, notes.measure] + notes.onset
@@ -44,8 +44,8 @@ def test_reversal_in_time_turns_crescendo_and_contour_round(batch):
     forwards, backwards = rows.copy(), rows.copy()
     forwards[:, 2] = tick
     backwards[:, 2] = length[notes.row] - 1 - tick
-    there = attributes(window_notes(forwards.tolist()), one, spans=["window"])["window"]
-    back = attributes(window_notes(backwards.tolist()), one, spans=["window"])["window"]
+    there = attributes(window_notes(forwards.tolist()), one, spans=[0])["window"]
+    back = attributes(window_notes(backwards.tolist()), one, spans=[0])["window"]
     for name, sign in {"crescendo_slope": -1, "contour": -1, "mean_interval": 1, "velocity_spread": 1}.items():
         np.testing.assert_allclose(
             back[..., COLUMN[name]], sign * there[..., COLUMN[name]], rtol=1e-5, atol=1e-5, err_msg=name
@@ -53,7 +53,7 @@ def test_reversal_in_time_turns_crescendo_and_contour_round(batch):
 
 
 @given(batches())
-def test_every_attribute_stays_in_its_bounds(batch):
+def test_attributes_are_inside_their_bounds(batch):
     notes, metre = batch
     for span, values in attributes(notes, metre).items():
         bounds = {
@@ -67,7 +67,7 @@ def test_every_attribute_stays_in_its_bounds(batch):
             "mean_interval": (0, 80),
             "pitch_class_entropy": (0, math.log(12)),
             "scale_consistency": (7 / 12, 1),
-            "tonal_tension": (0, math.sqrt(4 + 100 * 2 / 15)),  # ten fifths apart; eleven can be spelled as one
+            "tonal_tension": (0, math.sqrt(4 + 100 * 2 / 15)),  # ten fifths apart; eleven can be respelled as one
             "mean_velocity": (1, 60),
             "velocity_spread": (0, 29.5),
         }
@@ -78,7 +78,7 @@ def test_every_attribute_stays_in_its_bounds(batch):
 
 
 @given(batches())
-def test_velocity_scales_the_dynamics_and_nothing_else(batch):
+def test_scaled_velocities_scale_only_the_dynamics(batch):
     notes, metre = batch
     before, after = attributes(notes, metre), attributes(notes._replace(velocity=2 * notes.velocity), metre)
     for values in before.values():
@@ -87,7 +87,7 @@ def test_velocity_scales_the_dynamics_and_nothing_else(batch):
 
 
 @given(batches())
-def test_a_window_is_as_dense_as_its_measures_weighted_by_length(batch):
+def test_the_density_of_a_window_is_the_weighted_mean_over_its_measures(batch):
     notes, metre = batch
     found = attributes(notes, metre)
     ticks = measure_ticks(metre)
@@ -98,7 +98,7 @@ def test_a_window_is_as_dense_as_its_measures_weighted_by_length(batch):
 
 
 @given(batches(max_rows=5), st.randoms(use_true_random=False))
-def test_rows_do_not_touch_each_other(batch, random):
+def test_rows_do_not_depend_on_each_other(batch, random):
     notes, metre = batch
     whole = attributes(notes, metre)
     order = list(range(len(metre)))
@@ -114,21 +114,22 @@ def test_rows_do_not_touch_each_other(batch, random):
 
 
 @given(batches(), st.integers(1, 5))
-def test_padding_is_nan_and_changes_nothing(batch, extra):
+def test_padding_is_nan_and_changes_no_other_values(batch, extra):
     notes, metre = batch
     before = attributes(notes, metre)
     longer = np.concatenate([metre, np.zeros((len(metre), extra, 2), metre.dtype)], 1)
     after = attributes(notes, longer)
-    for span in SPANS:
-        size = before[span].shape[1]
-        assert after[span].shape == (len(metre), num_cells(span, longer.shape[1]), len(ATTRIBUTES))
-        np.testing.assert_array_equal(after[span][:, :size], before[span])
-        assert np.isnan(after[span][:, size:]).all()
+    for span in STANDARD_SPANS:
+        found, expected = after[span_name(span)], before[span_name(span)]
+        size = expected.shape[1]
+        assert found.shape == (len(metre), num_cells(span, longer.shape[1]), len(ATTRIBUTES))
+        np.testing.assert_array_equal(found[:, :size], expected)
+        assert np.isnan(found[:, size:]).all()
     assert np.isnan(before["measure"][metre[..., 0] == 0]).all()
 
 
 @given(batches())
-def test_a_silent_measure_has_no_notes_to_speak_of(batch):
+def test_silence_has_density_0_and_no_pitch_or_dynamics(batch):
     _, metre = batch
     found = attributes(window_notes([]), metre)
     for values in found.values():
@@ -140,26 +141,33 @@ def test_a_silent_measure_has_no_notes_to_speak_of(batch):
         assert np.isnan(values[..., columns("harmony") + columns("dynamics")]).all()
 
 
-@given(batches(max_rows=2))
-@settings(max_examples=30)
-def test_phrases_are_windows_of_four_measures(batch):
+@given(batches(max_rows=2), st.sampled_from([1, 2, 4]))
+@settings(max_examples=40)
+def test_a_cell_of_any_span_is_a_window_of_its_measures(batch, span):
     notes, metre = batch
-    phrases = attributes(notes, metre, spans=["phrase"])["phrase"]
+    (cells,) = attributes(notes, metre, spans=[span]).values()
+    cells[..., [COLUMN[name] for name in COLUMN if name.startswith("arvae")]] = np.nan  # defined for span 1 only
     start = np.cumsum(measure_ticks(metre), 1) - measure_ticks(metre)
-    for number in range(phrases.shape[1]):
-        first = 4 * number
-        inside = (notes.measure >= first) & (notes.measure < first + 4)
+    for number in range(cells.shape[1]):
+        first = span * number
+        inside = (notes.measure >= first) & (notes.measure < first + span)
         part = WindowNotes(*(values[inside] for values in notes))
-        alone = attributes(part._replace(measure=part.measure - first), metre[:, first : first + 4])["window"]
-        expected = phrases[:, [number]].copy()
-        # Tension alone also hears what still sounds from the phrase before.
+        alone = attributes(part._replace(measure=part.measure - first), metre[:, first : first + span])["window"]
+        expected = cells[:, [number]].copy()
+        # In the cell tension also includes notes that began before it.
         ends = start[notes.row, notes.measure] + notes.onset + notes.duration
         if first < metre.shape[1] and (ends[notes.measure < first] > start[:, first].min()).any():
             expected[..., COLUMN["tonal_tension"]] = alone[..., COLUMN["tonal_tension"]]
         np.testing.assert_allclose(alone, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_dynamics_can_be_left_undefined_and_style_is_given():
+def test_results_have_the_names_of_their_spans():
+    found = one_window([(0, 0, 480, 60)], *[Metre(4, 4)] * 5, spans=[1, 2, 4, 0])
+    sizes = {span: len(values["note_density"]) for span, values in found.items()}
+    assert sizes == {"measure": 5, "2_measures": 3, "phrase": 2, "window": 1}
+
+
+def test_dynamics_can_be_left_out_and_style_is_given():
     notes = [(0, 0, 480, 60), (1, 0, 480, 62)]
     found = one_window(notes, Metre(4, 4), Metre(4, 4), velocities=False, style=np.array([3.0]))
     assert np.isnan(found["window"]["mean_velocity"]).all()
@@ -179,11 +187,11 @@ def test_pitch_by_hand():
     assert alone["window"]["mean_interval"].tolist() == [3.25]
     both = one_window([*notes, (0, 0, 3840, 48, 80, 1)], Metre(4, 4), Metre(4, 4))
     assert both["window"]["pitch_range"].tolist() == [24]
-    assert both["window"]["contour"].tolist() == [5.5]  # a line that rises by 11, and one that stays
+    assert both["window"]["contour"].tolist() == [5.5]  # mean of a line that rises by 11 and one that stays
     assert both["window"]["mean_interval"].tolist() == [3.25]
 
 
-def test_a_chord_counts_in_its_line_as_its_highest_note():
+def test_the_line_of_chords_is_their_highest_notes():
     notes = [(0, 0, 480, 60), (0, 0, 480, 67), (0, 480, 480, 59), (0, 480, 480, 62), (0, 960, 480, 65)]
     found = one_window(notes, Metre(3, 4))["window"]
     assert found["contour"].tolist() == [-2]  # 67 62 65
@@ -200,7 +208,7 @@ def test_dynamics_by_hand():
     assert np.isnan(chord["crescendo_slope"]).all()
 
 
-def test_the_list_of_attributes_is_in_the_order_of_the_groups():
+def test_attributes_are_in_the_order_of_the_groups():
     places = [GROUPS.index(attribute.group) for attribute in ATTRIBUTES]
     assert places == sorted(places) and set(places) == set(range(len(GROUPS)))
     assert len({attribute.name for attribute in ATTRIBUTES}) == len(ATTRIBUTES)

@@ -1,4 +1,4 @@
-"""Rhythm against the definitions, written as loops."""
+"""Attributes of rhythm against their definitions, written as loops."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.codec.attributes.metrical import pulses, pulses_of
+from musicvae_jax.codec.attributes.rhythm import levels_of, make_trees
 from musicvae_jax.codec.score import Metre
 from tests.codec.attributes.windows import METRES, one_window
 
@@ -28,32 +28,32 @@ from tests.codec.attributes.windows import METRES, one_window
         ((1, 4), (480, 240, 120)),
     ],
 )
-def test_trees_of_metres(metre, expected):
-    assert pulses_of(Metre(*metre)) == expected
+def test_levels_of_metres(metre, expected):
+    assert levels_of(Metre(*metre)) == expected
 
 
-def test_every_level_divides_the_one_above():
+def test_each_level_divides_the_one_above():
     for numerator, denominator in itertools.product(range(1, 33), [1, 2, 4, 8, 16, 32, 64]):
-        levels = pulses_of(Metre(numerator, denominator))
+        levels = levels_of(Metre(numerator, denominator))
         assert all(above % below == 0 and above > below for above, below in itertools.pairwise(levels))
         unit = Metre(1, denominator).ticks
         assert unit in levels and levels[-1] <= min(120, unit / 2)
 
 
 def depth_of(tick: int, metre: Metre) -> int:
-    levels = pulses_of(metre)
+    levels = levels_of(metre)
     return next((depth for depth, pulse in enumerate(levels) if tick % pulse == 0), len(levels))
 
 
 def rhythm_by_loops(onsets: list[int], metres: list[Metre]) -> tuple[float, float, float]:
-    """Syncopation, complexity and entropy of a window from its distinct onsets, position by position."""
+    """Syncopation, complexity and entropy of a window with distinct onsets."""
     starts = np.cumsum([0, *(metre.ticks for metre in metres)]).tolist()
     depth_at = {}
     full = 0
     for start, metre in zip(starts, metres, strict=False):
         for tick in range(0, metre.ticks, 5):
             depth_at[start + tick] = depth_of(tick, metre)
-        full += sum(depth_of(tick, metre) for tick in range(0, metre.ticks, pulses_of(metre)[-1]))
+        full += sum(depth_of(tick, metre) for tick in range(0, metre.ticks, levels_of(metre)[-1]))
     strengths = []
     gaps = []
     for onset, following in zip(onsets, [*onsets[1:], starts[-1]], strict=True):
@@ -66,7 +66,7 @@ def rhythm_by_loops(onsets: list[int], metres: list[Metre]) -> tuple[float, floa
 
 
 @given(st.lists(st.sampled_from(METRES), min_size=1, max_size=3), st.data())
-def test_rhythm_is_what_loops_find(metres, data):
+def test_rhythm_agrees_with_loops(metres, data):
     starts = np.cumsum([0, *(metre.ticks for metre in metres)])
     place = st.integers(0, int(starts[-1]) // 20 - 1).map(lambda number: number * 20)
     onsets = sorted(data.draw(st.sets(place, min_size=1, max_size=12)))
@@ -89,12 +89,12 @@ def test_syncopation_by_hand():
     tied = [(0, 0, 1680, 60), (0, 1680, 720, 60), (1, 480, 480, 60), (1, 960, 960, 60)]
     found = one_window(tied, Metre(4, 4), Metre(4, 4))
     assert found["window"]["syncopation"][0] == pytest.approx(3 / 4)
-    assert found["measure"]["syncopation"].tolist() == [0, 0]  # a measure looks at its own positions only
+    assert found["measure"]["syncopation"].tolist() == [0, 0]  # a measure has only its own positions
 
 
 @pytest.mark.parametrize("metre", METRES, ids=str)
-def test_a_full_grid_has_complexity_1_and_downbeats_0(metre):
-    step = pulses_of(metre)[-1]
+def test_complexity_is_1_on_a_full_grid_and_0_on_downbeats(metre):
+    step = levels_of(metre)[-1]
     full = one_window([(0, tick, step, 60) for tick in range(0, metre.ticks, step)], metre)
     assert full["window"]["rhythmic_complexity"][0] == pytest.approx(1)
     assert full["window"]["syncopation"][0] == 0
@@ -110,7 +110,7 @@ def test_entropy_by_hand():
 
 
 @given(st.sets(st.integers(0, 15), min_size=1), st.integers(2, 4))
-def test_voices_that_move_together_are_one_rhythm(places, num_voices):
+def test_doubled_voices_change_only_the_density(places, num_voices):
     notes = [(0, 120 * place, 120, 60, 80, 0) for place in places]
     doubled = [(*note[:3], 60 + 3 * voice, 80, voice) for note in notes for voice in range(num_voices)]
     one, many = one_window(notes, Metre(4, 4))["window"], one_window(doubled, Metre(4, 4))["window"]
@@ -119,7 +119,7 @@ def test_voices_that_move_together_are_one_rhythm(places, num_voices):
     np.testing.assert_allclose(many["note_density"], num_voices * one["note_density"])
 
 
-def test_padding_has_no_tree():
-    tree = pulses(np.array([[4, 4], [0, 0], [6, 8]]))
-    assert tree.levels.tolist() == [5, 0, 4] and tree.full.tolist()[1] == 0
-    assert tree.full[0] == 1 + 2 * 2 + 4 * 3 + 8 * 4
+def test_padding_has_no_levels():
+    trees = make_trees(np.array([[4, 4], [0, 0], [6, 8]]))
+    assert trees.levels.tolist() == [5, 0, 4] and trees.full.tolist()[1] == 0
+    assert trees.full[0] == 1 + 2 * 2 + 4 * 3 + 8 * 4

@@ -1,4 +1,4 @@
-"""Windows of notes for the laws of attributes."""
+"""Windows of notes, and their attributes by name."""
 
 from collections.abc import Sequence
 
@@ -20,13 +20,13 @@ def columns(group: str) -> list[int]:
 
 
 def window_notes(rows: list[tuple[int, ...]]) -> WindowNotes:
-    """Notes given as (row, measure, onset, duration, pitch, velocity, track), in any order."""
+    """Of rows (row, measure, onset, duration, pitch, velocity, track) in any order."""
     rows = sorted(rows, key=lambda row: (*row[:3], row[4], row[6]))
     return WindowNotes(*np.array(rows, np.int64).reshape(-1, 7).T)
 
 
 def one_window(notes: Sequence[tuple[int, ...]], *metres: Metre, **options) -> dict[str, dict[str, np.ndarray]]:
-    """span -> attribute -> its values, of (measure, onset, duration, pitch[, velocity[, track]]) in one window."""
+    """span -> attribute -> values in one window with notes (measure, onset, duration, pitch[, velocity[, track]])."""
     defaults = (80, 0)
     rows = [(0, *note, *defaults[len(note) - 4 :]) for note in notes]
     found = attributes(window_notes(rows), np.array([metres]), **options)
@@ -35,7 +35,7 @@ def one_window(notes: Sequence[tuple[int, ...]], *metres: Metre, **options) -> d
 
 @st.composite
 def batches(draw, max_rows=3, metres=METRES, step=40, max_pitch=100):
-    """Polyphonic windows of any metres, padding measures last: the notes and the metre."""
+    """Notes and metres of polyphonic windows; padding measures come last."""
     num_measures = draw(st.integers(1, 6))
     num_rows = draw(st.integers(1, max_rows))
     metre = np.zeros((num_rows, num_measures, 2), np.int64)

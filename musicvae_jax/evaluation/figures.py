@@ -1,0 +1,118 @@
+"""The figures of an evaluation, as a tree. Nats are per window unless a name says otherwise."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from musicvae_jax.config import UserError
+from musicvae_jax.figures import Estimate, build, flatten, without_nan
+from musicvae_jax.objectives.usage import LevelFigures
+from musicvae_jax.training.workdir import write_text
+
+PRIORS, ANOTHER_PIECE = "priors", "another_piece"  # what a window is decoded from, beside the levels down to one
+
+
+@dataclasses.dataclass(frozen=True)
+class LikenessFigures:
+    """How like decoded windows are to the originals, or how much a level adds to that."""
+
+    r2: dict[str, Estimate]  # span -> squared correlation of attributes, the mean over attributes
+    r2_within_metre: dict[str, Estimate]  # the same among windows of equal metres, which the decoder is given
+    chroma: Estimate  # cosine of pitch-class histograms of a measure
+    rhythm: Estimate  # cosine of onset-time histograms of a measure
+    onset_f1: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeFigures:
+    """R2 of attributes from posterior means by ridge regression, on pieces that were not fitted.
+
+    All but ``r2`` are there for the finest level of a span only.
+    """
+
+    r2: float  # the mean over attributes
+    within_metre: float | None = None  # among windows of equal metres
+    shuffled: float | None = None  # from the latents of other pieces
+    attributes: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowFigures:
+    """What each level says, see `information_flow`."""
+
+    windows: int
+    draws: int  # decodings of each window
+    own_span: dict[str, str]  # level -> the span of its latents: window, phrase, measure, ...
+    decoded: dict[str, LikenessFigures]  # `PRIORS`, the finest level that is the window's own, or `ANOTHER_PIECE`
+    added: dict[str, LikenessFigures]  # level -> decoded down to it, minus decoded down to the level above
+    replaced: dict[str, dict[str, Estimate]]  # level -> prior_mean, noise, other_piece -> growth of nll
+    swapped: dict[str, dict[str, Estimate]]  # upper level -> lower level -> growth of its KL
+    probe_windows: int
+    probes: dict[str, dict[str, ProbeFigures]]  # span -> finest level used
+    skip_share: Estimate | None = None  # share of nll that the skip connection saves
+
+
+@dataclasses.dataclass(frozen=True)
+class BoundFigures:
+    """The importance-weighted bound on -log p(x)."""
+
+    draws: int
+    nll: float  # to be compared with nll + kl
+    perplexity: float  # to be compared with perplexity_elbo
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All figures of one evaluation of a model on a split."""
+
+    split: str
+    num_examples: int  # windows
+    step: int  # of the checkpoint
+    perplexity: float  # exp(nll / tokens)
+    onset_perplexity: float  # over tokens that carry the pitch of an onset
+    perplexity_elbo: float  # exp((nll + kl) / tokens)
+    nll: float
+    kl: float
+    kl_per_phrase: float  # nats per phrase of four measures
+    accuracy_teacher_forced: float
+    accuracy_teacher_forced_onsets: float
+    accuracy_free_running: float  # decoded greedily from the latents alone
+    accuracy_free_running_onsets: float
+    onset_f1: float  # decoded greedily from the latents alone
+    onset_f1_swapped: float  # from the latents of another piece
+    levels: dict[str, LevelFigures]
+    perplexity_of_field: dict[str, float] = dataclasses.field(default_factory=dict)  # where a slot has several fields
+    iwae: BoundFigures | None = None
+    baselines: dict[str, float] = dataclasses.field(default_factory=dict)  # perplexities of models without latents
+    flow: FlowFigures | None = None
+    checkpoint: str | None = None
+    seed: int | None = None
+    parameters: int | None = None  # of the model; this and the next two are those of a run of an ablation
+    train_seconds: float | None = None
+    devices: str | None = None
+
+
+def evaluation_path(workdir: str | Path, split: str) -> Path:
+    """``evaluation.json`` for the test split, ``evaluation.<split>.json`` for another."""
+    return Path(workdir) / ("evaluation.json" if split == "test" else f"evaluation.{split}.json")
+
+
+def write_evaluation(workdir: str | Path, evaluation: Evaluation) -> Path:
+    """Writes the figures by dotted names, null for what is not finite, and returns the path."""
+    path = evaluation_path(workdir, evaluation.split)
+    write_text(path, json.dumps(without_nan(flatten(evaluation)), indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def read_evaluation(path: str | Path) -> Evaluation:
+    """The figures of a file that `write_evaluation` wrote.
+
+    Raises:
+        UserError: the file is not one.
+    """
+    try:
+        flat: Any = json.loads(Path(path).read_text())
+        return build(Evaluation, flat)
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"{path} is no evaluation: allowed is what experiments/evaluate.py writes") from None

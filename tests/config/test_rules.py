@@ -1,0 +1,200 @@
+"""What goes with what: each rule refuses a config that breaks it, and accepts one that just does not."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from musicvae_jax.config import Config, ConfigError
+from musicvae_jax.config.rules import RULES, rules_table
+from musicvae_jax.inference import forward
+from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.types import LEVELS, VAEOutput
+from tests.models.variants import SUBSETS, THREE, each
+from tests.tiny import FIELDS, SLOTS, make_batch, replace
+
+ROOT = Path(__file__).parents[2]
+# (setting, excluded) of a rule -> cases "beside | broken -> mended", as changes of THREE: three measures, levels
+# global, local of span 2, and fine. The message must quote every field of "broken".
+CASES = {
+    ("dim = 0 at every level", "any model"): ["global.dim=0 local.dim=0 fine.dim=0 -> fine.dim=3"],
+    ("dim = 0", "other settings of the level"): [
+        "fine.dim=0 fine.beta=2.0 fine.base=ar1 -> fine.dim=3",
+        "fine.dim=0 fine.batch_norm=0.5 -> fine.batch_norm=0 fine.span=2",
+    ],
+    ("fine.span", "a smaller local.span"): ["fine.span=3 local.span=2 -> fine.span=2", "fine.span=3 -> local.dim=0"],
+    ("base = ar1", "inference = ladder"): ["fine.base=ar1 model.inference=ladder -> model.inference=bottom_up"],
+    ("base = ar1", "prior_context = causal"): [
+        "local.base=ar1 local.prior_context=causal -> local.base=normal fine.base=ar1"
+    ],
+    ("base = ar1", "one latent in a window"): [
+        "local.base=ar1 local.span=2 data.measures=2 -> data.measures=3",
+        "global.base=ar1 global.span=0 -> global.base=normal",
+    ],
+    ("base = ar1", "batch_norm"): ["fine.base=ar1 fine.batch_norm=0.6 -> fine.batch_norm=0 local.batch_norm=0.6"],
+    ("batch_norm", "inference = ladder"): ["fine.batch_norm=0.6 model.inference=ladder -> fine.batch_norm=0"],
+    ("batch_norm", "prior_context = causal"): [
+        "fine.batch_norm=0.6 fine.prior_context=causal -> fine.batch_norm=0 local.batch_norm=0.6"
+    ],
+    ("batch_norm below the top level", "level_dropout"): [
+        "global.batch_norm=0.6 | local.batch_norm=0.6 model.level_dropout=0.1 -> local.batch_norm=0"
+    ],
+    ("batch_norm", "one window in a microbatch"): [
+        "fine.batch_norm=0.6 train.batch_size=4 train.accumulate=4 -> train.accumulate=2"
+    ],
+    ("prior_context = causal", "one latent in a window"): [
+        "local.prior_context=causal local.span=3 data.measures=3 -> data.measures=4"
+    ],
+    ("kl_estimate = draw", "free_bits = per_dim, per_dim_per_example"): [
+        f"fine.kl_estimate=draw fine.free_bits={rule} -> fine.kl_estimate=exact"
+        for rule in ("per_dim", "per_dim_per_example")
+    ],
+    ("kl_estimate = draw", "free_bits = total, capacity"): [
+        f"fine.kl_estimate=draw fine.free_bits={rule} -> fine.kl_estimate=exact" for rule in ("total", "capacity")
+    ],
+    ("level_dropout", "one level"): ["local.dim=0 fine.dim=0 | model.level_dropout=0.1 -> fine.dim=3"],
+    ("span_head", "span_weight = 0"): ["fine.span_head=true objective.span_weight=0.0 -> objective.span_weight=0.1"],
+    ("span_weight", "no span_head"): ["objective.span_weight=0.1 -> global.span_head=true"],
+    ("a total set point", "set points of levels"): [
+        "objective.kl_per_phrase=9.0 fine.kl_per_phrase=3.0 -> objective.kl_per_phrase=0"
+    ],
+    ("a set point", "free_bits = capacity"): [
+        "fine.kl_per_phrase=3.0 fine.free_bits=capacity -> fine.free_bits=total",
+        "objective.kl_per_phrase=9.0 local.free_bits=capacity -> local.free_bits=per_dim",
+    ],
+    ("a set point", "a cyclical schedule"): [
+        f"local.schedule_steps=9 | local.kl_per_phrase=3.0 local.schedule=cyclical_{rise} -> local.schedule=linear"
+        for rise in ("linear", "cosine", "sigmoid")
+    ],
+    ("a set point", "beta = 0 of the level"): [
+        "objective.kl_per_phrase=9.0 local.beta=0.0 -> local.beta=1e-3",
+        "fine.kl_per_phrase=3.0 fine.beta=0.0 -> fine.beta=1e-3",
+    ],
+    ("a set point", "objective.beta = 0"): [
+        "objective.kl_per_phrase=9.0 | objective.beta=0.0 -> objective.kl_per_phrase=0",
+        "fine.kl_per_phrase=3.0 | objective.beta=0.0 -> objective.beta=1e-3",
+    ],
+    ("a set point", "controller_integral = 0"): [
+        "objective.kl_per_phrase=9.0 | objective.controller_integral=0.0 -> objective.controller_integral=1e-3"
+    ],
+    ("schedule_steps", "a shorter run"): [
+        "fine.schedule=linear | fine.schedule_steps=1000 train.num_steps=999 -> train.num_steps=1000"
+    ],
+    # Those validations count that come once the weights have risen and before the last step, here at 100, 200, ... 900.
+    ("on_collapse = stop", "fewer settled validations than collapse_patience"): [
+        f"train.num_steps=1000 train.eval_every=100 {rising} | train.on_collapse=stop train.collapse_patience={case}"
+        for rising, case in (
+            ("", "10 -> train.collapse_patience=9"),
+            ("", "10 -> train.num_steps=1001"),
+            ("objective.beta_warmup_steps=801", "2 -> objective.beta_warmup_steps=800"),
+            ("objective.kl_balance_steps=801", "2 -> train.on_collapse=warn"),
+            ("fine.schedule=linear fine.schedule_steps=1000", "2 -> fine.schedule=cyclical_linear"),
+            ("fine.free_bits=capacity fine.capacity_steps=801", "2 -> fine.capacity_steps=800"),
+        )
+    ],
+    ("on_collapse = stop", "a set point below collapse_nats per window"): [
+        "train.eval_every=100 train.num_steps=1000 | train.on_collapse=stop local.kl_per_phrase=0.9 "
+        f"train.collapse_nats=1.0 -> {mended}"
+        for mended in ("local.kl_per_phrase=1.0", "data.measures=5", "train.on_collapse=warn")
+    ],
+}  # fmt: skip
+
+
+def changes(text: str) -> dict[str, dict]:
+    """``"fine.dim=3 fine.base=ar1"`` to ``{"fine": {"dim": 3, "base": "ar1"}}``."""
+    parts: dict[str, dict] = {}
+    for place, word in (item.split("=") for item in text.split()):
+        part, field = place.split(".")
+        value = json.loads(word) if word in ("true", "false") or word[0].isdigit() else word
+        parts.setdefault(part, {})[field] = value
+    return parts
+
+
+def refused(**parts: dict) -> str:
+    with pytest.raises(ConfigError) as error:
+        replace(THREE, **parts)
+    return str(error.value)
+
+
+def test_every_rule_is_tested():
+    assert list(CASES) == [(rule.setting, rule.excluded) for rule in RULES]
+
+
+@pytest.mark.parametrize(("rule", "case"), [(rule, case) for rule, cases in CASES.items() for case in cases])
+def test_a_rule_refuses_with_the_values_and_accepts_what_just_fits(rule, case):
+    wrong, mended = case.split(" -> ")
+    message = refused(**changes(wrong.replace("|", "")))
+    assert " does not go with ".join(rule) in message
+    for part, fields in changes(wrong.split("|")[-1]).items():
+        for field, value in fields.items():
+            assert f"{'levels.' * (part in LEVELS)}{part}.{field} = {value!r}" in message
+    both = [changes(wrong.replace("|", "")), changes(mended)]
+    replace(THREE, **{part: both[0].get(part, {}) | both[1].get(part, {}) for part in {**both[0], **both[1]}})
+
+
+def test_the_document_shows_the_rules():
+    text = (ROOT / "docs" / "levels.md").read_text()
+    assert text.split("<!-- rules -->")[1].split("<!-- /rules -->")[0].strip() == rules_table()
+    assert len(rules_table().splitlines()) == 2 + len(RULES)
+
+
+def shapes_of_a_pass(config: Config) -> tuple[VAEOutput, VAEOutput]:
+    """The shapes of a pass in evaluation and in training."""
+    vae, batch = MusicVAE(config.model, config.levels, fields=FIELDS, slots=SLOTS), make_batch()
+
+    def both(keys):
+        output, variables = vae.init_with_output({"params": keys[0], "latent": keys[1]}, batch)
+        return output, forward(vae, variables, batch, keys[2:], deterministic=False)
+
+    return jax.eval_shape(both, jax.random.split(jax.random.key(0), 2 + len(batch.index)))
+
+
+@pytest.mark.parametrize("inference", ["bottom_up", "ladder"])
+@pytest.mark.parametrize("causal", [(), ("local", "fine")])
+@pytest.mark.parametrize("level_dropout", [0.0, 0.2])
+@pytest.mark.parametrize("ar1", [(), ("local",), ("local", "fine")])
+@pytest.mark.parametrize("norms", [(), ("global",), ("fine",), LEVELS])
+def test_combinations_keep_their_guarantees_or_are_refused(inference, causal, level_dropout, ar1, norms):
+    options = {
+        name: {
+            "prior_context": "causal" if name in causal else "independent",
+            "base": "ar1" if name in ar1 else "normal",
+            "batch_norm": 0.6 if name in norms else 0.0,
+        }
+        for name in LEVELS
+    }
+    parts = options | {"model": {"inference": inference, "level_dropout": level_dropout}}
+    floors = {*ar1, *norms}  # levels whose KL has a floor
+    allowed = (
+        not (floors and inference == "ladder")
+        and not (floors & {*causal})
+        and not ({*ar1} & {*norms})
+        and not (level_dropout and {*norms} - {"global"})
+    )
+    if not allowed:
+        assert refused(**parts)
+        return
+    for output in shapes_of_a_pass(replace(THREE, **parts)):
+        assert output.logits[0].shape == (8, 3, SLOTS, 5)
+        assert set(output.moments) == set(norms)
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+def test_other_options_go_with_every_subset_of_levels(name):
+    """Skip connection, span heads, level dropout, dropout, remat and bfloat16, under each context."""
+    levels = list(SUBSETS[name].levels.on)
+    config = replace(
+        SUBSETS[name],
+        model={
+            "context": ("none", "previous", "flat")[len(levels) - 1], "skip": True, "dropout": 0.1,
+            "token_dropout": 0.1, "level_dropout": 0.2 if len(levels) > 1 else 0.0, "dtype": "bfloat16", "remat": True,
+        },
+        objective={"span_weight": 0.1},
+        **each(levels, span_head=True),
+    )  # fmt: skip
+    for output in shapes_of_a_pass(config):
+        assert set(output.span_nll) == set(output.kl) == set(levels)
+        for leaf in jax.tree.leaves((output.kl, output.latents, output.span_nll)):
+            assert leaf.dtype == jnp.float32

@@ -1,0 +1,71 @@
+"""The file of an evaluation, and its text."""
+
+import json
+import math
+
+import pytest
+
+from musicvae_jax.config import UserError
+from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
+from musicvae_jax.evaluation.tables import evaluation_text, level_tables
+from musicvae_jax.evaluation.targets import check_targets
+from tests.evaluation.trees import make_evaluation, put, without
+
+
+def test_what_is_not_finite_is_null_in_the_file_and_a_dash_in_the_text(tmp_path):
+    evaluation = put(
+        make_evaluation(), {"levels.fine.kl_per_dim.fine/rhythm[0]": math.inf, "onset_perplexity": math.nan}
+    )
+    path = write_evaluation(tmp_path, evaluation)
+    flat = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert flat["onset_perplexity"] is None and flat["levels.fine.kl_per_dim.fine/rhythm[0]"] is None
+    found = read_evaluation(path)
+    assert math.isnan(found.onset_perplexity) and found.flow == evaluation.flow
+    (line,) = [line for line in evaluation_text(found).splitlines() if "tokens that start a note" in line]
+    assert line.endswith(" -") and "nan" not in evaluation_text(found)
+
+
+@pytest.mark.parametrize(("split", "name"), [("test", "evaluation.json"), ("validation", "evaluation.validation.json")])
+def test_every_split_has_its_file(split, name, tmp_path):
+    assert evaluation_path(tmp_path, split) == tmp_path / name
+    evaluation = put(make_evaluation(), {"split": split})
+    assert write_evaluation(tmp_path, evaluation) == tmp_path / name
+    assert read_evaluation(tmp_path / name) == evaluation
+
+
+@pytest.mark.parametrize("text", ["no json", '{"sampled_measures": 16}', "[1]", '{"split": "test", "step.a": 1}'])
+def test_a_file_that_is_no_evaluation_is_refused(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match=r"a.json is no evaluation: allowed is what"):
+        read_evaluation(tmp_path / "a.json")
+
+
+def test_the_only_level_has_its_column_and_no_targets():
+    evaluation = put(make_evaluation(), {"levels.fine.active_a": 0.75})
+    text = evaluation_text(without(evaluation, "flow", "levels.global", "levels.local"))
+    (line,) = (line for line in text.splitlines() if "sigma < 0.98" in line)
+    assert line.endswith("  0.750") and " met" not in text
+
+
+def test_tables_show_every_level_and_target():
+    evaluation = put(make_evaluation(), {"flow.swapped.global.local.value": 1.5, "flow.swapped.global.fine.value": 2.5})
+    text = level_tables(evaluation)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["by", "level", "global", "local", "fine"] in rows
+    assert ["KL", "grows", "by,", "global", "swapped", "1.500", "2.500"] in rows
+    head = next(row for row in rows if row[:2] == ["decoded", "from"])
+    assert head[4:] == ["r2", "window", "r2", "phrase", "r2", "measure", "chroma", "rhythm", "onset", "F1"]
+    assert ["down", "to", "global", *["0.062"] * 6] in rows
+    assert text.count("MISSED") == 0 and text.count(" met") == len(check_targets(evaluation))
+    (line,) = (line for line in level_tables(put(evaluation, {"levels.fine.kl": 0.5})).splitlines() if "MISSED" in line)
+    assert line.split() == ["levels.fine.kl", "0.500", ">=", "1", "MISSED"]
+
+
+def test_the_text_has_the_optional_figures_that_there_are():
+    optional = {"flow.skip_share.value": 0.125, "flow.skip_share.se": 0.01, "baselines.markov6": 3.25}
+    evaluation = put(make_evaluation(), optional | {"baselines.another": 4.5})
+    lines = evaluation_text(evaluation).splitlines()
+    for value, words in ((0.125, "skip connection"), (3.25, "order-6 Markov"), (4.5, "another"), (77.0, "of 8 draws")):
+        assert any(words in line and line.endswith(f"{value:.3f}") for line in lines)
+    text = evaluation_text(without(evaluation, "flow.skip_share", "iwae"))
+    assert "skip" not in text and "draws" not in text
