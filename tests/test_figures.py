@@ -1,8 +1,9 @@
 """Laws of the tree of figures and its dotted names."""
 
-import dataclasses
 import json
 import math
+from dataclasses import dataclass, fields
+from typing import Any
 from typing import Any
 
 import pytest
@@ -15,26 +16,24 @@ from musicvae_jax.objectives.usage import GroupFigures, LevelFigures
 from musicvae_jax.training.validation import ValidationFigures
 
 NUMBERS = st.floats(allow_nan=False)  # infinite ones, too: of a perplexity that overflows
-NATS = NUMBERS | st.none()
 WIDTHS = {"global": 10, "fine": 3}
 
 
-def group_figures(**more: st.SearchStrategy) -> dict[str, st.SearchStrategy]:
-    hints = {field.name: NATS if "None" in str(field.type) else NUMBERS for field in dataclasses.fields(GroupFigures)}
-    return hints | more
+def figures_of(kind: Any, **more: st.SearchStrategy) -> st.SearchStrategy:
+    """Random figures of a class; numbers that may be None are None at times."""
+    numbers = {field.name: NUMBERS | st.none() if "None" in str(field.type) else NUMBERS for field in fields(kind)}
+    return st.builds(kind, **numbers | more)
 
 
 def level_figures(name: str) -> st.SearchStrategy[LevelFigures]:
     config = LevelConfig(dim=WIDTHS[name])
-    groups = {group: st.builds(GroupFigures, **group_figures()) for group in config.layout}
-    per_dim: Any = st.just({}) | st.fixed_dictionaries(dict.fromkeys(config.dim_names(name), NUMBERS))
-    return st.builds(LevelFigures, **group_figures(groups=st.fixed_dictionaries(groups), kl_per_dim=per_dim))
+    groups = st.fixed_dictionaries(dict.fromkeys(config.layout, figures_of(GroupFigures)))
+    per_dim = st.just({}) | st.fixed_dictionaries(dict.fromkeys(config.dim_names(name), NUMBERS))
+    return figures_of(LevelFigures, groups=groups, kl_per_dim=per_dim)
 
 
-VALIDATIONS = st.builds(
-    ValidationFigures,
-    **{field.name: NUMBERS for field in dataclasses.fields(ValidationFigures) if field.name != "levels"},
-    levels=st.fixed_dictionaries({name: level_figures(name) for name in WIDTHS}),
+VALIDATIONS = figures_of(
+    ValidationFigures, levels=st.fixed_dictionaries({name: level_figures(name) for name in WIDTHS})
 )
 
 
@@ -52,7 +51,7 @@ def test_build_is_the_inverse_of_flatten(figures):
 
 
 def test_numbers_that_are_not_finite_pass_through_a_file_as_null():
-    @dataclasses.dataclass(frozen=True)
+    @dataclass(frozen=True)
     class Figures:
         nll: float
         r2: dict[str, Estimate]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from musicvae_jax.config import Config, ConfigError, DataConfig
 from musicvae_jax.objectives.controller import (
     TOTAL,
-    ControllerState,
     check_set_points,
     controller_factors,
     init_controller,
@@ -130,19 +129,6 @@ def test_time_at_a_bound_is_forgotten(stuck, limit):
 def test_factors_keep_within_their_bounds(kls):
     factors = np.asarray(bounded(jnp.asarray(kls, jnp.float32)))
     assert (factors >= 0.05 * (1 - 1e-6)).all() and (factors <= 4 * (1 + 1e-6)).all()
-
-
-def test_the_state_keeps_its_structure_shapes_and_types():
-    config = points(**{"fine": 1.0, "global": 2.0})
-    state = init_controller(config)
-    assert isinstance(state, ControllerState)
-    assert state.integral.keys() == state.error.keys() == {"global", "fine"} == {*steered_levels(config)}
-    updated = update_controller(config, state, {name: jnp.float32(3) for name in LEVELS})
-    assert str(jax.tree.structure(updated)) == str(jax.tree.structure(state))
-    for leaf in jax.tree.leaves((state, updated)):
-        assert isinstance(leaf, jax.Array) and leaf.shape == () and leaf.dtype == np.float32
-    factors = controller_factors(config, state)
-    np.testing.assert_allclose([factors["global"], factors["fine"]], config.objective.controller_min_beta, rtol=1e-5)
 
 
 def test_without_a_set_point_there_is_no_controller():

@@ -1,5 +1,6 @@
 """Laws of what a KL costs: schedules, free bits against the formulas of their papers, the balance of levels."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,14 +27,12 @@ from musicvae_jax.types import KL
 # Schedules
 
 
-def squashed(share):
-    """The logistic curve, scaled to go from (0, 0) to (1, 1), by the hyperbolic tangent."""
-    return 0.5 + 0.5 * np.tanh(6 * (share - 0.5)) / np.tanh(3)
-
-
-# Height of each kind of rise after a quarter and half of its time.
-CURVES = {"linear": (0.25, 0.5), "cosine": (np.sin(np.pi / 8) ** 2, 0.5), "sigmoid": (squashed(0.25), 0.5)}
-RISES = tuple(CURVES)
+# The height of a rise after a share s of its time; the sigmoid is that of 12 (s - 1/2), scaled to end at 0 and 1.
+CURVES: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda s: s,
+    "cosine": lambda s: np.sin(np.pi / 2 * s) ** 2,
+    "sigmoid": lambda s: 0.5 + 0.5 * np.tanh(6 * (s - 0.5)) / np.tanh(3),
+}
 
 
 def level(**fields: Any) -> LevelConfig:
@@ -47,13 +46,12 @@ def weight(own: LevelConfig, **fields: Any):
 def cycles(rise: str) -> tuple[Any, dict[int, float]]:
     """Two cycles of 20 steps, of which 8 rise to 3, and the height at some steps."""
     own = level(beta=3.0, schedule=f"cyclical_{rise}", schedule_steps=40, cycles=2, ramp=0.4)
-    quarter, half = (3 * height for height in CURVES[rise])
-    first = {0: 0, 2: quarter, 4: half, 8: 3, 14: 3, 19: 3}
-    return weight(own), first | {20 + step: value for step, value in first.items()} | {40: 3, 41: 3, 10**6: 3}
+    quarter, half = (3 * CURVES[rise](share) for share in (0.25, 0.5))
+    return weight(own), {0: 0, 2: quarter, 4: half, 8: 3, 19: 3, 20: 0, 22: quarter, 28: 3, 39: 3, 40: 3, 10**6: 3}
 
 
 CORNERS: dict[str, tuple[Any, dict[int, float]]] = {
-    **{f"cycles, {rise}": cycles(rise) for rise in RISES},
+    **{f"cycles, {rise}": cycles(rise) for rise in CURVES},
     "constant": (weight(level(beta=2.0)), {0: 2, 9: 2}),
     "linear": (weight(level(beta=2.0, schedule="linear", schedule_steps=10)), {0: 0, 5: 1, 10: 2, 1000: 2}),
     "linear, one step": (weight(level(beta=0.25, schedule="linear", schedule_steps=1)), {0: 0, 1: 0.25, 2: 0.25}),
@@ -82,20 +80,12 @@ def test_corners_of_a_schedule(name):
             np.testing.assert_allclose(found, value, rtol=1e-6, atol=1e-7)
 
 
-@given(st.sampled_from(RISES), st.integers(1, 400), st.integers(1, 7), st.floats(0.1, 1), st.floats(0.01, 10))
-def test_each_cycle_rises_from_0_to_a_plateau_and_the_last_plateau_stays(rise, num_steps, num_cycles, ramp, value):
+@given(st.sampled_from(list(CURVES)), st.integers(1, 400), st.integers(1, 7), st.floats(0.1, 1), st.floats(0.01, 10))
+def test_a_cycle_of_any_length_rises_from_0_and_the_last_plateau_stays(rise, num_steps, num_cycles, ramp, value):
     steps = np.arange(1000)  # one length, so that nothing compiles twice
-    values = np.asarray(cyclical_schedule(value, num_steps, num_cycles, ramp, rise)(steps), np.float64)
-    position = steps * num_cycles % num_steps  # in the cycle; a cycle has num_steps
-    over = steps >= num_steps
-    assert (values >= 0).all() and (values <= value * (1 + 1e-6)).all()
-    np.testing.assert_allclose(values[(position == 0) & ~over], 0, atol=1e-6 * value)
-    np.testing.assert_allclose(values[over | (position >= num_steps * ramp * (1 + 1e-6))], value, rtol=1e-6)
-    falls = np.diff(values) < -1e-6 * value
-    assert not (falls & (np.diff(position) > 0)).any()  # within a cycle
-    # All cycles are equal: steps at the same position have the same weight.
-    _, first, same = np.unique(position[~over], return_index=True, return_inverse=True)
-    np.testing.assert_allclose(values[~over], values[~over][first][same], rtol=1e-5, atol=1e-6 * value)
+    found = np.asarray(cyclical_schedule(value, num_steps, num_cycles, ramp, rise)(steps), np.float64)
+    share = np.where(steps < num_steps, steps * num_cycles % num_steps / num_steps, 1.0)  # of the cycle
+    np.testing.assert_allclose(found, value * CURVES[rise](np.minimum(share / ramp, 1)), rtol=1e-4, atol=1e-5 * value)
 
 
 # Free bits

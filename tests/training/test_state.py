@@ -1,6 +1,5 @@
 """Laws of the optimiser and of its learning rate, against formulas in NumPy."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -12,7 +11,6 @@ from musicvae_jax.training.state import learning_rate_schedule, make_optimizer
 
 RATE, DECAY = 0.1, 0.3
 CONSTANT: dict[str, Any] = {"learning_rate": RATE, "warmup_steps": 0, "final_learning_rate": 1.0, "clip_norm": 1e9}
-ADAMW = TrainConfig(weight_decay=DECAY, adam_b2=0.7, **CONSTANT)
 PARAMS: dict[str, Any] = {
     "matrix": np.array([[1.0, -2.0], [0.5, 3.0]], np.float32),
     "vector": np.array([4.0, -1.0], np.float32),
@@ -22,12 +20,6 @@ PARAMS: dict[str, Any] = {
 def random_gradients(seed):
     rng = np.random.default_rng(seed)
     return {name: rng.normal(size=leaf.shape).astype(np.float32) for name, leaf in PARAMS.items()}
-
-
-def updates_of(config, gradients, params=PARAMS):
-    """The first update for some gradients."""
-    optimizer = make_optimizer(config)
-    return optimizer.update(gradients, optimizer.init(params), params)[0]
 
 
 @pytest.mark.parametrize(("step", "rate"), [(0, 0.2), (4, 1.0), (9, 2.0), (100, 0.2), (1000, 0.2)])
@@ -41,20 +33,15 @@ def test_a_gradient_is_no_longer_than_the_clipping_norm(clip_norm):
     gradients = random_gradients(0)
     norm = np.linalg.norm(np.concatenate([leaf.ravel() for leaf in gradients.values()]))
     assert 0.5 < norm < 100
-    updates = updates_of(TrainConfig(optimizer="sgd", **(CONSTANT | {"clip_norm": clip_norm})), gradients)
+    optimizer = make_optimizer(TrainConfig(optimizer="sgd", **(CONSTANT | {"clip_norm": clip_norm})))
+    updates, _ = optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(updates[name], -RATE * min(clip_norm / norm, 1) * gradient, rtol=1e-5)
 
 
-def test_without_a_gradient_matrices_decay_and_nothing_else():
-    updates = updates_of(ADAMW, jax.tree.map(np.zeros_like, PARAMS))
-    np.testing.assert_allclose(updates["matrix"], -RATE * DECAY * PARAMS["matrix"], rtol=1e-5)
-    np.testing.assert_array_equal(updates["vector"], 0)
-
-
-def test_three_steps_are_those_of_adamw():
+def test_three_steps_are_those_of_adamw_with_decay_of_matrices_only():
     """Loshchilov & Hutter (2019), algorithm 2, written out, with a rate that the warm-up moves."""
-    config = dataclasses.replace(ADAMW, warmup_steps=2)
+    config = TrainConfig(weight_decay=DECAY, adam_b2=0.7, **(CONSTANT | {"warmup_steps": 2}))
     optimizer, params = make_optimizer(config), PARAMS
     state = optimizer.init(params)
     expected: dict[str, Any] = {name: leaf.astype(np.float64) for name, leaf in PARAMS.items()}

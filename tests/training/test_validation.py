@@ -110,18 +110,3 @@ def test_a_perplexity_too_large_for_a_float_is_infinite():
     result = validate(ONE, [make_batch(8)], model, sure)
     assert result.perplexity == result.perplexity_elbo == np.inf
     assert np.isfinite(result.objective)
-
-
-def test_mutual_information_is_that_of_all_batches_together():
-    model, variables = make_vae(CONFIG)
-    together = make_batch(64)
-    parts = [jax.tree.map(lambda leaf, n=n: leaf[n : n + 8], together) for n in range(0, 64, 8)]
-    one = parts[0]._replace(index=np.array([0, *[-1] * 7], np.int32))
-    whole, several, part, alone = (
-        validate(ONE, batches, model, variables).levels["global"] for batches in ([together], parts, parts[:1], [one])
-    )
-    assert alone.mutual_information == pytest.approx(0, abs=1e-6)
-    assert several.mutual_information == pytest.approx(whole.mutual_information, abs=1e-6)
-    assert abs(part.mutual_information - whole.mutual_information) > 1e-3
-    assert 0 < whole.mutual_information <= np.log(64) + 1e-6
-    assert whole.groups["rhythm"].mutual_information == whole.mutual_information  # it has all six dims
