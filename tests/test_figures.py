@@ -27,7 +27,7 @@ def figures_of(kind: Any, **more: st.SearchStrategy) -> st.SearchStrategy:
 def level_figures(name: str) -> st.SearchStrategy[LevelFigures]:
     config = LevelConfig(dim=WIDTHS[name])
     groups = st.fixed_dictionaries(dict.fromkeys(config.layout, figures_of(GroupFigures)))
-    per_dim: Any = st.just({}) | st.fixed_dictionaries(dict.fromkeys(config.dim_names(name), NUMBERS))
+    per_dim: st.SearchStrategy = st.just({}) | st.fixed_dictionaries(dict.fromkeys(config.dim_names(name), NUMBERS))
     return figures_of(LevelFigures, groups=groups, kl_per_dim=per_dim)
 
 

@@ -61,7 +61,7 @@ def elbo_terms(output: VAEOutput, batch: Batch) -> ELBO:
 def objective(config: Config, output: VAEOutput, batch: Batch, weights: Weights, mean: Mean = identity) -> Terms:
     """Every term of the loss of a batch.
 
-    ``nll``; ``rate_<level>``, beta x the charged KL; ``span_<level>``, span_weight x the nll of the span head.
+    ``nll``; ``rate_<level>``, beta x the charged KL; ``span_<level>``, the weighted nll of the span head.
 
     Args:
         config: the experiment.
@@ -81,7 +81,7 @@ def objective(config: Config, output: VAEOutput, batch: Batch, weights: Weights,
         else:
             per_example[f"rate_{name}"] = beta * charge(level, kl, own, weights.capacity[name])
     for name, span_nll in output.span_nll.items():
-        per_example[f"span_{name}"] = config.objective.span_weight * span_nll
+        per_example[f"span_{name}"] = weights.span * span_nll
     return Terms(per_example, of_batch)
 
 

@@ -81,10 +81,11 @@ def _linear(value: float, num_steps: int) -> optax.Schedule:
 
 
 class Weights(NamedTuple):
-    """What multiplies the charged KL of each level at one step."""
+    """What multiplies the terms of the objective at one step."""
 
     beta: dict[str, Array]  # level -> float[], of its charged KL
     capacity: dict[str, Array]  # level -> float[], nats per window
+    span: float = 0.0  # of the span heads' nll
 
 
 def weights_at(config: Config, step: Array | int, controller: ControllerState | tuple[()] = ()) -> Weights:
@@ -96,13 +97,18 @@ def weights_at(config: Config, step: Array | int, controller: ControllerState | 
             for name, level in config.levels.on.items()
         },
         {name: capacity_schedule(level)(step) for name, level in config.levels.on.items()},
+        config.objective.span_weight,
     )
 
 
 def final_weights(config: Config) -> Weights:
-    """The weights of the last step; 1 where a controller steers, because those differ from run to run."""
+    """The weights by which checkpoints compare: those of the last step.
+
+    They are 1 where a controller steers, because its weights differ from run to run. Span heads do not count.
+    """
     weights, steered = weights_at(config, config.train.num_steps - 1), steered_levels(config)
-    return weights._replace(beta={name: 1.0 if name in steered else beta for name, beta in weights.beta.items()})
+    beta = {name: 1.0 if name in steered else beta for name, beta in weights.beta.items()}
+    return weights._replace(beta=beta, span=0.0)
 
 
 def balance(kl: Mapping[str, Array], sizes: Mapping[str, Array | float]) -> dict[str, Array]:
