@@ -24,7 +24,7 @@ CASES = {
         "fine.dim=0 fine.beta=2.0 fine.base=ar1 -> fine.dim=3",
         "fine.dim=0 fine.batch_norm=0.5 -> fine.batch_norm=0 fine.span=2",
     ],
-    ("fine.span", "a smaller local.span"): ["fine.span=3 local.span=2 -> fine.span=2", "fine.span=3 -> local.dim=0"],
+    ("fine.span", "a local.span below it"): ["fine.span=3 local.span=2 -> fine.span=2", "fine.span=3 -> local.dim=0"],
     ("base = ar1", "inference = ladder"): ["fine.base=ar1 model.inference=ladder -> model.inference=bottom_up"],
     ("base = ar1", "prior_context = causal"): [
         "local.base=ar1 local.prior_context=causal -> local.base=normal fine.base=ar1"
@@ -79,7 +79,7 @@ CASES = {
     ("a set point", "controller_integral = 0"): [
         "objective.kl_per_phrase=9.0 | objective.controller_integral=0.0 -> objective.controller_integral=1e-3"
     ],
-    ("schedule_steps", "a shorter run"): [
+    ("schedule_steps", "a run of fewer steps"): [
         "fine.schedule=linear | fine.schedule_steps=1000 train.num_steps=999 -> train.num_steps=1000"
     ],
     # Those validations count that come once the weights have risen and before the last step, here at 100, 200, ... 900.
