@@ -34,7 +34,7 @@ demo: install  ## train, evaluate and listen to the basic VAE of folk tunes, in 
 	$(PY) experiments/generate.py gallery --workdir $(WORKDIR) --out $(WORKDIR)/gallery
 
 test: lint  ## lint, types, tests
-	$(PY) -m pytest -n auto --maxprocesses=4 --dist=loadfile --durations=10 $(PYTEST_ARGS)
+	$(PY) -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
 lint: install  ## ruff and mypy
 	$(PY) -m ruff check

@@ -35,3 +35,11 @@ hypothesis.settings.load_profile("default")
 
 # Music and a trained model, made once for the whole session, and the scripts.
 pytest_plugins = ["tests.folk_data", "tests.scripts", "tests.trained"]
+
+_FIRST = ("training", "validation", "experiments", "evaluation", "models")  # folders with the longest files
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """Puts long files first, so that no worker has one left when the others have finished."""
+    rank = {name: number for number, name in enumerate(_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
