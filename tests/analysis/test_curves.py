@@ -79,4 +79,4 @@ def test_the_cost_of_a_measure_is_drawn_relative_to_16_measures_or_to_the_first(
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [(m, s / seconds[base]) for m, s in seconds.items()])
     assert ax.get_title(loc="left").endswith(f"{base} measures = 1")
     assert [text.get_text() for text in ax.texts] == ["aim: at most 1.15"]
-    assert ax.get_ylim()[1] > max(1.15, ax.lines[0].get_xydata()[:, 1].max())
+    assert ax.get_ylim()[1] > max(1.15, np.asarray(ax.lines[0].get_xydata())[:, 1].max())
