@@ -146,8 +146,7 @@ class MusicDecoder(nn.Module):
         """Logits of the next field of a slot.
 
         What the structure decides has probability 1 for any parameters: the last slot of a full measure ends it, and
-        the other fields of an ending slot are 0. So fields that do not exist cost nothing, and probabilities add up to
-        1.
+        the other fields of an ending slot are 0. So absent fields cost nothing, and probabilities add up to 1.
 
         Args:
             x: float[..., dim], the slot's hidden state.

@@ -159,8 +159,7 @@ def charge(level: LevelConfig, kl: KL, present: Array, capacity: Array | float) 
     """The charged part of the KL of every example, in nats: float[batch]. Of ``per_dim`` see `charge_per_dim`.
 
     none: the KL. total: max(KL - nats, 0) (Roberts et al. 2018, as in their code). per_dim_per_example: each dim of
-        each
-    latent costs at least nats / dims (Li et al. 2019, eq. 5). capacity: abs(KL - C) (Burgess et al. 2018, eq. 8).
+    each latent costs at least nats / dims (Li et al. 2019, eq. 5). capacity: abs(KL - C) (Burgess et al. 2018, eq. 8).
 
     Args:
         level: names the rule.
