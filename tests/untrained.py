@@ -1,6 +1,7 @@
 """A model of three levels that nothing has trained, in a workdir as a run leaves it."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config, DataConfig
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.state import init_state, make_model, start_state
 from musicvae_jax.training.workdir import open_workdir
 from tests.tiny import SHALLOW, replace
 
@@ -26,12 +27,13 @@ LEVELS_CONFIG = replace(
 def write_workdir(folder: Path, config: Config = LEVELS_CONFIG, seed: int = 0) -> Path:
     """Every parameter random and large, so that latents matter to the music."""
     workdir = open_workdir(folder, config)
-    state = init_state(config, make_model(config, make_codec(config.codec).fields))
-    rng = np.random.default_rng(seed)
-    params = jax.tree.map(lambda leaf: jax.numpy.asarray(rng.normal(0, 0.5, leaf.shape), leaf.dtype), state.params)
+    model, rng = make_model(config, make_codec(config.codec).fields), np.random.default_rng(seed)
+    shapes = jax.eval_shape(partial(init_state, config, model)).params
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
+    state = jax.jit(partial(start_state, config))(params)
     checkpoints = Checkpoints(workdir)
     for kind in ("latest", "best"):
-        checkpoints.save(kind, 1, state._replace(params=params), {}, {})
+        checkpoints.save(kind, 1, state, {}, {})
     checkpoints.close()
     (workdir / "metres.json").write_text(json.dumps({"4/4": 3, "3/4": 1}))
     return workdir

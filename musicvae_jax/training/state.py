@@ -73,7 +73,11 @@ def init_state(config: Config, model: MusicVAE) -> TrainState:
         index=jnp.zeros((), jnp.int32),
     )
     variables = model.init({"params": stream(key, "init"), "latent": stream(key, "latent")}, example)
-    params = variables["params"]
+    return start_state(config, variables["params"])
+
+
+def start_state(config: Config, params: Params) -> TrainState:
+    """The state before the first step, from these parameters. Call it under ``jax.jit``."""
     ema_params = jax.tree.map(jnp.copy, params) if config.train.ema_decay else ()
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -1,6 +1,8 @@
 """`information_flow` on a decoder that repeats its latents, and on a model of three levels that nothing has trained."""
 
+import dataclasses
 import itertools
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,10 +20,11 @@ from musicvae_jax.data.windows import Families
 from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import information_flow as flow
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
-from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures
+from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures, write_evaluation
 from musicvae_jax.evaluation.likeness import NAMES, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData, probe_figures
 from musicvae_jax.evaluation.reconstruction import other_pieces
+from musicvae_jax.evaluation.tables import evaluation_text
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.figures import flatten
 from musicvae_jax.types import Batch
@@ -273,3 +276,15 @@ def test_a_gallery_and_an_evaluation_compute_no_attributes(vae, tmp_path, call):
     assert call("generate.py", "gallery", "--workdir", workdir, "--out", tmp_path / "out", "--num", 1).status == 0
     evaluation.evaluate(vae, "test", num_examples=8)
     assert load_windows(vae.config, "test", attributes=False).gather(np.array([0])).attributes == ()
+
+
+def test_one_window_leaves_some_figures_open(vae, tmp_path):
+    """They are null in the file, and the tables show a dash."""
+    found = flow.information_flow(vae, "test", num_windows=1, num_probed=4, num_draws=1)
+    figures = dataclasses.replace(evaluation.evaluate(vae, "test", num_examples=1), flow=found)
+    text = write_evaluation(tmp_path, figures).read_text()
+    written = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert None in written.values() and written["num_examples"] == 1 and written["nll"] > 0
+    table = evaluation_text(figures)
+    (row,) = [line.split() for line in table.splitlines() if line.strip().startswith("priors alone")]
+    assert "-" in row and "nan" not in table

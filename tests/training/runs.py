@@ -12,7 +12,7 @@ import numpy as np
 from musicvae_jax.config import Config
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, make_parallel
-from musicvae_jax.training.state import TrainState, init_state, make_model
+from musicvae_jax.training.state import TrainState, init_state, make_model, start_state
 from musicvae_jax.training.step import Carried, Metrics, make_device_step
 from musicvae_jax.types import Field
 from tests.tiny import CONFIG, FIELDS, make_batch, replace
@@ -34,13 +34,22 @@ class Run(NamedTuple):
         return self.states[-1]
 
 
-@functools.cache  # compiling it costs as much as a step
 def first_state(config: Config) -> TrainState:
-    """The state before the first step, on the host, with noise on the parameters: zeros would hide mistakes."""
-    state = jax.device_get(jax.jit(partial(init_state, config, make_model(config, FIELDS)))())
-    rng = np.random.default_rng(0)
-    moved = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), state.params)
-    return state._replace(params=moved)
+    """The state before the first step, on the host. No parameter is 0: zeros would hide mistakes."""
+    return _first_state(replace(config, train={"accumulate": 1}))  # on which no state depends
+
+
+@functools.cache
+def _first_state(config: Config) -> TrainState:
+    rng, shapes = np.random.default_rng(0), jax.eval_shape(partial(init_state, config, make_model(config, FIELDS)))
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        size = 0.1 if len(leaf.shape) < 2 else leaf.shape[0] ** -0.5
+        is_gain = jax.tree_util.keystr(path).endswith("['scale']")
+        return (is_gain + rng.normal(0, size, leaf.shape)).astype(leaf.dtype)
+
+    params = jax.tree.map_with_path(draw, shapes.params)
+    return jax.device_get(jax.jit(partial(start_state, config))(params))
 
 
 def start(config: Config, parallel: Parallel) -> TrainState:

@@ -43,11 +43,12 @@ def run(config: Config, workdir: Path, count: int = 2) -> list[float]:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    # The workers choose their number of devices themselves.
+    flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "host_platform_device_count" not in flag]
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(port), str(rank), str(count), str(path), str(workdir)],
-            env=environment | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": " ".join(flags)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
