@@ -9,9 +9,10 @@ _CACHE = Path(__file__).resolve().parent.parent / ".cache"
 # Four CPU devices: every test of the parallel step can compare one device with several.
 _XLA_FLAGS = {"xla_force_host_platform_device_count": "4"}
 # The older of two ways to emit fused loops compiles a training step in less than half the time. XLA ends a process that
-# gives it a flag it does not know: this one is gone from later versions.
+# gives it a flag it does not know: these are for one version.
 if version("jaxlib").startswith("0.10."):
     _XLA_FLAGS["xla_cpu_use_fusion_emitters"] = "false"
+    _XLA_FLAGS["xla_cpu_parallel_codegen_split_count"] = "1"  # a worker on each core leaves none for more threads
 for _flag, _value in _XLA_FLAGS.items():
     if _flag not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{_flag}={_value}".strip()

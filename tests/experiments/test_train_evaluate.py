@@ -9,7 +9,7 @@ import numpy as np
 from musicvae_jax.evaluation.figures import Evaluation
 from musicvae_jax.training.metrics import read_metrics
 from musicvae_jax.training.workdir import read_config
-from tests.scripts import STEPS, spawn
+from tests.scripts import STEPS
 
 
 def test_training_leaves_a_run(run):
@@ -19,10 +19,10 @@ def test_training_leaves_a_run(run):
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best", "latest"}
 
 
-def test_evaluation_is_one_flat_file(run, tmp_path):
+def test_evaluation_is_one_flat_file(run, tmp_path, call):
     workdir = shutil.copytree(run, tmp_path / "run")  # other tests read the run while this one writes to it
     sizes = ("--num-examples", 16, "--flow-windows", 8, "--iwae-draws", 2)
-    ended = spawn("evaluate.py", "--workdir", workdir, "--split", "test", *sizes)
+    ended = call("evaluate.py", "--workdir", workdir, "--split", "test", *sizes)
     assert ended.status == 0, ended.error
     result = json.loads((workdir / "evaluation.json").read_text())
     fields = {field.name for field in dataclasses.fields(Evaluation)}

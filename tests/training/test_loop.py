@@ -99,7 +99,7 @@ def test_a_run_that_is_terminated_killed_and_resumed_ends_like_one_that_is_not(s
     wait_for_step(process, workdir, random.randrange(min(stopped // 5 * 5 + 5, 35), 36, 5))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert start(config, workdir).wait(timeout=240) == 0
+    assert train(config, workdir).finished
     assert_same_end(config, uninterrupted, workdir)
     steps = [row["step"] for row in read_metrics(workdir / "metrics.jsonl") if "loss" in row]
     assert steps == list(range(5, 41, 5))  # no row twice, none missing
