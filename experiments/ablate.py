@@ -5,7 +5,7 @@ checkpoint. Several processes can share the work.
 
 Examples:
     python experiments/ablate.py levels --list
-    python experiments/ablate.py levels --budget-minutes 100
+    timeout --signal=TERM 100m python experiments/ablate.py levels
     python experiments/ablate.py levels --index $SLURM_ARRAY_TASK_ID
     python experiments/ablate.py levels --table
 """
@@ -35,7 +35,6 @@ def ablate(
     list: bool = False,  # noqa: A002 - the flag's name
     table: bool = False,
     index: int | None = None,
-    budget_minutes: float | None = None,
     root: Path = Path("runs/ablations"),
     results: Path = RESULTS,
     data_dir: str = "",
@@ -47,7 +46,6 @@ def ablate(
         list: print the plan and what is done, and train nothing.
         table: write RESULTS/NAME.md again, and train nothing.
         index: train only this run of the plan, counted from 0, for array jobs.
-        budget_minutes: stop after this time; the same command resumes.
         root: the folder of a run is ROOT/NAME/VARIANT-seedN.
         results: folder of NAME.jsonl, one row per finished run, and NAME.md, the table.
         data_dir: folder of prepared data sets; TFDS's default if not given.
@@ -70,7 +68,7 @@ def ablate(
         return 0
     set_up_devices()
     say = functools.partial(print, flush=True)  # a log file shows each line at once
-    ends = queue.work(index=index, budget_minutes=budget_minutes, say=say).values()
+    ends = queue.work(index=index, say=say).values()
     done, failed, left = (sum(end.startswith(word) for end in ends) for word in ("done", "failed", "left"))
     print(f"{done} done, {failed} failed, {left} left: {queue.table}")
     return 1 if failed else 0

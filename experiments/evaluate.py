@@ -1,8 +1,11 @@
-"""Measures a trained model on held-out music and writes WORKDIR/evaluation.json, or prints such a file.
+"""Measures a trained model on held-out music and writes WORKDIR/evaluation.SPLIT.json, or prints such a file.
+
+Decisions are made on the validation split. The test split is for what is adopted, and for once: the file says how often
+it was measured.
 
 Examples:
-    python experiments/evaluate.py --workdir runs/folk
-    python experiments/evaluate.py --workdir runs/folk --split test_airds      # writes evaluation.test_airds.json
+    python experiments/evaluate.py --workdir runs/folk                         # writes evaluation.validation.json
+    python experiments/evaluate.py --workdir runs/folk --split test
     python experiments/evaluate.py --result experiments/results/folk.test.json
 """
 
@@ -19,21 +22,21 @@ def evaluate(
     *,
     workdir: str = "",
     result: str = "",
-    split: str = "test",
+    split: str = "validation",
     checkpoint: str = "best",
     num_examples: int | None = None,
     flow_windows: int = 256,
     iwae_draws: int = 0,
     seed: int = 0,
 ) -> int:
-    """Measures a trained model on held-out music and writes WORKDIR/evaluation.json, or prints such a file.
+    """Measures a trained model on held-out music and writes WORKDIR/evaluation.SPLIT.json, or prints such a file.
 
     For several levels it also prints the targets, each met or missed.
 
     Args:
         workdir: the folder of the run.
         result: a file that was written before: it is printed, and nothing is measured.
-        split: validation, test, or test_airds; all but test write evaluation.SPLIT.json.
+        split: validation; test, for what is adopted; or another of the data set, such as test_airds.
         checkpoint: best or latest.
         num_examples: only so many windows, spread evenly over the split; all if not given.
         flow_windows: windows that are decoded many times to measure what each level says; 0 leaves that out.
@@ -48,8 +51,9 @@ def evaluate(
         raise UserError("allowed is one of the two: --workdir, a run to measure, or --result, a file to print")
 
     from musicvae_jax.evaluation import evaluate as evaluation
-    from musicvae_jax.evaluation.figures import read_evaluation, write_evaluation
+    from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
     from musicvae_jax.evaluation.information_flow import information_flow
+    from musicvae_jax.evaluation.rivals import measure_rivals
     from musicvae_jax.evaluation.tables import evaluation_text
     from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.parallel import set_up_devices
@@ -60,12 +64,16 @@ def evaluate(
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
     figures = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)
-    baselines = evaluation.evaluate_baselines(vae, split, num_examples=num_examples)
+    rivals = measure_rivals(vae.config, split, num_examples=num_examples)
     flow = None
-    if flow_windows:
+    if flow_windows and vae.config.levels.on:
         windows = min(flow_windows, num_examples or flow_windows)
         flow = information_flow(vae, split, num_windows=windows, num_probed=4 * windows, seed=seed)
-    figures = dataclasses.replace(figures, checkpoint=checkpoint, seed=seed, baselines=baselines, flow=flow)
+    path = evaluation_path(workdir, split)
+    times = (read_evaluation(path).times_measured or 0) + 1 if path.exists() else 1
+    figures = dataclasses.replace(
+        figures, checkpoint=checkpoint, seed=seed, times_measured=times, rivals=rivals, flow=flow
+    )
     path = write_evaluation(workdir, figures)
     print(f"\n{evaluation_text(figures)}\n\neverything: {path}")
     return 0

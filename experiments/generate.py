@@ -210,7 +210,7 @@ class Gallery(Command):
 
     num: int = 8
     """Number of samples, and of reconstructions (at most the windows of the split)."""
-    split: str = "test"
+    split: str = "validation"
     """Split that the reconstructed windows come from."""
 
     def run(self) -> int:

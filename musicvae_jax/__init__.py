@@ -58,8 +58,10 @@ _HOMES = {
     "training.state": ("TrainState", "init_state", "make_model"),
     "training.step": ("make_device_step", "make_loss"),
     # evaluation and generation
-    "evaluation.evaluate": ("evaluate", "evaluate_baselines"),
+    "evaluation.evaluate": ("evaluate",),
     "evaluation.information_flow": ("information_flow",),
+    "evaluation.ngram": ("NGram",),
+    "evaluation.rivals": ("measure_rivals",),
     "evaluation.trained": ("TrainedVAE", "load_workdir"),
     # to see and to hear
     "analysis.audio": ("listen", "render", "write_wav"),

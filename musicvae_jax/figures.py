@@ -1,7 +1,7 @@
 """Figures as a small typed tree: dataclasses, dicts by name, and numbers, with standard errors where there are any.
 
-`flatten` is the one place where the tree becomes dotted names, such as ``levels.fine.kl``: those of evaluation.json, of
-metrics.jsonl and of the columns of ablations. `build` is its inverse.
+`flatten` is the one place where the tree becomes dotted names, such as ``levels.fine.kl``: those of
+evaluation.<split>.json, of metrics.jsonl and of the columns of ablations. `build` is its inverse.
 """
 
 import dataclasses

@@ -106,8 +106,9 @@ _SET_POINT = ("levels.*.kl_per_phrase", "objective.kl_per_phrase")
 
 RULES = (
     Rule(
-        "dim = 0 at every level", "any model", "a VAE has a latent",
-        _once(lambda c: not c.levels.on, "levels.global.dim", "levels.local.dim", "levels.fine.dim"),
+        "dim = 0 at every level", "skip, a total set point", "a language model has no encoder and no KL",
+        _once(lambda c: not c.levels.on and (c.model.skip or c.objective.kl_per_phrase),
+              "model.skip", "objective.kl_per_phrase"),
     ),
     Rule("dim = 0", "other settings of the level", "the level is off", _settings_of_levels_off),
     Rule("fine.span", "a local.span below it", "levels go from coarse to fine", _spans_out_of_order),
@@ -164,8 +165,8 @@ RULES = (
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),
     Rule(
-        "level_dropout", "one level", "there is no level below it",
-        _once(lambda c: c.model.level_dropout and len(c.levels.on) == 1, "model.level_dropout"),
+        "level_dropout", "one level or none", "there is no level below it",
+        _once(lambda c: c.model.level_dropout and len(c.levels.on) < 2, "model.level_dropout"),
     ),
     Rule(
         "span_head", "span_weight = 0", "its loss would weigh nothing",

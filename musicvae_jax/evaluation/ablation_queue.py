@@ -6,12 +6,8 @@ A run with a row is done. A run that was stopped is resumed from its workdir.
 import contextlib
 import dataclasses
 import fcntl
-import itertools
 import json
 import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -80,26 +76,21 @@ class Queue:
             lines.append(f"{index:4}  {run.name:<32} {run.config.train.num_steps:6} steps  {state}")
         return "\n".join([*lines, f"{len(done)} of {len(runs)} runs done"])
 
-    def work(
-        self, *, index: int | None = None, budget_minutes: float | None = None, say: Say = print
-    ) -> dict[str, str]:
+    def work(self, *, index: int | None = None, say: Say = print) -> dict[str, str]:
         """Trains and evaluates the runs that are not done; after each, appends its row and rewrites the table.
 
         Args:
             index: only this run of the plan, from 0.
-            budget_minutes: stop training after this time; the next call resumes it.
             say: takes a line per run.
 
         Returns:
             Name of a run -> how it ended: "done", "failed: ..." or "left: ..."; nothing follows a run that was stopped.
 
         Raises:
-            UserError: no run has that index, or the budget is not above 0.
+            UserError: no run has that index.
         """
         runs, last = self.runs, len(self.runs) - 1
         check(index is None or 0 <= index <= last, "index", index, f"0 to {last}, the runs of {self.name!r}")
-        check(budget_minutes is None or budget_minutes > 0, "budget_minutes", budget_minutes, "a number above 0")
-        end = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
         done, endings = self.done(runs), dict[str, str]()
         for number, run in enumerate(runs):
             if run.name in done or index not in (None, number):
@@ -107,21 +98,18 @@ class Queue:
             with self.lock(run) as held:
                 if self.done([run]):  # another process finished it in the meantime
                     continue
-                endings[run.name] = self._make(run, end, say) if held else "left: another process has it"
+                endings[run.name] = self._make(run) if held else "left: another process has it"
             say(f"{number} {run.name} {endings[run.name]}")
             if endings[run.name].startswith("left: stopped"):
                 break
         self.record()
         return endings
 
-    def _make(self, run: Run, end: float | None, say: Say) -> str:
+    def _make(self, run: Run) -> str:
         """Trains and evaluates a run, appends its row, and says how it ended."""
-        workdir = self.prepare(run, say)
         try:
-            finished = False
-            with contextlib.suppress(_StoppedError), _stop_at(end):
-                finished = train(run.config, workdir).finished
-            if not finished:
+            workdir = self.prepare(run)
+            if not train(run.config, workdir).finished:
                 return f"left: stopped at {self._progress(run)}, the same command resumes it"
             self.record(measure(run, workdir))
         except (UserError, RuntimeError) as error:  # JAX raises RuntimeErrors, such as one for memory that is full
@@ -130,14 +118,19 @@ class Queue:
             jax.clear_caches()  # the next run compiles its own programs
         return "done"
 
-    def prepare(self, run: Run, say: Say = print) -> Path:
-        """The workdir of a run; a workdir of another recipe or seed is renamed, and ``say`` takes a line."""
+    def prepare(self, run: Run) -> Path:
+        """The workdir of a run, with its config: the data and the devices may have changed since it was begun.
+
+        Raises:
+            UserError: the folder is of another recipe or seed.
+        """
         workdir = self.workdir(run)
-        if reason := _mismatch(workdir, run):
-            names = (workdir.with_name(f"{workdir.name}.old{number}") for number in itertools.count(1))
-            aside = next(path for path in names if not path.exists())
-            workdir.rename(aside)
-            say(f"{workdir} is of another run, now {aside.name}: {reason}")
+        if (workdir / "config.json").exists():
+            there = read_config(workdir)
+            recipes = [recipe_of(config) | {"train.seed": config.train.seed} for config in (there, run.config)]
+            if changed := changes(*recipes):
+                listed = ", ".join(f"{name} was {before!r}, is {now!r}" for name, (before, now) in changed.items())
+                raise UserError(f"{workdir} is of another run: {listed}; move it away, or name another --root")
         workdir.mkdir(parents=True, exist_ok=True)
         write_text(workdir / "config.json", to_json(run.config))
         return workdir
@@ -176,7 +169,7 @@ class Queue:
 
 
 def measure(run: Run, workdir: Path) -> Row:
-    """Evaluates the last checkpoint of a finished training, writes evaluation.json, and returns the row."""
+    """Evaluates the last checkpoint of a finished training, writes its evaluation, and returns the row."""
     vae, settings, devices = load_workdir(workdir, "latest"), run.recipe, make_parallel(run.config.train).mesh.devices
     evaluation = evaluate(vae, SPLIT, num_examples=settings["evaluation.num_examples"])
     if windows := settings["evaluation.flow_windows"]:
@@ -190,38 +183,3 @@ def measure(run: Run, workdir: Path) -> Row:
     )
     write_evaluation(workdir, evaluation)
     return make_row(run, without_nan(flatten(evaluation)))
-
-
-class _StoppedError(Exception):
-    """A SIGTERM outside the loop of a training, such as while it compiles."""
-
-
-@contextlib.contextmanager
-def _stop_at(end: float | None) -> Iterator[None]:
-    """Sends this process a SIGTERM at a time of the monotonic clock. A training then saves its state and returns."""
-
-    def stop(*_: object) -> None:
-        raise _StoppedError
-
-    before = signal.signal(signal.SIGTERM, stop)
-    seconds = threading.TIMEOUT_MAX if end is None else max(end - time.monotonic(), 0)
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGTERM, before)
-
-
-def _mismatch(workdir: Path, run: Run) -> str:
-    """Why a workdir cannot be that of a run; empty if it can."""
-    if not workdir.exists() or (workdir.is_dir() and not (workdir / "config.json").exists()):
-        return ""
-    try:
-        there = read_config(workdir)
-    except UserError as error:  # a file, or a config with unknown fields
-        return str(error)
-    recipes = [recipe_of(config) | {"train.seed": config.train.seed} for config in (there, run.config)]
-    return ", ".join(f"{name} was {before!r}, is {now!r}" for name, (before, now) in changes(*recipes).items())

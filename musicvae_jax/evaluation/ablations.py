@@ -23,13 +23,13 @@ _NOT_IN_RECIPE = frozenset({
 # Increase this when the definition of a figure changes: rows of earlier versions then do not count.
 _VERSION = 3
 
-Row = dict[str, Any]  # ablation, variant, seed, recipe, and figures by the names of evaluation.json
+Row = dict[str, Any]  # ablation, variant, seed, recipe, and figures by the names of evaluation.<split>.json
 
 
 class Column(NamedTuple):
     """A figure in the table."""
 
-    key: str  # its name in evaluation.json
+    key: str  # its name in evaluation.<split>.json
     heading: str
     format: str = ".3f"
 

@@ -7,15 +7,13 @@ import numpy as np
 from tqdm import tqdm
 
 from musicvae_jax.config import check_seed
-from musicvae_jax.data.load import TRAIN, load_windows
+from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import Families
-from musicvae_jax.evaluation.baselines import NGram
 from musicvae_jax.evaluation.figures import BoundFigures, Evaluation
 from musicvae_jax.evaluation.reconstruction import make_iwae, make_measure, other_pieces, summarise
-from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
 from musicvae_jax.objectives.usage import usage_figures
-from musicvae_jax.types import existing_fields
 
 
 def evaluate(
@@ -32,7 +30,7 @@ def evaluate(
     """
     check_seed(seed)
     source = load_windows(vae.config, split, attributes=False)
-    batches = make_eval_batches(source, vae.batch_size, num_examples=num_examples)
+    batches = make_eval_batches(source, EVALUATION_ROWS, num_examples=num_examples)
     families = Families(source)
     vae, parallel = on_all_devices(vae)
     measure, bound = make_measure(vae.model, vae.codec, seed), make_iwae(vae.model, seed)
@@ -53,23 +51,3 @@ def evaluate(
         iwae = BoundFigures(iwae_draws, nll / totals["windows"], float(np.exp(nll / totals["tokens"])))
     levels = usage_figures(usage, vae.config.levels, seed)
     return Evaluation(split=split, step=vae.step, levels=levels, iwae=iwae, **summarise(totals))
-
-
-def evaluate_baselines(vae: TrainedVAE, split: str, *, num_examples: int | None = None) -> dict[str, float]:
-    """Perplexities per token of models without latents, over the same tokens of the same windows: name -> perplexity.
-
-    They are fitted to every measure of the training split once: in overlapping windows nothing would be rare, and
-    Kneser-Ney smoothing depends on what is rare. Their likelihood is exact, so the figure of the VAE to compare is
-    ``perplexity_elbo``.
-    """
-    train = load_windows(vae.config, TRAIN, attributes=False, hop=vae.config.data.measures, min_measures=1)
-    held_out = make_eval_batches(load_windows(vae.config, split, attributes=False), 256, num_examples=num_examples)
-    fields = vae.codec.fields
-    tokens = sum(int(existing_fields(batch.tokens, batch.mask, fields).sum()) for batch in held_out)
-    result = {}
-    for name, order in (("unigram", 0), ("markov3", 3), ("markov6", 6)):
-        model = NGram(fields, order)
-        model.fit(make_eval_batches(train, 256))
-        nll = sum(float(model.nll(batch).sum()) for batch in held_out)
-        result[name] = float(np.exp(nll / tokens))
-    return result

@@ -63,6 +63,26 @@ class BoundFigures:
 
 
 @dataclasses.dataclass(frozen=True)
+class MarkovFigures:
+    """A Markov chain, see `ngram.NGram`. All but the perplexity are chosen on the validation split."""
+
+    perplexity: float
+    order: int
+    unit: str  # what the order counts: token or slot
+    place: bool  # whether it knows the metre and the slot in the measure
+    copies: int  # keys in which it has seen each training piece
+
+
+@dataclasses.dataclass(frozen=True)
+class RivalFigures:
+    """Models without a latent, see `rivals`. Their likelihood is exact: compare with ``perplexity_elbo``."""
+
+    unigram: float  # perplexity
+    markov: MarkovFigures
+    copy_onset_f1: dict[str, float]  # kind of span -> of the training windows with the nearest attributes
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All figures of one evaluation of a model on a split."""
 
@@ -84,18 +104,20 @@ class Evaluation:
     levels: dict[str, LevelFigures]
     perplexity_of_field: dict[str, float] = dataclasses.field(default_factory=dict)  # where a slot has several fields
     iwae: BoundFigures | None = None
-    baselines: dict[str, float] = dataclasses.field(default_factory=dict)  # perplexities of models without latents
+    onset_f1_sampled: float | None = None  # decoded from the latents alone at temperature 1
+    rivals: RivalFigures | None = None
     flow: FlowFigures | None = None
     checkpoint: str | None = None
     seed: int | None = None
+    times_measured: int | None = None  # evaluations of this split in this workdir so far: the test split wants 1
     parameters: int | None = None  # of the model; this and the next two are those of a run of an ablation
     train_seconds: float | None = None
     devices: str | None = None
 
 
 def evaluation_path(workdir: str | Path, split: str) -> Path:
-    """``evaluation.json`` for the test split, ``evaluation.<split>.json`` for another."""
-    return Path(workdir) / ("evaluation.json" if split == "test" else f"evaluation.{split}.json")
+    """``WORKDIR/evaluation.<split>.json``."""
+    return Path(workdir) / f"evaluation.{split}.json"
 
 
 def write_evaluation(workdir: str | Path, evaluation: Evaluation) -> Path:

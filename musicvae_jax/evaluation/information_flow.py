@@ -21,7 +21,7 @@ from musicvae_jax.evaluation.level_costs import LevelCosts, level_costs
 from musicvae_jax.evaluation.likeness import Likeness, compare, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData, probe_figures
 from musicvae_jax.evaluation.reconstruction import of_rows, other_pieces
-from musicvae_jax.evaluation.trained import TrainedVAE, on_all_devices
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
 from musicvae_jax.inference import infer, sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys, stream
@@ -162,7 +162,7 @@ def _measure(
     seed: int,
 ) -> Windows:
     """Decodes windows and measures their costs, batch by batch."""
-    batches = make_eval_batches(source, vae.batch_size, num_examples=num_windows)
+    batches = make_eval_batches(source, EVALUATION_ROWS, num_examples=num_windows)
     parts = []
     for number, batch in enumerate(tqdm(batches, desc="information flow", unit="batch", dynamic_ncols=True)):
         key = stream(jax.random.key(seed), "information flow", number)
@@ -179,7 +179,7 @@ def _encode(
 ) -> ProbeData:
     """Posterior means and attributes of windows, batch by batch."""
     parts = []
-    for batch in make_eval_batches(source, vae.batch_size, num_examples=num_windows):
+    for batch in make_eval_batches(source, EVALUATION_ROWS, num_examples=num_windows):
         posterior = jax.device_get(vae.encode(parallel.shard_rows(batch)))
         means = {level: gaussian.loc for level, gaussian in posterior.items()}
         row = (batch.index, means, true_attributes(batch, vae.codec, vae.config.spans), batch.metre)

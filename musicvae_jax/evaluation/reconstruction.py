@@ -41,7 +41,7 @@ def teacher_forced(output: VAEOutput, batch: Batch, codec: Codec) -> Sums:
         fields[f"field_tokens_{field.name}"] = exists[..., number].sum((-2, -1))
     return {
         "nll": terms.nll,
-        "kl": sum(terms.kl.values()),
+        "kl": terms.total_kl,
         "tokens": total(exists),
         "onsets": total(onsets),
         "phrases": num_phrases(batch.mask),
@@ -89,7 +89,8 @@ def make_measure(
     """A function of (variables, batch, other) to sums per window and the usage of the latents.
 
     ``other``: int32[batch], for every row the row of another piece. The sums have the prefix ``free_`` for greedy
-    decoding of a window's own latents, ``swapped_`` for those of the other piece under the window's own metre.
+    decoding of a window's own latents, ``sampled_`` for decoding them at temperature 1, ``swapped_`` for greedy
+    decoding of those of the other piece under the window's own metre.
     """
 
     @jax.jit
@@ -101,10 +102,12 @@ def make_measure(
     def measure(variables: Variables, batch: Batch, other: np.ndarray) -> tuple[Sums, Usage]:
         sums, usage, latents = encode_decode(variables, batch)
         allowed = codec.slot_mask(np.asarray(batch.metre))  # not the mask, which tells how many notes there are
-        for name, rows in (("free", np.arange(len(other))), ("swapped", other)):
+        own, key = np.arange(len(other)), stream(jax.random.key(seed), "tokens")
+        for name, rows, sampling in (
+            ("free", own, GREEDY), ("sampled", own, SamplingConfig()), ("swapped", other, GREEDY),
+        ):  # fmt: skip
             chosen = of_rows(latents, rows)
-            # Greedy decoding draws nothing; the key is not used.
-            tokens = sample_tokens(model, variables, chosen, batch.metre, allowed, jax.random.key(0), GREEDY)
+            tokens = sample_tokens(model, variables, chosen, batch.metre, allowed, key, sampling)
             sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
         return sums, usage
 
@@ -119,7 +122,8 @@ def make_iwae(model: MusicVAE, seed: int) -> Callable[[Variables, Batch, int], A
         keys = row_keys(stream(jax.random.key(seed), "iwae", draw), batch.index)
         output = reconstruct(model, variables, batch, keys)
         log_p_x = -token_nll(output.logits, batch).sum((-3, -2, -1))
-        return log_p_x, sum(ratio.sum(-1) for ratio in output.log_ratio.values())
+        ratios = [ratio.sum(-1) for ratio in output.log_ratio.values()]
+        return log_p_x, sum(ratios, jnp.zeros_like(log_p_x))
 
     def bound(variables: Variables, batch: Batch, num_draws: int) -> Array:
         draws = [terms(variables, batch, np.int32(draw)) for draw in range(num_draws)]
@@ -193,10 +197,12 @@ def summarise(totals: dict[str, float]) -> dict[str, Any]:
         "accuracy_teacher_forced_onsets": totals["onset_correct"] * per_onset,
         "accuracy_free_running": totals["free_correct"] / tokens,
         "accuracy_free_running_onsets": totals["free_onset_hits"] * per_onset,
-        "onset_f1": _f1(totals["free_onset_hits"], totals["free_onset_found"], onsets),
-        "onset_f1_swapped": _f1(totals["swapped_onset_hits"], totals["swapped_onset_found"], onsets),
+        "onset_f1": f1(totals["free_onset_hits"], totals["free_onset_found"], onsets),
+        "onset_f1_sampled": f1(totals["sampled_onset_hits"], totals["sampled_onset_found"], onsets),
+        "onset_f1_swapped": f1(totals["swapped_onset_hits"], totals["swapped_onset_found"], onsets),
     }
 
 
-def _f1(hits: float, found: float, wanted: float) -> float:
-    return 2 * hits / max(found + wanted, 1)
+def f1(hits: float, found: float, wanted: float) -> float:
+    """2 hits / (found + wanted)."""
+    return float(2 * hits / max(found + wanted, 1))

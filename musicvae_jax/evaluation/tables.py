@@ -16,13 +16,9 @@ _MAIN = (  # field of `Evaluation`, and what it is called
     ("accuracy_teacher_forced", "accuracy, teacher-forced"),
     ("accuracy_free_running", "accuracy, decoded from the latents alone"),
     ("onset_f1", "onset F1, decoded from the latents alone"),
+    ("onset_f1_sampled", "  decoded at temperature 1"),
     ("onset_f1_swapped", "  from the latents of another piece"),
 )
-_BASELINES = {
-    "markov3": "order-3 Markov chain on the same tokens",
-    "markov6": "order-6 Markov chain on the same tokens",
-    "unigram": "unigram on the same tokens",
-}
 _USAGE = (  # field of `LevelFigures`, and what it is called
     ("kl", "KL, nats per window"),
     ("kl_per_latent", "  per latent"),
@@ -41,14 +37,23 @@ _REPLACED = (
 def evaluation_text(evaluation: Evaluation) -> str:
     """The main figures and, by level, what it carries and says; "-" stands for what is not finite."""
     lines = [f"{evaluation.num_examples} windows of {evaluation.split!r}, checkpoint of step {evaluation.step}"]
-    rows = [("perplexity, exp((nll + kl) / tokens): comparable with the baselines", evaluation.perplexity_elbo)]
-    rows += [(f"  {_BASELINES.get(name, name)}", value) for name, value in evaluation.baselines.items()]
-    rows += [(text, getattr(evaluation, name)) for name, text in _MAIN]
+    if evaluation.times_measured:
+        lines[0] += f", measured {evaluation.times_measured} time{'s' * (evaluation.times_measured > 1)}"
+    rivals = evaluation.rivals
+    rows = [("perplexity, exp((nll + kl) / tokens): comparable with the next two", evaluation.perplexity_elbo)]
+    if rivals:
+        chain = rivals.markov
+        depends = f"the last {chain.order} {chain.unit}s" + " and the place in the measure" * chain.place
+        rows += [(f"  Markov chain on {depends}", chain.perplexity), ("  unigram", rivals.unigram)]
+    rows += [(text, value) for name, text in _MAIN if (value := getattr(evaluation, name)) is not None]
+    if rivals:
+        copies = rivals.copy_onset_f1.items()
+        rows += [(f"  of the training window with the nearest attributes by {span}", value) for span, value in copies]
     if evaluation.flow and evaluation.flow.skip_share:
         rows.append(("share of the nll that the skip connection saves", evaluation.flow.skip_share.value))
     if evaluation.iwae:
         rows.append((f"nll + kl by the bound of {evaluation.iwae.draws} draws, nats per window", evaluation.iwae.nll))
-        rows.append(("  perplexity, comparable with the baselines", evaluation.iwae.perplexity))
+        rows.append(("  perplexity, comparable with the Markov chain", evaluation.iwae.perplexity))
     lines += [f"  {text:<72} {_number(value):>8}" for text, value in rows]
     return "\n".join([*lines, "", level_tables(evaluation)])
 

@@ -30,6 +30,8 @@ from musicvae_jax.training.state import evaluation_variables, init_state, make_m
 from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
+# Windows that are measured together, whatever a model was trained with: enough to find pieces of equal metres.
+EVALUATION_ROWS = 32
 _GREEDY = SamplingConfig(temperature=0.0)
 
 
@@ -57,11 +59,11 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> "TrainedVAE":
 
 
 def on_all_devices(vae: "TrainedVAE") -> tuple["TrainedVAE", Parallel]:
-    """The model with its variables on the devices of this process, and how batches of its `batch_size` are spread.
+    """The model with its variables on the devices of this process, and how batches of `EVALUATION_ROWS` are spread.
 
     This machine may have other devices than the training had. Each of several processes measures alone.
     """
-    parallel = make_local_parallel(vae.batch_size)
+    parallel = make_local_parallel(EVALUATION_ROWS)
     return dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated)), parallel
 
 
@@ -83,11 +85,6 @@ class TrainedVAE:
     step: int
     metres: dict[str, int]  # metre -> training measures, such as {"4/4": 51204}
 
-    @property
-    def batch_size(self) -> int:
-        """Windows that are measured together: as in a training step, at least 16 to find pieces of equal metres."""
-        return max(self.config.train.batch_size, 16)
-
     def windows(self, score: Score) -> Batch:
         """Cuts a piece into consecutive windows, of which the last one is padded.
 
@@ -99,7 +96,13 @@ class TrainedVAE:
         return make_eval_batches(source, len(source))[0]
 
     def encode(self, batch: Batch) -> dict[str, Gaussian]:
-        """The posterior: level -> Gaussian over float[batch, time, dim]; N(0, 1) where a window has no latent."""
+        """The posterior: level -> Gaussian over float[batch, time, dim]; N(0, 1) where a window has no latent.
+
+        Raises:
+            UserError: every level is off, so that the model is a language model.
+        """
+        if not self.config.levels.on:
+            raise UserError("levels: all are off, and a language model encodes nothing; allowed is one level or more")
         return in_powers_of_two(partial(encode, self.model, self.variables), batch)
 
     def decode(

@@ -19,6 +19,8 @@ from musicvae_jax.types import Array, Batch, Field, Gaussian, Latents, VAEOutput
 class MusicVAE(nn.Module):
     """A VAE of windows of music. Leading batch axes are free.
 
+    With every level off it is a language model: the decoder alone, which is told the metres.
+
     Variables hold only ``params``, and ``batch_stats`` where levels are normalised over the batch.
 
     Example:
@@ -33,7 +35,7 @@ class MusicVAE(nn.Module):
 
     def setup(self) -> None:
         shape = (self.config, self.levels, self.fields, self.slots)
-        self.encoder = MusicEncoder(*shape)
+        self.encoder = MusicEncoder(*shape) if self.levels.on else None
         self.stack = LatentStack(self.config, self.levels)
         nn.share_scope(self, self.stack)
         self.span_heads = {name: SpanHead(*shape, name) for name, level in self.levels.on.items() if level.span_head}
@@ -61,7 +63,7 @@ class MusicVAE(nn.Module):
         Needs the rng stream ``latent``, and in training ``dropout``, ``token_dropout``, ``level_dropout``, ``skip``
         where those are on.
         """
-        features, measures = self.encoder(batch, deterministic)
+        features, measures = self._features(batch, deterministic)
         found = self.stack.infer(features, batch.metre, deterministic=deterministic, given=given, batch_axes=batch_axes)
         shown = self._skip(measures, deterministic, skip)
         logits = self.decoder(found.latents, batch, deterministic, shown)
@@ -72,13 +74,13 @@ class MusicVAE(nn.Module):
 
     def encode(self, batch: Batch, deterministic: bool = True) -> dict[str, Gaussian]:
         """The posterior q(z | x) of every level, given the means of the levels above."""
-        features, _ = self.encoder(batch, deterministic)
+        features, _ = self._features(batch, deterministic)
         found = self.stack.infer(features, batch.metre, draw=False)
         return {level: gaussian_from_frame(found.residual[level], frame) for level, frame in found.frame.items()}
 
     def infer(self, batch: Batch, given: Mapping[str, Array] | None = None) -> Inferred:
         """Draws from the posterior, coarse to fine, and KLs, without decoding (rng stream ``latent``)."""
-        features, _ = self.encoder(batch)
+        features, _ = self._features(batch, True)
         return self.stack.infer(features, batch.metre, given=given)
 
     def decode(self, latents: Latents, batch: Batch) -> tuple[Array, ...]:
@@ -91,10 +93,14 @@ class MusicVAE(nn.Module):
         """See `LatentStack.sample`."""
         return self.stack.sample(metre, given, temperature)
 
-    def _skip(self, measures: Array, deterministic: bool, wanted: bool | None) -> Array | None:
+    def _features(self, batch: Batch, deterministic: bool) -> tuple[dict[str, Array], Array | None]:
+        """See `MusicEncoder`; nothing without a level."""
+        return self.encoder(batch, deterministic) if self.encoder else ({}, None)
+
+    def _skip(self, measures: Array | None, deterministic: bool, wanted: bool | None) -> Array | None:
         """The features that the decoder sees, float[..., measure, dim], or None."""
         wanted = not deterministic if wanted is None else wanted
-        if not self.config.skip or not (wanted or self.is_initializing()):
+        if measures is None or not self.config.skip or not (wanted or self.is_initializing()):
             return None
         if deterministic or not self.config.skip_dropout:
             return measures

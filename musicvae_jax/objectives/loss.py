@@ -20,6 +20,11 @@ class ELBO(NamedTuple):
     nll: Array  # float[batch], -log p(x | z), summed over unmasked slots and fields
     kl: dict[str, Array]  # level -> float[batch], KL(q || p), summed over latents and dims
 
+    @property
+    def total_kl(self) -> Array:
+        """The KL of all levels: float[batch], 0 without a level."""
+        return sum(self.kl.values(), jnp.zeros_like(self.nll))
+
 
 class Terms(NamedTuple):
     """The objective, weighted, by name. Loss = mean over examples of the sum of ``per_example`` + sum of ``batch``."""

@@ -67,7 +67,7 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         elbo, phrases = elbo_terms(output, batch), num_phrases(batch.mask)
         metrics = {
             "nll": elbo.nll,
-            "kl": sum(elbo.kl.values()),
+            "kl": elbo.total_kl,
             "tokens": existing_fields(batch.tokens, batch.mask, model.fields).sum((-3, -2, -1)),
             "phrases": phrases,
             **{f"phrases_{level}": jnp.where(kept, phrases, 0) for level, kept in output.kept.items()},

@@ -50,7 +50,7 @@ def make_validator(
         real = batch.index >= 0
         values = {
             "nll": elbo.nll,
-            "kl": sum(elbo.kl.values()),
+            "kl": elbo.total_kl,
             "tokens": existing_fields(batch.tokens, batch.mask, model.fields).sum((-3, -2, -1)),
             "objective": sum(terms.per_example.values()),
         }

@@ -1,4 +1,4 @@
-"""The folder of a run: config.json, metrics.jsonl, checkpoints/, evaluation.json or evaluation.<split>.json."""
+"""The folder of a run: config.json, metrics.jsonl, checkpoints/, evaluation.<split>.json."""
 
 import contextlib
 import fcntl

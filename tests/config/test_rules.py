@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 # (setting, excluded) of a rule -> cases "beside | broken -> mended", as changes of THREE: three measures, levels
 # global, local of span 2, and fine. The message must quote every field of "broken".
 CASES = {
-    ("dim = 0 at every level", "any model"): ["global.dim=0 local.dim=0 fine.dim=0 -> fine.dim=3"],
+    ("dim = 0 at every level", "skip, a total set point"): [
+        "global.dim=0 local.dim=0 fine.dim=0 | model.skip=true -> fine.dim=3",
+        "global.dim=0 local.dim=0 fine.dim=0 | objective.kl_per_phrase=9.0 -> objective.kl_per_phrase=0",
+    ],
     ("dim = 0", "other settings of the level"): [
         "fine.dim=0 fine.beta=2.0 fine.base=ar1 -> fine.dim=3",
         "fine.dim=0 fine.batch_norm=0.5 -> fine.batch_norm=0 fine.span=2",
@@ -54,7 +57,7 @@ CASES = {
     ("kl_estimate = draw", "free_bits = total, capacity"): [
         f"fine.kl_estimate=draw fine.free_bits={rule} -> fine.kl_estimate=exact" for rule in ("total", "capacity")
     ],
-    ("level_dropout", "one level"): ["local.dim=0 fine.dim=0 | model.level_dropout=0.1 -> fine.dim=3"],
+    ("level_dropout", "one level or none"): ["local.dim=0 fine.dim=0 | model.level_dropout=0.1 -> fine.dim=3"],
     ("span_head", "span_weight = 0"): ["fine.span_head=true objective.span_weight=0.0 -> objective.span_weight=0.1"],
     ("span_weight", "no span_head"): ["objective.span_weight=0.1 -> global.span_head=true"],
     ("a total set point", "set points of levels"): [

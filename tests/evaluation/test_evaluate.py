@@ -1,4 +1,4 @@
-"""`evaluate` and `evaluate_baselines` against figures made by hand."""
+"""`evaluate` against figures made by hand."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import reconstruction
+from musicvae_jax.evaluation.information_flow import information_flow
 from musicvae_jax.evaluation.reconstruction import make_iwae, make_measure
-from musicvae_jax.evaluation.trained import TrainedVAE, load_workdir
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, load_workdir
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.objectives.loss import elbo_terms
 from musicvae_jax.objectives.usage import mutual_information
@@ -25,7 +26,7 @@ from musicvae_jax.types import KL, Batch, Field, Gaussian, Latents, VAEOutput
 from tests.data.melodies import random_melody
 from tests.models.variants import DEEP
 from tests.tiny import make_batch, make_vae, replace
-from tests.untrained import LEVELS_CONFIG
+from tests.untrained import LEVELS_CONFIG, write_workdir
 
 GROUPED = replace(LEVELS_CONFIG, **{"global": {"groups": (2, 1, 1, 2, 0)}}, fine={"groups": (1, 0, 2, 0, 0)})
 LOG_SCALE = -0.5  # of all posteriors, in the units of their frames
@@ -90,7 +91,7 @@ def test_own_and_swapped_latents_are_decoded_under_the_own_metre_in_all_slots_th
     model: Any = Known(codec.fields)
     make_measure(model, codec, 0)({}, batch, other)
     z = known_means(model.levels, batch.index.astype(np.float32), 4)
-    for decoding, rows in zip(decodings, (np.arange(8), other), strict=True):
+    for decoding, rows in zip(decodings, (np.arange(8), np.arange(8), other), strict=True):
         jax.tree.map(np.testing.assert_array_equal, decoding.latents, {level: z[level][rows] for level in z})
         np.testing.assert_array_equal(decoding.metre, batch.metre)
         np.testing.assert_array_equal(decoding.mask, codec.slot_mask(batch.metre))
@@ -102,7 +103,7 @@ def test_usage_is_of_the_present_latents_of_real_windows(decodings, folk_data_di
     model: Any = Known(codec.fields)
     found = evaluation.evaluate(TrainedVAE(config, codec, model, {}, 1, {"4/4": 1}), "test", num_examples=20, seed=3)
 
-    batches = make_eval_batches(load_windows(config, "test"), 16, num_examples=20)
+    batches = make_eval_batches(load_windows(config, "test"), EVALUATION_ROWS, num_examples=20)
     index, metre = (np.concatenate(parts) for parts in zip(*((b.index, b.metre) for b in batches), strict=True))
     real = index >= 0
     assert not real.all() and (metre[real][..., 0] == 0).any()
@@ -140,20 +141,12 @@ def test_dropout_of_all_kinds_and_the_skip_connection_are_off():
     np.testing.assert_allclose(bound, expected, rtol=1e-5)
 
 
-def test_baselines_are_fitted_to_every_training_measure_once(trained_workdir):
-    """The unigram model by hand: counts of the training split's tokens, whatever windows the config has."""
-    vae = load_workdir(trained_workdir)
-    data = {"hop": 1, "min_measures": vae.config.data.measures}
-    vae = dataclasses.replace(vae, config=replace(vae.config, data=data))
-    training, (field,) = load_windows(vae.config, "train", hop=1, min_measures=1), vae.codec.fields
-    _, first = np.unique(training.pieces(np.arange(len(training))), return_index=True)
-    pieces = [training.score(window) for window in first]
-    once = WindowSource(pieces, vae.codec, vae.config.data.measures, hop=vae.config.data.measures)
-    windows = once.gather(np.arange(len(once)))
-    counts = np.bincount(windows.tokens[windows.mask][:, 0], minlength=field.size)
-    held_out = make_eval_batches(load_windows(vae.config, "validation"), 24, num_examples=24)[0]
-    tokens = held_out.tokens[held_out.mask][:, 0]
-    expected = np.exp(-np.log((counts[tokens] + 1) / (counts.sum() + field.size)).mean())
-    found = evaluation.evaluate_baselines(vae, "validation", num_examples=24)
-    assert found["unigram"] == pytest.approx(expected)
-    assert 1 < found["markov3"] < found["unigram"] < 130
+def test_figures_do_not_depend_on_the_batch_size_of_training(folk_data_dir, tmp_path):
+    """The pairs of swapped windows and all noise are those of the evaluation."""
+    found = []
+    for size in (8, 64):
+        config = replace(LEVELS_CONFIG, data={"data_dir": folk_data_dir}, train={"batch_size": size})
+        vae = load_workdir(write_workdir(tmp_path / str(size), config))
+        flow = information_flow(vae, "validation", num_windows=40, num_probed=40, num_draws=1)
+        found.append((evaluation.evaluate(vae, "validation", num_examples=40), flow))
+    assert found[0] == found[1]

@@ -25,7 +25,9 @@ def test_what_is_not_finite_is_null_in_the_file_and_a_dash_in_the_text(tmp_path)
     assert line.endswith(" -") and "nan" not in evaluation_text(found)
 
 
-@pytest.mark.parametrize(("split", "name"), [("test", "evaluation.json"), ("validation", "evaluation.validation.json")])
+@pytest.mark.parametrize(
+    ("split", "name"), [("test", "evaluation.test.json"), ("validation", "evaluation.validation.json")]
+)
 def test_every_split_has_its_file(split, name, tmp_path):
     assert evaluation_path(tmp_path, split) == tmp_path / name
     evaluation = put(make_evaluation(), {"split": split})
@@ -62,10 +64,18 @@ def test_tables_show_every_level_and_target():
 
 
 def test_the_text_has_the_optional_figures_that_there_are():
-    optional = {"flow.skip_share.value": 0.125, "flow.skip_share.se": 0.01, "baselines.markov6": 3.25}
-    evaluation = put(make_evaluation(), optional | {"baselines.another": 4.5})
+    optional: dict = {"flow.skip_share.value": 0.125, "flow.skip_share.se": 0.01, "rivals.unigram": 4.5}
+    chain = {"perplexity": 3.25, "order": 6, "unit": "token", "place": True, "copies": 11}
+    optional |= {f"rivals.markov.{name}": value for name, value in chain.items()}
+    evaluation = put(make_evaluation(), optional | {"rivals.copy_onset_f1.measure": 0.375})
     lines = evaluation_text(evaluation).splitlines()
-    for value, words in ((0.125, "skip connection"), (3.25, "order-6 Markov"), (4.5, "another"), (77.0, "of 8 draws")):
+    for value, words in (
+        (0.125, "skip connection"),
+        (3.25, "last 6 tokens and the place"),
+        (4.5, "unigram"),
+        (0.375, "by measure"),
+        (77.0, "of 8 draws"),
+    ):
         assert any(words in line and line.endswith(f"{value:.3f}") for line in lines)
     text = evaluation_text(without(evaluation, "flow.skip_share", "iwae"))
     assert "skip" not in text and "draws" not in text

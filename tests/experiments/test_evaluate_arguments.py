@@ -2,7 +2,7 @@
 
 import pytest
 
-from musicvae_jax.evaluation import evaluate as evaluation
+from musicvae_jax.evaluation import rivals
 from musicvae_jax.evaluation.figures import read_evaluation
 from musicvae_jax.evaluation.targets import check_targets
 from tests.scripts import ROOT
@@ -47,10 +47,10 @@ def test_a_file_that_is_no_evaluation_is_refused(tmp_path, call) -> None:
 
 @pytest.fixture
 def measure(folk_data_dir, tmp_path, monkeypatch, call):
-    """Measures a model of three levels that nothing has trained, without Markov chains: arguments -> output."""
+    """Measures a model of three levels that nothing has trained, without rivals: arguments -> output."""
     config = replace(LEVELS_CONFIG, data={"data_dir": folk_data_dir}, train={"batch_size": 8}, model={"skip": True})
     write_workdir(tmp_path / "run", config)
-    monkeypatch.setattr(evaluation, "evaluate_baselines", lambda *_, **__: {})
+    monkeypatch.setattr(rivals, "measure_rivals", lambda *_, **__: None)
 
     def measure_(*arguments: object) -> str:
         status, out, error = call("evaluate.py", "--workdir", tmp_path / "run", *arguments)
@@ -62,8 +62,8 @@ def measure(folk_data_dir, tmp_path, monkeypatch, call):
 
 @pytest.mark.slow
 def test_the_file_of_a_split_says_how_it_was_measured(measure, tmp_path) -> None:
-    out = measure("--num-examples", 8, "--flow-windows", 8, "--iwae-draws", 2, "--seed", 3)
-    path = tmp_path / "run" / "evaluation.json"
+    out = measure("--split", "test", "--num-examples", 8, "--flow-windows", 8, "--iwae-draws", 2, "--seed", 3)
+    path = tmp_path / "run" / "evaluation.test.json"
     first, figures = path.read_text(), read_evaluation(path)
     assert (figures.split, figures.checkpoint, figures.seed, figures.num_examples) == ("test", "best", 3, 8)
     assert figures.flow and (figures.flow.windows, figures.flow.probe_windows) == (8, 32)
@@ -73,8 +73,10 @@ def test_the_file_of_a_split_says_how_it_was_measured(measure, tmp_path) -> None
         assert text in printed[f"{value:.3f}"]
     assert f"{figures.iwae.perplexity:.3f}" in printed
 
-    out = measure("--split", "validation", "--checkpoint", "latest", "--num-examples", 8, "--flow-windows", 0)
-    other = read_evaluation(tmp_path / "run" / "evaluation.validation.json")
-    assert (other.split, other.checkpoint, other.flow) == ("validation", "latest", None) and "skip" not in out
+    for times in (1, 2):  # the validation split, if none is named
+        out = measure("--checkpoint", "latest", "--num-examples", 8, "--flow-windows", 0)
+        other = read_evaluation(tmp_path / "run" / "evaluation.validation.json")
+        assert (other.split, other.checkpoint, other.flow) == ("validation", "latest", None) and "skip" not in out
+        assert other.times_measured == times and f"measured {times} time" in out
     assert str(tmp_path / "run" / "evaluation.validation.json") in out
-    assert path.read_text() == first
+    assert path.read_text() == first and figures.times_measured == 1

@@ -24,13 +24,18 @@ def test_evaluation_is_one_flat_file(run, tmp_path, call):
     sizes = ("--num-examples", 16, "--flow-windows", 8, "--iwae-draws", 2)
     ended = call("evaluate.py", "--workdir", workdir, "--split", "test", *sizes)
     assert ended.status == 0, ended.error
-    result = json.loads((workdir / "evaluation.json").read_text())
+    result = json.loads((workdir / "evaluation.test.json").read_text())
     fields = {field.name for field in dataclasses.fields(Evaluation)}
     # A slot has one field; the last three are of ablations.
     assert {name.partition(".")[0] for name in result} == fields - {
         "perplexity_of_field", "parameters", "train_seconds", "devices",
     }  # fmt: skip
-    assert {"levels.global.groups.rhythm.kl", "flow.added.global.r2.window.se", "baselines.markov6"} <= set(result)
+    assert {
+        "levels.global.groups.rhythm.kl",
+        "flow.added.global.r2.window.se",
+        "rivals.markov.order",
+        "rivals.copy_onset_f1.measure",
+    } <= set(result)
     assert (result["split"], result["num_examples"], result["flow.windows"], result["iwae.draws"]) == ("test", 16, 8, 2)
     assert all(np.isfinite(value) for value in result.values() if not isinstance(value, str))
     assert "16 windows of 'test'" in ended.out and f"{result['perplexity_elbo']:.3f}" in ended.out

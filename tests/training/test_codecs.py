@@ -12,7 +12,7 @@ from musicvae_jax.codec import check_score, make_codec
 from musicvae_jax.config import CodecConfig
 from musicvae_jax.data.pipeline import make_eval_batches, make_train_iterator
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.evaluation.baselines import NGram
+from musicvae_jax.evaluation.ngram import NGram
 from musicvae_jax.figures import flatten
 from musicvae_jax.inference import sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
@@ -96,7 +96,7 @@ def test_trains_validates_and_samples(name, config):
     placed = jax.device_put(variables, parallel.replicated)
     figures = make_validator(model, parallel, config)(placed, [held_out])
     assert all(np.isfinite(value) for value in flatten(figures).values())
-    # Nothing is learned: the nll is near that of a uniform model, over the tokens that the baselines count.
+    # Nothing is learned: the nll is near that of a uniform model, over the tokens that n-grams count.
     np.testing.assert_allclose(figures.nll, NGram(codec.fields, 0).nll(held_out).mean(), rtol=0.5)
 
     metre = np.full((3, config.data.measures, 2), 4, np.int32)

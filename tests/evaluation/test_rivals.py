@@ -1,0 +1,109 @@
+"""What rivals are fitted to, what is chosen on validation, and which windows are copied."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from musicvae_jax.codec import MelodyCodec, Metre
+from musicvae_jax.config import Config, DataConfig
+from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.evaluation import rivals
+from musicvae_jax.evaluation.ngram import NGram
+from musicvae_jax.types import Batch
+from tests.data.melodies import random_melody
+
+CODEC = MelodyCodec()
+MEASURES = 2
+
+
+def source_of(seeds, hop=MEASURES) -> WindowSource:
+    return WindowSource([random_melody(seed, 6) for seed in seeds], CODEC, MEASURES, hop)
+
+
+@pytest.fixture
+def splits(monkeypatch):
+    """Splits of random melodies in place of a data set; returns what was loaded: (split, settings)."""
+    sources = {"train": range(12), "validation": range(20, 24), "test": range(30, 34)}
+    loaded = []
+
+    def load(config: Config, split: str, **changes):
+        loaded.append((split, changes))
+        return source_of(sources[split], changes.get("hop", 1 if split == "train" else MEASURES))
+
+    monkeypatch.setattr(rivals, "load_windows", load)
+    monkeypatch.setattr(rivals, "MAX_ORDER", {"token": 4, "slot": 2})
+    return loaded
+
+
+def make_config(transpose: int) -> Config:
+    return Config(data=DataConfig(measures=MEASURES, hop=1, transpose=transpose))
+
+
+def test_the_unigram_counts_every_training_measure_once(splits):
+    found = rivals.measure_rivals(make_config(0), "test")
+    train, held_out = (make_eval_batches(source_of(seeds), 64)[0] for seeds in (range(12), range(30, 34)))
+    counts = np.bincount(train.tokens[train.mask][:, 0], minlength=130)
+    tokens = held_out.tokens[held_out.mask][:, 0]
+    assert found.unigram == pytest.approx(np.exp(-np.log((counts[tokens] + 1) / (counts.sum() + 130)).mean()))
+    assert ("train", {"attributes": False, "hop": MEASURES, "min_measures": 1}) in splits
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_the_chain_is_the_best_on_validation_whatever_split_is_measured(splits, split):
+    found = rivals.measure_rivals(make_config(1), split).markov
+    train, validation, held_out = (
+        source_of(seeds)
+        for seeds in (range(12), range(20, 24), range(20, 24) if split == "validation" else range(30, 34))
+    )
+    nll = {}
+    for copies in (1, 3):
+        shifts = (0, 1, -1)[:copies]
+        windows = [
+            batch._replace(tokens=CODEC.transpose(batch.tokens, shift))
+            for batch in make_eval_batches(train, 64)
+            for shift in shifts
+        ]
+        for place in (False, True):
+            model = NGram(CODEC.fields, 4, place=place).fit(windows)
+            for order, value in enumerate(sum(model.nll(b).sum(1) for b in make_eval_batches(validation, 64))):
+                nll[copies, place, order] = float(value), model
+    chosen = (found.copies, found.place, found.order)
+    # One choice after the other, so the last one, of the place, and the order are better than any other.
+    assert all(nll[chosen][0] <= nll[other][0] for other in nll if other[0] == found.copies)
+    batches = make_eval_batches(held_out, 64)
+    tokens = sum(int(batch.mask.sum()) for batch in batches)
+    expected = np.exp(sum(nll[chosen][1].nll(batch).sum(1)[found.order] for batch in batches) / tokens)
+    assert found.perplexity == pytest.approx(float(expected)) and found.unit == "token"
+
+
+def test_a_window_that_is_in_the_training_music_is_copied_exactly(splits):
+    held_out = make_eval_batches(source_of([3, 5]), 4)
+    assert rivals.copy_onset_f1(make_config(0), held_out) == pytest.approx({"window": 1.0, "measure": 1.0})
+
+
+def test_a_window_in_another_key_is_copied_from_the_transposed_music(splits):
+    (batch,) = make_eval_batches(source_of([3]), 4)
+    higher = batch._replace(tokens=CODEC.transpose(batch.tokens, 2))
+    assert rivals.copy_onset_f1(make_config(2), [higher])["measure"] == 1
+    assert rivals.copy_onset_f1(make_config(1), [higher])["measure"] < 1
+
+
+def test_copies_have_the_same_metres(splits):
+    """All training windows are in 4/4: for a waltz there is no copy, and no note is found."""
+    waltz = WindowSource([random_melody(3, 6, metre=Metre(3, 4))], CODEC, MEASURES, MEASURES)
+    found = rivals.copy_onset_f1(make_config(0), make_eval_batches(waltz, 4))
+    assert found == {"window": 0.0, "measure": 0.0}
+
+
+def test_music_is_transposed_within_the_pitches_of_midi():
+    low = dataclasses.replace(random_melody(1, 2))
+    notes = low.notes.copy()
+    notes[:, 2] -= notes[:, 2].min()
+    source = WindowSource([dataclasses.replace(low, notes=notes)], CODEC, MEASURES, MEASURES)
+    batches = list(rivals._transposed(source, 5))
+    first = batches[0]
+    moved = [int((batch.tokens - first.tokens)[CODEC.is_onset(first.tokens)].max(initial=-128)) for batch in batches]
+    assert moved == [0, 1, 0, 2, 0]  # down is not possible
+    assert all(isinstance(batch, Batch) for batch in batches)
