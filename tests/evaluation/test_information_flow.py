@@ -288,3 +288,11 @@ def test_one_window_leaves_some_figures_open(vae, tmp_path):
     table = evaluation_text(figures)
     (row,) = [line.split() for line in table.splitlines() if line.strip().startswith("priors alone")]
     assert "-" in row and "nan" not in table
+
+
+def test_figures_do_not_depend_on_the_batch_size_of_training(vae, measured):
+    """The pairs of swapped windows and all noise are those of the evaluation."""
+    larger = dataclasses.replace(vae, config=replace(vae.config, train={"batch_size": 64}))
+    assert flow.information_flow(larger, "test", **SIZES) == measured[0]
+    found, expected = (evaluation.evaluate(each, "test", num_examples=40) for each in (larger, vae))
+    assert found == expected

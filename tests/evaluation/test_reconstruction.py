@@ -33,7 +33,7 @@ def figures(tokens, batch, codec=CODEC):
     """The figures of a decoder that gives probability 1 to ``tokens``."""
     logits = [50.0 * (np.arange(field.size) == tokens[..., n, None]) for n, field in enumerate(codec.fields)]
     sums = teacher_forced(make_output(logits, len(tokens)), batch, codec)
-    for name in ("free", "swapped"):
+    for name in ("free", "sampled", "swapped"):
         sums |= {f"{name}_{key}": value for key, value in agreement(tokens, batch, codec).items()}
     return summarise({name: float(np.sum(value)) for name, value in sums.items()})
 
@@ -41,7 +41,14 @@ def figures(tokens, batch, codec=CODEC):
 def test_perfect_reconstruction():
     batch = melody_batch()
     result = figures(batch.tokens, batch)
-    for name in ("perplexity", "onset_perplexity", "accuracy_teacher_forced", "accuracy_free_running", "onset_f1"):
+    for name in (
+        "perplexity",
+        "onset_perplexity",
+        "accuracy_teacher_forced",
+        "accuracy_free_running",
+        "onset_f1",
+        "onset_f1_sampled",
+    ):
         np.testing.assert_allclose(result[name], 1, rtol=1e-6)
     np.testing.assert_allclose(result["perplexity_elbo"], np.exp(8 * 1.0 / batch.mask.sum()), rtol=1e-6)
     assert result["kl"] == 1 and result["num_examples"] == 8
