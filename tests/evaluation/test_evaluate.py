@@ -16,7 +16,7 @@ from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import reconstruction
 from musicvae_jax.evaluation.reconstruction import make_iwae, make_measure
-from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, load_workdir
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.objectives.loss import elbo_terms
 from musicvae_jax.objectives.usage import mutual_information
@@ -25,7 +25,7 @@ from musicvae_jax.types import KL, Batch, Field, Gaussian, Latents, VAEOutput
 from tests.data.melodies import random_melody
 from tests.models.variants import DEEP
 from tests.tiny import make_batch, make_vae, replace
-from tests.untrained import LEVELS_CONFIG, write_workdir
+from tests.untrained import LEVELS_CONFIG
 
 GROUPED = replace(LEVELS_CONFIG, **{"global": {"groups": (2, 1, 1, 2, 0)}}, fine={"groups": (1, 0, 2, 0, 0)})
 LOG_SCALE = -0.5  # of all posteriors, in the units of their frames
