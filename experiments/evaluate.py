@@ -63,18 +63,18 @@ def evaluate(
         return 0
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
+    path = evaluation_path(workdir, split)
+    times = 1 + (read_evaluation(path).times_measured or 0) if path.exists() else 1
     figures = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)
     rivals = measure_rivals(vae.config, split, num_examples=num_examples)
     flow = None
     if flow_windows and vae.config.levels.on:
         windows = min(flow_windows, num_examples or flow_windows)
         flow = information_flow(vae, split, num_windows=windows, num_probed=4 * windows, seed=seed)
-    path = evaluation_path(workdir, split)
-    times = (read_evaluation(path).times_measured or 0) + 1 if path.exists() else 1
     figures = dataclasses.replace(
         figures, checkpoint=checkpoint, seed=seed, times_measured=times, rivals=rivals, flow=flow
     )
-    path = write_evaluation(workdir, figures)
+    write_evaluation(workdir, figures)
     print(f"\n{evaluation_text(figures)}\n\neverything: {path}")
     return 0
 

@@ -45,6 +45,12 @@ def test_a_file_that_is_no_evaluation_is_refused(tmp_path, call) -> None:
     assert status == 2 and not out and "a.json is no evaluation" in error and error.count("\n") == 1
 
 
+def test_a_broken_evaluation_in_the_folder_is_refused_before_anything_is_measured(tmp_path, call) -> None:
+    (write_workdir(tmp_path / "run") / "evaluation.validation.json").write_text("{")
+    status, _, error = call("evaluate.py", "--workdir", tmp_path / "run")
+    assert status == 2 and "evaluation.validation.json is no evaluation" in error and error.count("\n") == 1
+
+
 @pytest.fixture
 def measure(folk_data_dir, tmp_path, monkeypatch, call):
     """Measures a model of three levels that nothing has trained, without rivals: arguments -> output."""

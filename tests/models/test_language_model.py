@@ -6,6 +6,7 @@ import pytest
 
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.tables import evaluation_text
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.inference import reconstruct
 from musicvae_jax.objectives.loss import elbo_terms, objective
@@ -53,6 +54,7 @@ def test_it_is_trained_evaluated_and_sampled_and_encodes_nothing(folk_data_dir, 
     assert train(config, tmp_path / "run").finished
     model = load_workdir(tmp_path / "run")
     figures = evaluate(model, "validation", num_examples=8)
+    assert "perplexity" in evaluation_text(figures)
     assert figures.kl == 0 and figures.perplexity == figures.perplexity_elbo > 1 and not figures.levels
     assert len(model.sample(2)) == 2
     for encoding in (model.reconstruct, lambda score: model.interpolate(score, score)):
