@@ -67,8 +67,9 @@ def test_the_chain_is_the_best_on_validation_whatever_split_is_measured(splits, 
         ]
         for place in (False, True):
             model = NGram(CODEC.fields, 4, place=place).fit(windows)
-            for order, value in enumerate(sum(model.nll(b).sum(1) for b in make_eval_batches(validation, 64))):
-                nll[copies, place, order] = float(value), model
+            values = np.sum([model.nll(batch).sum(1) for batch in make_eval_batches(validation, 64)], 0)
+            for order, value in enumerate(values.tolist()):
+                nll[copies, place, order] = value, model
     chosen = (found.copies, found.place, found.order)
     # One choice after the other, so the last one, of the place, and the order are better than any other.
     assert all(nll[chosen][0] <= nll[other][0] for other in nll if other[0] == found.copies)
