@@ -1,6 +1,7 @@
 """Rivals of a VAE on the same music: Markov chains of the same tokens, and a copy of a similar training window.
 
-They get what the model gets: the metre, the place in the measure, and the transpositions of the data.
+They get what the model gets: the metre, the place in the measure, and the transpositions of the data; of a large data
+set there are fewer transpositions, or none (`MAX_FITTED`, `MAX_COPIED`).
 """
 
 import dataclasses

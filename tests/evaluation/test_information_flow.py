@@ -129,7 +129,7 @@ SIZES = {"num_windows": 20, "num_probed": 40, "num_draws": 1}  # 20 leaves paddi
 def vae(tmp_path_factory, folk_data_dir):
     data = {"data_dir": folk_data_dir, "attributes": True}
     config = replace(LEVELS_CONFIG, data=data, train={"batch_size": 8}, model={"skip": True})
-    return load_workdir(write_workdir(tmp_path_factory.mktemp("flow") / "run", config))
+    return load_workdir(write_workdir(tmp_path_factory.mktemp("flow") / "run", config, seed=1))
 
 
 class Large(Families):
@@ -222,7 +222,7 @@ def test_the_share_of_the_skip_connection_is_of_the_nll(measured):
     nll, with_skip = (np.asarray(values, np.float64) for values in found.costs[:2])
     assert figures.skip_share and len(nll) == 20
     assert figures.skip_share.value == pytest.approx((nll.mean() - with_skip.mean()) / nll.mean(), rel=1e-6)
-    assert abs(figures.skip_share.value) > 1e-4
+    assert abs(figures.skip_share.value) > 1e-3
 
 
 def test_probes_are_fitted_to_training_music(vae, measured):
