@@ -5,7 +5,7 @@ A row counts as long as its recipe is the same: a change of a config here asks f
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from configs import DEBUG, FOLK
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig
@@ -44,41 +44,39 @@ SHORT = change(
 BEST = change(SHORT, train={"num_steps": 400, "eval_every": 200, "ema_decay": 0.0})
 PLAIN = change(BEST, every_level(), model={"level_dropout": 0.0}, objective={"span_weight": 0.0})
 
-# `flat`: one latent with as many dims as all latents of the three levels together, and a decoder that sees the whole
-# past. This width of its layers makes up for the parameters of the missing levels (a test holds them within 5 %).
-FLAT_DIM = {8: 136, 16: 136}
-# Seconds per step of flat / of three levels, by measures. The steps of flat are divided by it, so that both train for
-# about the same time. At 16 measures, four pairs of runs on an idle machine took 388 s each. At 8 measures, with
-# `keep_freed_memory`, one pair gave 1.20: there flat trains an eighth longer.
-FLAT_TIME = {8: 1.07, 16: 1.42}
-# Set point of flat / of three levels. At 16 measures the held-out KL of flat stays a ninth below its set point, that
-# of three levels a fifteenth above. The table shows the KL that both reach.
-FLAT_POINT = {8: 1.0, 16: 1.2}
-
 # Set point of each level in nats per phrase, as in `folk`, and their sum.
 SHARES = {level: FOLK.levels[level].kl_per_phrase for level in LEVELS}
 TOTAL = sum(SHARES.values())
 
 
-def three(measures: int, kl_per_phrase: float) -> Config:
+def three(kl_per_phrase: float) -> Config:
     """Three levels, each with a set point in proportion to its share of the total, in nats per phrase."""
     settings = {
         level: {"kl_per_phrase": kl_per_phrase * share / TOTAL, "span_head": FOLK.levels[level].span_head}
         for level, share in SHARES.items()
     }
-    return change(SHORT, three_levels(settings), data={"measures": measures})
+    return change(SHORT, three_levels(settings))
 
 
-def flat(measures: int, kl_per_phrase: float) -> Config:
-    """One latent with the parameters, the training time, the latent dims and the KL of `three`."""
-    config = three(measures, kl_per_phrase)
+# Seconds per step of one latent / of three levels, taken in turns in one process, by the context of the decoder. The
+# steps are divided by it, so that both train for the same time.
+ONE_TIME = {"none": 1.0, "flat": 1.11}
+
+
+def one(kl_per_phrase: float, context: Literal["none", "flat"]) -> Config:
+    """One latent with the latent dims, the KL and the training time of `three`, and .2 % more parameters.
+
+    Its span is the window, so that every measure has its own linear maps, as in `three`.
+    """
+    config = three(kl_per_phrase)
+    measures = config.data.measures
     dims = sum(level.dim * level.num_latents(measures) for level in config.levels.on.values())
     return change(
         config,
-        LevelsConfig(global_=LevelConfig(dim=dims, span_head=True)),
-        model={"dim": FLAT_DIM[measures], "context": "flat", "level_dropout": 0.0},
-        objective={"kl_per_phrase": kl_per_phrase * FLAT_POINT[measures]},
-        train={"num_steps": round(config.train.num_steps / FLAT_TIME[measures])},
+        LevelsConfig(global_=LevelConfig(dim=0), local=LevelConfig(dim=dims, span=measures, span_head=True)),
+        model={"context": context, "level_dropout": 0.0},
+        objective={"kl_per_phrase": kl_per_phrase},
+        train={"num_steps": round(config.train.num_steps / ONE_TIME[context])},
     )
 
 
@@ -102,7 +100,9 @@ def _listed(nats: dict[str, float]) -> str:
 
 
 _MUSIC = (
+    Column("nll", "nll", ".1f"),
     Column("onset_f1", "onset F1"),
+    Column("onset_f1_sampled", "sampled"),
     Column("accuracy_free_running", "free-running accuracy"),
     Column("perplexity", "perplexity", ".2f"),
     Column("onset_perplexity", "onset perplexity", ".2f"),
@@ -119,32 +119,21 @@ _USE = tuple(
     Column(f"levels.{level}.active_{rule}", f"active {level} ({rule})", ".2f") for level in LEVELS for rule in "ab"
 )
 
-LEVELS_OR_FLAT = Ablation(
+RATES = (10, 20, 40)
+LEVELS_OR_ONE = Ablation(
     text=(
-        "Three latent levels against one (`flat`). Equal are the parameters, the latent dims per window, the training "
-        "time and the total KL: a controller holds 10, 20 or 40 nats per phrase, at 8 and at 16 measures. A step of "
-        "flat takes longer, so it has fewer steps; the ratio was measured on an idle machine, the minutes below were "
-        "not. At 16 measures the set point of flat is a fifth higher, because its KL on held-out tunes stays below the "
-        "set point; the KL column shows what both reach. Both have a span head and a linear map for each slot of a "
-        "measure (`slotwise`). Flat pools all measures into its one latent, and its decoder sees the whole past. The "
-        "levels also have a map for each measure of a phrase, which one latent for any number of measures cannot have: "
-        "`pooled-20` is three levels without any of these maps."
+        "Three latent levels against one latent. Equal are the parameters, the latent dims per window, the training "
+        "time and the total KL: a controller holds 10, 20 or 40 nats per phrase. Both have a span head, and linear "
+        "maps of their own for each slot of a measure and each measure of a span (`slotwise`). `one-none` decodes each "
+        "measure from the latent alone, like the three levels; `one-flat` sees the whole past of the window."
     ),
     variants={
-        **{f"three-{nats}": three(8, nats) for nats in (10, 20, 40)},
-        **{f"flat-{nats}": flat(8, nats) for nats in (10, 20, 40)},
-        "three-20-16m": three(16, 20),
-        "flat-20-16m": flat(16, 20),
-        "pooled-20": change(three(8, 20), model={"slotwise": False}),
-        **{
-            f"{name}-{nats}-16m": model(16, nats)
-            for nats in (10, 40)
-            for name, model in (("three", three), ("flat", flat))
-        },
+        **{f"three-{nats}": three(nats) for nats in RATES},
+        **{f"one-none-{nats}": one(nats, "none") for nats in RATES},
+        **{f"one-flat-{nats}": one(nats, "flat") for nats in RATES},
     },
     seeds=(0, 1, 2),
     columns=(*_MUSIC, *_RATES),
-    num_examples=446,
     flow_windows=0,
 )
 
@@ -212,4 +201,4 @@ SMALL = Ablation(
     flow_windows=16,
 )
 
-ABLATIONS = {"levels": LEVELS_OR_FLAT, "collapse": COLLAPSE, "beta": BETA, "debug": SMALL}
+ABLATIONS = {"levels": LEVELS_OR_ONE, "collapse": COLLAPSE, "beta": BETA, "debug": SMALL}

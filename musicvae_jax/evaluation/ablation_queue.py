@@ -37,7 +37,7 @@ from musicvae_jax.training.metrics import read_metrics, train_seconds
 from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.training.workdir import read_config, write_text
 
-SPLIT = "test"
+SPLIT = "validation"  # what decisions are made on
 Say = Callable[[str], None]
 
 

@@ -21,7 +21,7 @@ _NOT_IN_RECIPE = frozenset({
     "train.seed", "train.log_every", "train.checkpoint_every", "train.eval_every", "train.eval_examples",
 })  # fmt: skip
 # Increase this when the definition of a figure changes: rows of earlier versions then do not count.
-_VERSION = 3
+_VERSION = 4
 
 Row = dict[str, Any]  # ablation, variant, seed, recipe, and figures by the names of evaluation.<split>.json
 
@@ -44,9 +44,9 @@ class Ablation:
     seeds: tuple[int, ...] = (0, 1)
     columns: tuple[Column, ...]
     num_examples: int | None = None
-    """Test windows in the evaluation; None: all."""
+    """Validation windows in the evaluation; None: all."""
     flow_windows: int = 128
-    """Test windows in `information_flow`; 0 leaves it out."""
+    """Validation windows in `information_flow`; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         names, seeds, windows = list(self.variants), self.seeds, self.num_examples

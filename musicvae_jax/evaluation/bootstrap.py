@@ -7,6 +7,7 @@ import numpy as np
 from musicvae_jax.figures import Estimate
 
 _NUM_RESAMPLES = 500
+_ROUNDING = 1e-9  # of a distance
 _ZERO = 1e-18  # a product of two variances, in units of the largest distance
 
 
@@ -47,44 +48,69 @@ class Bootstrap:
         return self.ratio(values, np.ones(len(values)))
 
     def squared_correlation(self, x: np.ndarray, y: np.ndarray, strata: np.ndarray | None = None) -> np.ndarray:
-        """Squared Pearson correlation over all cells of all windows, the mean over the columns of x that vary.
+        """Squared Pearson correlation of x with the expectation m of y, of which there are a few draws.
 
-        A cell where either is NaN does not count. A column that varies in x but not in y has correlation 0.
+        It is cov(x, m)^2 / (var(x) var(m)) over all cells of all windows, the mean over the columns of x that vary.
+        Both cov(x, m)^2 and var(m) are means of products of two different draws: E[cov(x, y_i) cov(x, y_j)] and
+        E[cov(y_i, y_j)] for i != j have no part of the noise of a draw, so the result does not depend on how many there
+        are. var(m) is at least a fifth of the variance of the mean draw, so that noise alone has about 0. Of one draw,
+        it is that draw's squared correlation.
+
+        A cell counts if x is finite and at least two draws are (one, of one draw). A column that varies in x but not
+        in y has correlation 0.
 
         Args:
             x: float[window, cell, column].
-            y: float[window, cell, column].
+            y: float[window, draw, cell, column].
             strata: int[window]; if given, values are distances from the mean of the same cell over windows of the
                 stratum.
 
         Returns:
-            float64[resample], NaN if no column of x varies (with strata: within them).
+            float64[resample], at most 1; NaN if no column of x varies (with strata: within them).
         """
         varies = _varies(x)
         if not varies.any():
             return np.full(len(self._weights), np.nan)
-        x, y = x[..., varies].astype(np.float64), y[..., varies].astype(np.float64)
-        both = np.isfinite(x) & np.isfinite(y)
+        x, y = x[..., varies].astype(np.float64), np.moveaxis(y[..., varies], 1, 0).astype(np.float64)
+        there = np.isfinite(x) & np.isfinite(y)
+        counted = there.sum(0) >= min(len(y), 2)
+        there &= counted
         groups = np.zeros(x.shape[:2], int)
         if strata is not None:
             _, strata = np.unique(strata, return_inverse=True)
             groups = strata[:, None] * x.shape[1] + np.arange(x.shape[1])
-        x, y = (_centre(values, both, groups) for values in (x, y))
-        products = [both.astype(np.float64), x, y, x * x, y * y, x * y]
-        # For every product: the sum over the cells of each window, then over the windows of each sample.
-        sums = [self._weights @ product.sum(1) for product in products]
-        number, x_sum, y_sum, xx, yy, xy = sums
-        number = np.maximum(number, 1)
-        xx, yy, xy = xx - x_sum**2 / number, yy - y_sum**2 / number, xy - x_sum * y_sum / number
-        spread = xx * yy
-        explained = np.divide(xy**2, spread, out=np.zeros_like(spread), where=spread > _ZERO)
-        within = xx[0] > 0.5  # the largest distance of a column is 1 unless all are rounding
+        x, y = _centre(x, counted, groups), np.stack([distances(*pair, groups) for pair in zip(y, there, strict=True)])
+        y = y / np.maximum(np.abs(y).max((0, 1, 2)), _ROUNDING)
+        draws = np.maximum(there.sum(0), 1)
+        mean, squares = y.sum(0) / draws, (y**2).sum(0) / draws
+        covariances = np.stack([self._covariance(x, *pair) for pair in zip(y, there, strict=True)])
+        squared = _of_different(covariances.mean(0), (covariances**2).mean(0), len(y))
+        of_mean = self._covariance(mean, mean, counted)
+        shared = self._average(_of_different(mean, squares, draws), counted) - self._average(mean, counted) ** 2
+        spread = self._covariance(x, x, counted) * np.maximum(shared, of_mean / 5)
+        explained = np.divide(squared, spread, out=np.zeros_like(spread), where=spread > _ZERO).clip(max=1)
+        # The largest distance of a column is 1, unless all are rounding.
+        within = (x**2).sum((0, 1)) > 0.5
         return explained[:, within].mean(1) if within.any() else np.full(len(explained), np.nan)
+
+    def _average(self, values: np.ndarray, counted: np.ndarray) -> np.ndarray:
+        """The mean over the counted cells: float[window, cell, column] to float64[resample, column]."""
+        numbers = self._weights @ counted.sum(1).astype(np.float64)
+        return (self._weights @ np.where(counted, values, 0).sum(1)) / np.maximum(numbers, 1)
+
+    def _covariance(self, x: np.ndarray, y: np.ndarray, counted: np.ndarray) -> np.ndarray:
+        """The covariance over the counted cells: float[window, cell, column] each to float64[resample, column]."""
+        return self._average(x * y, counted) - self._average(x, counted) * self._average(y, counted)
 
 
 def estimate(values: np.ndarray) -> Estimate:
     """A figure of `Bootstrap`, float64[resample], with its standard error; NaN where all windows are of one family."""
     return Estimate(float(values[0]), float(values[1:].std(ddof=1)) if len(values) > 2 else math.nan)
+
+
+def _of_different(mean: np.ndarray, square: np.ndarray, number: np.ndarray | int) -> np.ndarray:
+    """The mean of v_i v_j over i != j, from the mean of v and of its square over so many i; of one, its square."""
+    return mean**2 - np.where(np.asarray(number) > 1, square - mean**2, 0) / np.maximum(np.asarray(number) - 1, 1)
 
 
 def _varies(x: np.ndarray) -> np.ndarray:
@@ -120,4 +146,4 @@ def distances(values: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> np.
 def _centre(values: np.ndarray, counts: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """`distances` in units of the column's largest."""
     centred = distances(values, counts, groups)
-    return centred / np.maximum(np.abs(centred).max((0, 1)), 1e-9)
+    return centred / np.maximum(np.abs(centred).max((0, 1)), _ROUNDING)

@@ -23,7 +23,7 @@ NAMES = tuple(ATTRIBUTES[column].name for column in COLUMNS)
 class Likeness(NamedTuple):
     """Decoded windows against the originals."""
 
-    attributes: dict[str, np.ndarray]  # span -> float64[window, time, attribute], of the decoded ones, mean over draws
+    attributes: dict[str, np.ndarray]  # span -> float64[window, draw, time, attribute], of the decoded ones
     sums: dict[str, np.ndarray]  # float64[window], over draws: see `compare`
 
 
@@ -59,7 +59,7 @@ def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec, spans: Sequ
         heard = similarities(true, codec.notes(tokens, allowed, metre), metre.shape[:2])
         heard |= {"hits": found["onset_hits"], "found": found["onset_found"], "wanted": wanted}
         sums = {name: sums.get(name, 0.0) + value for name, value in heard.items()}
-    return Likeness({span: _mean(parts) for span, parts in attributes.items()}, sums)
+    return Likeness({span: np.stack(parts, 1) for span, parts in attributes.items()}, sums)
 
 
 def similarities(true: WindowNotes, heard: WindowNotes, shape: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -85,11 +85,3 @@ def similarities(true: WindowNotes, heard: WindowNotes, shape: tuple[int, int]) 
         result[name] = cosine.sum(1)
         result["measures"] = (first.sum(-1) > 0).sum(1).astype(np.float64)
     return result
-
-
-def _mean(draws: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean over the draws that have a value, NaN where none has."""
-    values = np.stack(draws)
-    defined = np.isfinite(values)
-    number = defined.sum(0)
-    return np.where(number > 0, np.where(defined, values, 0).sum(0) / np.maximum(number, 1), np.nan)

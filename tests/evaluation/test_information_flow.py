@@ -111,8 +111,8 @@ def test_all_latents_give_everything_back(samples):
 def test_priors_and_other_pieces_explain_nothing(samples):
     for name in (PRIORS, ANOTHER_PIECE):
         found = flow._estimates(samples[name])
-        # The expected squared correlation of n independent pairs is 1 / n; this is a mean over attributes.
-        assert all(r2.value < 3 / WINDOWS for r2 in found.r2.values())
+        # Of either sign, because products of different draws have no noise.
+        assert all(abs(r2.value) < min(2 * r2.se, 0.05) for r2 in found.r2.values())
         assert found.onset_f1.value < 0.2
 
 

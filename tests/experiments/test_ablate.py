@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import pytest
 from configs import CONFIGS
-from configs.ablations import ABLATIONS, BUDGET, COLLAPSE, FLAT_POINT, LEVELS_OR_FLAT, PLAIN
+from configs.ablations import ABLATIONS, BUDGET, COLLAPSE, LEVELS_OR_ONE, PLAIN, RATES
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig, ObjectiveConfig, differences
@@ -52,27 +52,32 @@ def small_model_of(config: Config) -> Config:
     )
 
 
-@pytest.mark.parametrize("measures", [8, 16])
-def test_flat_has_the_parameters_and_latent_dims_of_three_levels(measures) -> None:
-    suffix = "20" if measures == 8 else "20-16m"
-    three, flat = (LEVELS_OR_FLAT.variants[f"{kind}-{suffix}"] for kind in ("three", "flat"))
-    assert three.data.measures == flat.data.measures == measures and list(flat.levels.on) == ["global"]
-    assert 0.95 <= num_parameters(flat) / num_parameters(three) <= 1.05
-    dims = [sum(own.dim * own.num_latents(measures) for own in config.levels.on.values()) for config in (three, flat)]
-    assert dims[0] == dims[1]
+PAIRS = [
+    (LEVELS_OR_ONE.variants[f"three-{nats}"], LEVELS_OR_ONE.variants[f"one-{context}-{nats}"])
+    for context in ("none", "flat")
+    for nats in RATES
+]
 
 
-def test_three_levels_and_flat_differ_in_model_steps_and_set_points_only() -> None:
-    for name, three in LEVELS_OR_FLAT.variants.items():
-        if name.startswith("three"):
-            flat = LEVELS_OR_FLAT.variants[name.replace("three", "flat")]
-            rest = {field for field in differences(three, flat) if not field.startswith(("model.", "levels."))}
-            assert rest == {"train.num_steps", "objective.kl_per_phrase"}
-            nats = float(name.split("-")[1])
-            assert math.isclose(sum(level.kl_per_phrase for level in three.levels.on.values()), nats)
-            assert math.isclose(flat.objective.kl_per_phrase, nats * FLAT_POINT[flat.data.measures])
-    changed = differences(LEVELS_OR_FLAT.variants["three-20"], LEVELS_OR_FLAT.variants["pooled-20"])
-    assert changed == {"model.slotwise": (True, False)}
+def test_one_latent_has_the_parameters_the_latent_dims_and_the_nats_of_three_levels() -> None:
+    three, one = PAIRS[0]
+    assert 0.98 <= num_parameters(one) / num_parameters(three) <= 1.02
+    for three, one in PAIRS:
+        assert [config.model.slotwise for config in (three, one)] == [True, True] and list(one.levels.on) == ["local"]
+        assert one.levels.local.span == one.data.measures  # so that every measure has its own maps
+        dims = [
+            sum(own.dim * own.num_latents(config.data.measures) for own in config.levels.on.values())
+            for config in (three, one)
+        ]
+        assert dims[0] == dims[1]
+        nats = sum(level.kl_per_phrase for level in three.levels.on.values())
+        assert math.isclose(nats, one.objective.kl_per_phrase)
+
+
+def test_one_latent_and_three_levels_differ_in_levels_context_and_steps_only() -> None:
+    for three, one in PAIRS:
+        rest = {field for field in differences(three, one) if not field.startswith("levels.")}
+        assert rest <= {"model.context", "model.level_dropout", "objective.kl_per_phrase", "train.num_steps"}
 
 
 def test_remedies_differ_and_share_training_and_data() -> None:
@@ -121,10 +126,10 @@ def test_the_plan_is_listed(name, tmp_path, call) -> None:
 def test_the_table_alone_and_what_is_refused(tmp_path, call) -> None:
     folders = ("--root", tmp_path / "runs", "--results", tmp_path / "results")
     status, out, _ = call("ablate.py", "levels", "--table", *folders)
-    assert status == 0 and Path(out.strip()).read_text().count("| 0/3 |") == len(LEVELS_OR_FLAT.variants)
+    assert status == 0 and Path(out.strip()).read_text().count("| 0/3 |") == len(LEVELS_OR_ONE.variants)
     for args, said in (
         (("--list", "levles"), "error: no ablation 'levles': did you mean levels"),
-        (("levels", "--index", 39), "error: index = 39: allowed is 0 to 38"),
+        (("levels", "--index", 27), "error: index = 27: allowed is 0 to 26"),
     ):
         status, _, error = call("ablate.py", *args, *folders)
         assert status == 2 and said in error and error.count("\n") == 1
