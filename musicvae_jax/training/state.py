@@ -16,12 +16,23 @@ from musicvae_jax.types import Array, Batch, Field, Moments, Variables
 Params = Any
 
 
+class Vectors(NamedTuple):
+    """The arrays of a tree like the parameters as two vectors.
+
+    Gradients are averaged and parameters updated as two arrays instead of hundreds: the same numbers, with half as many
+    operations to compile, and fewer to start.
+    """
+
+    decayed: Array  # arrays of two or more axes, which AdamW decays: matrices, and the biases for each slot
+    other: Array
+
+
 class TrainState(NamedTuple):
     """What training carries from step to step. Arrays only: make it under ``jax.jit``, so that it can be donated."""
 
     step: Array  # int32[], updates done
     params: Params
-    opt_state: optax.OptState
+    opt_state: optax.OptState  # of the parameters as `Vectors`
     ema_params: Params  # moving average of params, or () if off
     moments: dict[str, Moments]  # level -> moving average of the moments of batch normalisation; {} without it
     controller: ControllerState | tuple[()]  # of the weights of the KLs; () without set points
@@ -45,21 +56,38 @@ def learning_rate_schedule(config: TrainConfig) -> optax.Schedule:
     )
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019), or plain SGD.
+def to_vectors(params: Params) -> Vectors:
+    """Joins the arrays of a tree like the parameters, all of one dtype."""
 
-    AdamW decays arrays of two or more axes: matrices, and the biases for each slot with `slotwise`.
-    """
+    def join(leaves: list[Array]) -> Array:
+        return jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]) if leaves else jnp.zeros(0)
+
+    leaves = jax.tree.leaves(params)
+    return Vectors(join([leaf for leaf in leaves if leaf.ndim > 1]), join([leaf for leaf in leaves if leaf.ndim <= 1]))
+
+
+def from_vectors(vectors: Vectors, params: Params) -> Params:
+    """The reverse of `to_vectors`: a tree with the shapes of ``params``."""
+    starts = {"decayed": 0, "other": 0}
+
+    def cut(leaf: Array) -> Array:
+        name = "decayed" if leaf.ndim > 1 else "other"
+        start = starts[name]
+        starts[name] += leaf.size
+        return getattr(vectors, name)[start : start + leaf.size].reshape(leaf.shape)
+
+    return jax.tree.map(cut, params)
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019), or plain SGD, of parameters as `Vectors`."""
     schedule = learning_rate_schedule(config)
     if config.optimizer == "sgd":
         update = optax.sgd(schedule)
     else:
-        update = optax.adamw(schedule, b2=config.adam_b2, weight_decay=config.weight_decay, mask=_is_matrix)
+        mask = Vectors(decayed=True, other=False)  # type: ignore[arg-type]
+        update = optax.adamw(schedule, b2=config.adam_b2, weight_decay=config.weight_decay, mask=mask)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
-
-
-def _is_matrix(params: Params) -> Params:
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def init_state(config: Config, model: MusicVAE) -> TrainState:
@@ -82,7 +110,7 @@ def start_state(config: Config, params: Params) -> TrainState:
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=make_optimizer(config.train).init(params),
+        opt_state=make_optimizer(config.train).init(to_vectors(params)),
         ema_params=ema_params,
         moments=initial_moments(config.levels),
         controller=init_controller(config),

@@ -21,9 +21,12 @@ from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.state import (
     Params,
     TrainState,
+    Vectors,
+    from_vectors,
     learning_rate_schedule,
     make_optimizer,
     model_variables,
+    to_vectors,
 )
 from musicvae_jax.types import Array, Batch, Moments, existing_fields, num_phrases
 
@@ -40,7 +43,7 @@ class Carried(NamedTuple):
 
 
 Loss = Callable[[Params, Carried, Batch, Array], tuple[Terms, Metrics, dict[str, Moments]]]
-Gradients = Callable[[Params, Carried, Batch], tuple[Params, Metrics, dict[str, Moments]]]
+Gradients = Callable[[Params, Carried, Batch], tuple[Vectors, Metrics, dict[str, Moments]]]
 
 
 def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Loss:
@@ -112,14 +115,15 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
         total, _ = jax.lax.scan(add, zeros, split)
         return jax.tree.map(lambda leaf: leaf / accumulate, total)
 
-    def gradients(params: Params, carried: Carried, batch: Batch) -> tuple[Params, Metrics, dict[str, Moments]]:
+    def gradients(params: Params, carried: Carried, batch: Batch) -> tuple[Vectors, Metrics, dict[str, Moments]]:
         order = np.arange(len(batch.index))
         if accumulate > 1:  # row r goes to microbatch r % accumulate, on any number of devices
             order = order.reshape(-1, accumulate).T.reshape(-1)
             batch = jax.tree.map(lambda leaf: leaf[order], batch)
         rows = jax.lax.axis_index(AXIS) * len(batch.index) + order
         keys = row_keys(stream(jax.random.key(config.train.seed), "train", carried.step), rows)
-        grads, (metrics, moments) = jax.lax.pmean(mean_over_microbatches(params, carried, batch, keys), AXIS)
+        of_device, (metrics, moments) = mean_over_microbatches(params, carried, batch, keys)
+        grads, metrics, moments = jax.lax.pmean((to_vectors(of_device), metrics, moments), AXIS)
         # The loss sums over tokens; per token, the clipping threshold does not depend on the length of the window.
         return jax.tree.map(lambda leaf: leaf / metrics["tokens"], grads), metrics, moments
 
@@ -160,8 +164,8 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         carried = Carried(state.step, state.moments, state.controller)
         grads, metrics, moments = gradients(state.params, carried, batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        updates, opt_state = optimizer.update(grads, state.opt_state, to_vectors(state.params))
+        params = optax.apply_updates(state.params, from_vectors(updates, state.params))
         ema_params = average_params(state.ema_params, params, decay, state.step) if decay else ()
         rate = jnp.asarray(rate_at(state.step), jnp.float32)
         metrics, kept = metrics | {"grad_norm": optax.tree.norm(grads), "learning_rate": rate}, {}

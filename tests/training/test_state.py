@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from musicvae_jax.config import TrainConfig
-from musicvae_jax.training.state import learning_rate_schedule, make_optimizer
+from musicvae_jax.training.state import from_vectors, learning_rate_schedule, make_optimizer, to_vectors
 
 RATE, DECAY = 0.1, 0.3
 CONSTANT: dict[str, Any] = {"learning_rate": RATE, "warmup_steps": 0, "final_learning_rate": 1.0, "clip_norm": 1e9}
@@ -22,10 +22,24 @@ def random_gradients(seed):
     return {name: rng.normal(size=leaf.shape).astype(np.float32) for name, leaf in PARAMS.items()}
 
 
+def update(optimizer, gradients, state, params):
+    """The updates, as a tree, and the next state."""
+    vectors, state = optimizer.update(to_vectors(gradients), state, to_vectors(params))
+    return from_vectors(vectors, params), state
+
+
 @pytest.mark.parametrize(("step", "rate"), [(0, 0.2), (4, 1.0), (9, 2.0), (100, 0.2), (1000, 0.2)])
 def test_the_rate_rises_in_a_line_and_falls_to_its_share(step, rate):
     config = TrainConfig(num_steps=100, warmup_steps=9, learning_rate=2.0, final_learning_rate=0.1)
     np.testing.assert_allclose(learning_rate_schedule(config)(step), rate, rtol=1e-5)
+
+
+@pytest.mark.parametrize("names", [("matrix", "vector"), ("matrix",), ("vector",)])
+def test_vectors_hold_all_that_a_tree_holds(names):
+    params = {name: PARAMS[name] for name in names} | {"more": {name: -PARAMS[name] for name in names}}
+    vectors = to_vectors(params)
+    assert [vector.size for vector in vectors] == [8 * ("matrix" in names), 4 * ("vector" in names)]
+    jax.tree.map(np.testing.assert_array_equal, from_vectors(vectors, params), params)
 
 
 @pytest.mark.parametrize("clip_norm", [0.5, 100.0])
@@ -34,7 +48,7 @@ def test_a_gradient_is_no_longer_than_the_clipping_norm(clip_norm):
     norm = np.linalg.norm(np.concatenate([leaf.ravel() for leaf in gradients.values()]))
     assert 0.5 < norm < 100
     optimizer = make_optimizer(TrainConfig(optimizer="sgd", **(CONSTANT | {"clip_norm": clip_norm})))
-    updates, _ = optimizer.update(gradients, optimizer.init(PARAMS), PARAMS)
+    updates, _ = update(optimizer, gradients, optimizer.init(to_vectors(PARAMS)), PARAMS)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(updates[name], -RATE * min(clip_norm / norm, 1) * gradient, rtol=1e-5)
 
@@ -43,13 +57,13 @@ def test_three_steps_are_those_of_adamw_with_decay_of_matrices_only():
     """Loshchilov & Hutter (2019), algorithm 2, written out, with a rate that the warm-up moves."""
     config = TrainConfig(weight_decay=DECAY, adam_b2=0.7, **(CONSTANT | {"warmup_steps": 2}))
     optimizer, params = make_optimizer(config), PARAMS
-    state = optimizer.init(params)
+    state = optimizer.init(to_vectors(params))
     expected: dict[str, Any] = {name: leaf.astype(np.float64) for name, leaf in PARAMS.items()}
     first: dict[str, Any] = {name: np.zeros_like(leaf) for name, leaf in expected.items()}
     second: dict[str, Any] = {name: np.zeros_like(leaf) for name, leaf in expected.items()}
     for step, rate in enumerate((RATE / 3, RATE * 2 / 3, RATE), 1):
         gradients = random_gradients(step)
-        updates, state = optimizer.update(gradients, state, params)
+        updates, state = update(optimizer, gradients, state, params)
         params = jax.tree.map(np.add, params, updates)
         for name, gradient in gradients.items():
             first[name] = 0.9 * first[name] + 0.1 * gradient
