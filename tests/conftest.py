@@ -51,6 +51,12 @@ def collect_garbage() -> Iterator[None]:
     gc.collect()
 
 
+def pytest_collection_finish() -> None:
+    """All modules are imported now: no later collection looks at their objects again."""
+    gc.collect()
+    gc.freeze()
+
+
 # The longest first. The first file trains nothing on real music, so that one worker starts while another prepares it.
 _FIRST = ("test_step.py", "training", "validation", "experiments", "evaluation", "models")
 

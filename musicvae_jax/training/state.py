@@ -33,7 +33,7 @@ class TrainState(NamedTuple):
     step: Array  # int32[], updates done
     params: Params
     opt_state: optax.OptState  # of the parameters as `Vectors`
-    ema_params: Params  # moving average of params, or () if off
+    ema_params: Vectors | tuple[()]  # moving average of params, or () if off
     moments: dict[str, Moments]  # level -> moving average of the moments of batch normalisation; {} without it
     controller: ControllerState | tuple[()]  # of the weights of the KLs; () without set points
 
@@ -106,12 +106,12 @@ def init_state(config: Config, model: MusicVAE) -> TrainState:
 
 def start_state(config: Config, params: Params) -> TrainState:
     """The state before the first step, from these parameters. Call it under ``jax.jit``."""
-    ema_params = jax.tree.map(jnp.copy, params) if config.train.ema_decay else ()
+    vectors = to_vectors(params)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=make_optimizer(config.train).init(to_vectors(params)),
-        ema_params=ema_params,
+        opt_state=make_optimizer(config.train).init(vectors),
+        ema_params=vectors if config.train.ema_decay else (),
         moments=initial_moments(config.levels),
         controller=init_controller(config),
     )
@@ -122,10 +122,12 @@ def model_variables(params: Params, moments: dict[str, Moments]) -> Variables:
     return {"params": params, **statistics(moments)}
 
 
+@jax.jit
 def evaluation_variables(state: TrainState) -> Variables:
     """The variables to evaluate with: the moving average of the parameters if there is one.
 
     With batch normalisation it is the parameters themselves, because the stored moments belong to them.
     """
-    averaged = state.ema_params and not state.moments
-    return model_variables(state.ema_params if averaged else state.params, state.moments)
+    if not state.ema_params or state.moments:
+        return model_variables(state.params, state.moments)
+    return model_variables(from_vectors(state.ema_params, state.params), state.moments)

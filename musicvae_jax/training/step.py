@@ -141,7 +141,7 @@ def over_kept_windows(metrics: Metrics, levels: Sequence[str]) -> Metrics:
     return metrics | {"kl": sum(metrics[f"kl_{level}"] for level in levels)}
 
 
-def average_params(average: Params, params: Params, decay: float, step: Array) -> Params:
+def average_params(average: Vectors, params: Vectors, decay: float, step: Array) -> Vectors:
     """The moving average of the parameters after a step.
 
     The weights decay and add up to 1 from the first step on, like the bias-corrected moments of Adam (Kingma & Ba 2015,
@@ -164,9 +164,11 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         carried = Carried(state.step, state.moments, state.controller)
         grads, metrics, moments = gradients(state.params, carried, batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, to_vectors(state.params))
-        params = optax.apply_updates(state.params, from_vectors(updates, state.params))
-        ema_params = average_params(state.ema_params, params, decay, state.step) if decay else ()
+        before = to_vectors(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, before)
+        after, average = optax.apply_updates(before, updates), state.ema_params
+        if isinstance(average, Vectors):
+            average = average_params(average, after, decay, state.step)
         rate = jnp.asarray(rate_at(state.step), jnp.float32)
         metrics, kept = metrics | {"grad_norm": optax.tree.norm(grads), "learning_rate": rate}, {}
         if config.model.level_dropout:
@@ -175,9 +177,9 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
         kl_per_phrase = {level: metrics[f"kl_{level}"] / metrics["phrases"] for level in levels}
         return TrainState(
             step=state.step + 1,
-            params=params,
+            params=from_vectors(after, state.params),
             opt_state=opt_state,
-            ema_params=ema_params,
+            ema_params=average,
             moments=average_moments(state.moments, moments, state.step),
             controller=update_controller(config, state.controller, kl_per_phrase, kept),
         ), metrics

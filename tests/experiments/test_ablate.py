@@ -147,7 +147,7 @@ def test_a_run_is_trained_and_evaluated(folk_data_dir, tmp_path) -> None:
     vae = load_workdir(workdir, "latest")
     assert load_workdir(workdir).step == 40  # the last step is validated, whatever its number
     assert row["step"] == vae.step == 40 and row["train_seconds"] > 0 and row["parameters"] == num_parameters(tiny)
-    again = flatten(evaluate(vae, "test", num_examples=20))
+    again = flatten(evaluate(vae, "validation", num_examples=20))
     assert row["num_examples"] == 20 and {name for name in again if "kl_per_dim" not in name} < set(row)
     assert row["flow.windows"] == 8 and math.isfinite(row["flow.decoded.global.r2.window.value"])
     assert again["nll"] == pytest.approx(row["nll"], rel=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
 
 from musicvae_jax.models.latent.batch_norm import MeanNorm, average_moments, committed_rate, statistics
-from musicvae_jax.training.state import evaluation_variables, init_state, make_model
+from musicvae_jax.training.state import evaluation_variables, init_state, make_model, to_vectors
 from musicvae_jax.types import Moments
 from tests.models.variants import OF_LATENTS, infer, make_features, presence
 from tests.tiny import CONFIG as TINY
@@ -151,6 +151,7 @@ def test_with_moments_the_parameters_themselves_are_evaluated(gamma):
     """Their moving average has other moments, under which the floor would not hold."""
     config = replace(TINY, train={"ema_decay": 0.9}, **{"global": {"batch_norm": gamma}})
     state = jax.jit(partial(init_state, config, make_model(config, FIELDS)))()
-    state = state._replace(ema_params=jax.tree.map(lambda leaf: leaf + 1, state.params))
-    wanted = state.params if gamma else state.ema_params
+    average = jax.tree.map(lambda leaf: leaf + 1, state.params)
+    state = state._replace(ema_params=to_vectors(average))
+    wanted = state.params if gamma else average
     jax.tree.map(np.testing.assert_array_equal, evaluation_variables(state)["params"], wanted)
