@@ -2,7 +2,7 @@ r"""Draws a result of an ablation over the KL, one curve per model, from finishe
 
 Example:
     python experiments/draw_rates.py --out docs/levels.png --curves "three levels=three-10 three-20 three-40" \
-        "one latent=flat-10 flat-20 flat-40"
+        "one latent=one-none-10 one-none-20 one-none-40"
 """
 
 from pathlib import Path

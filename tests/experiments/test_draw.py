@@ -12,8 +12,8 @@ from musicvae_jax.analysis import curves
 from musicvae_jax.evaluation.ablations import make_row, plan
 from tests.pictures import assert_picture
 
-CURVES = ["three=three-10 three-40", "flat=flat-10"]
-RATES = {"three-10": 10.0, "three-40": 40.0, "flat-10": 9.0}
+CURVES = ["three=three-10 three-40", "one=one-flat-10"]
+RATES = {"three-10": 10.0, "three-40": 40.0, "one-flat-10": 9.0}
 
 
 def rows_of(seed, **more):
@@ -52,7 +52,7 @@ def test_rates_are_drawn_from_the_rows_that_the_table_counts(scripts, monkeypatc
     monkeypatch.setattr(curves, "plot_rate_curve", plot)
     assert scripts["rates"](*CURVES).status == 0
     points, _ = plot.call_args.args
-    for label, variants in (("three", ["three-10", "three-40"]), ("flat", ["flat-10"])):
+    for label, variants in (("three", ["three-10", "three-40"]), ("one", ["one-flat-10"])):
         for found, variant in zip(points[label], variants, strict=True):
             np.testing.assert_array_equal(found, [(RATES[variant], 0.1), (RATES[variant] + 1, 1.1)])
 
@@ -66,7 +66,7 @@ def test_rates_are_drawn_from_the_rows_that_the_table_counts(scripts, monkeypatc
         ("runs", ["a={0}", "--smoothing", -1], "smoothing = -1.0: allowed is 0 (none) or more"),
         ("rates", ["three"], "curves has 'three': allowed is 'LABEL=VARIANT VARIANT ...'"),
         ("rates", ["three=three-20"], "no rows to draw of three: allowed are variants with finished runs"),
-        ("rates", [CURVES[0], "three=flat-10"], "curves has 'three' twice"),
+        ("rates", [CURVES[0], "three=one-flat-10"], "curves has 'three' twice"),
         ("rates", [*CURVES, "--figure", "onsets"], "figure = 'onsets': three-10 has no result of that name"),
         ("rates", [*CURVES, "--ablation", "levles"], "no ablation 'levles': did you mean levels"),
     ],
