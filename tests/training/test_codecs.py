@@ -61,9 +61,9 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
     [
         slow("melody", PLAIN, id="melody"),  # other tests train it
         slow("voices", PLAIN, id="voices"),
-        pytest.param("performance", PLAIN, id="performance"),
+        slow("performance", PLAIN, id="performance"),
         pytest.param("voices", FULL, id="voices, full"),
-        slow("performance", FULL, id="performance, full"),
+        pytest.param("performance", FULL, id="performance, full"),
     ],
 )
 def test_trains_validates_and_samples(name, config):

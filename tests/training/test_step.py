@@ -43,7 +43,7 @@ VARIANTS = {
     # Every term that depends on the batch as a whole, an AR(1) base, a controller of one level.
     "batch": replace(
         THREE,
-        model={"context": "previous"},
+        model={"context": "previous", "remat": True},
         objective={"beta": 0.7, "kl_balance_steps": 3},
         **{"global": {"batch_norm": 0.5, "free_bits": "capacity", "nats": 4.0, "capacity_steps": 6}},
         local={
