@@ -40,6 +40,7 @@ class Field(NamedTuple):
     name: str
     size: int  # number of classes
     end: int | None = None  # of a slot's first field: the class that ends the measure, and is the slot's only field
+    first_pitch: int | None = None  # the class of MIDI pitch 0; all classes after it are pitches
 
 
 def until_end(tokens: Array, mask: Array, fields: Sequence[Field]) -> Array:

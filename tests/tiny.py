@@ -12,7 +12,8 @@ from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.types import Batch, Field, existing_fields, until_end
 
 FIELDS = (Field("first", 5), Field("second", 3))
-ENDING = (Field("first", 5, end=0), Field("second", 3))  # where class 0 of the first field ends a measure
+# Where class 0 of the first field ends a measure, and the second field has pitches.
+ENDING = (Field("first", 5, end=0), Field("second", 3, first_pitch=0))
 SLOTS = 4
 MODEL = ModelConfig(dim=16, num_heads=2, encoder_slot_layers=1, encoder_measure_layers=1, decoder_layers=2)
 # For tests of training, whose time is tracing and compiling.

@@ -48,7 +48,6 @@ class Codec(abc.ABC):
     """
 
     name: ClassVar[str]  # in `CodecConfig`
-    first_pitch: ClassVar[int]  # the token of MIDI pitch 0
     subdivisions: tuple[str, ...]
     slots: int  # of a measure
 
@@ -146,8 +145,9 @@ class Codec(abc.ABC):
 
     def pitch_range(self, tokens: np.ndarray) -> tuple[int, int] | None:
         """The lowest and the highest MIDI pitch of tokens int[..., slot, field]; None without notes."""
-        pitches = tokens[self.is_onset(tokens)]
-        return (int(pitches.min()) - self.first_pitch, int(pitches.max()) - self.first_pitch) if pitches.size else None
+        first = next(field.first_pitch for field in self.fields if field.first_pitch is not None)
+        pitches = tokens[self.is_onset(tokens)] - first
+        return (int(pitches.min()), int(pitches.max())) if pitches.size else None
 
     def transpose(self, tokens: np.ndarray, semitones: int) -> np.ndarray:
         """Moves all pitches of tokens int[..., slot, field]; raises `MusicError` "range" if one would leave 0-127."""

@@ -31,8 +31,6 @@ class GridCodec(Codec):
         slots: slots of a measure; a metre that needs more is refused.
     """
 
-    first_pitch = FIRST_PITCH
-
     subdivisions: tuple[str, ...] = _DEFAULTS.subdivisions
     slots: int = _DEFAULTS.slots
 
@@ -127,7 +125,7 @@ class MelodyCodec(GridCodec):
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        return (Field("melody", _VOCABULARY),)
+        return (Field("melody", _VOCABULARY, first_pitch=FIRST_PITCH),)
 
     def _split(self, score: Score) -> list[Score]:
         return [score]
@@ -150,7 +148,7 @@ class VoicesCodec(GridCodec):
 
     @property
     def fields(self) -> tuple[Field, ...]:
-        return tuple(Field(f"voice{number}", _VOCABULARY) for number in range(self.voices))
+        return tuple(Field(f"voice{number}", _VOCABULARY, first_pitch=FIRST_PITCH) for number in range(self.voices))
 
     def _split(self, score: Score) -> list[Score]:
         voice = number_voices(score.notes[:, TRACK], self.voices)

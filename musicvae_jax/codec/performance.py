@@ -49,7 +49,6 @@ class PerformanceCodec(Codec):
     """
 
     name = "performance"
-    first_pitch = 0
 
     subdivisions: tuple[str, ...] = PERFORMANCE_CODEC.subdivisions
     slots: int = PERFORMANCE_CODEC.slots
@@ -62,7 +61,7 @@ class PerformanceCodec(Codec):
     def fields(self) -> tuple[Field, ...]:
         fields = [
             Field("position", FIRST_POSITION + self.positions, end=END),
-            Field("pitch", 128),
+            Field("pitch", 128, first_pitch=0),
             Field("duration", len(self.durations)),
         ]
         if self.velocities > 1:

@@ -26,6 +26,9 @@ class ModelConfig:
     """What a slot sees of the music before it, beside the latents. flat: the whole past of the window. previous: its
     own measure's past and the measure before. none: its own measure's past; measures are then decoded in parallel."""
 
+    intervals: bool = False
+    """The decoder also sees the last pitch of each voice, and the logits of a pitch have a term for its interval to
+    the last pitch of its own voice. With the context previous, that pitch may be of a measure before the one before."""
     slotwise: bool = False
     """Every slot of a measure and every measure of a span has its own linear maps to and from the latent, beside the
     pooled and shared ones."""

@@ -1,6 +1,7 @@
 """Latents to music: a conductor across measures, then a causal transformer over slots."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -8,11 +9,38 @@ import jax.numpy as jnp
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.embedding import HIDDEN, PADDING, START, MetreEmbedding, SlotEmbedding
+from musicvae_jax.models.intervals import (
+    IntervalLogits,
+    PitchEmbedding,
+    heard_before,
+    latest,
+    pitches_of,
+    shown_pitches,
+)
 from musicvae_jax.models.layers import KVCache, dtypes, make_block
 from musicvae_jax.models.spans import make_reader, read_measures
 from musicvae_jax.types import Array, Batch, Field, Latents
 
 _IMPOSSIBLE = -1e9  # a logit of probability 0; finite, so gradients stay finite
+
+
+class Past(NamedTuple):
+    """What a slot is told of the music before it."""
+
+    tokens: Array  # int[..., field], of the slot before
+    special: Array  # int[...], -1 where that slot shows its tokens, else what it is instead (`models.embedding`)
+    heard: Array  # int[..., voice], the last MIDI pitch of each voice, -1 for none
+
+    @classmethod
+    def start(cls, leading: tuple[int, ...], fields: Sequence[Field]) -> "Past":
+        """Of the first slot."""
+        tokens = jnp.zeros((*leading, len(fields)), jnp.int32)
+        return cls(tokens, jnp.full(leading, START), jnp.full_like(pitches_of(tokens, fields), -1))
+
+    def then(self, tokens: Array, shown: Array, fields: Sequence[Field]) -> "Past":
+        """The past of the next slot, after tokens int[..., field] in slots of which some, bool[...], are shown."""
+        pitches = shown_pitches(tokens, shown, fields)
+        return Past(tokens, jnp.where(shown, -1, PADDING), latest(pitches, self.heard))
 
 
 class MusicDecoder(nn.Module):
@@ -45,6 +73,11 @@ class MusicDecoder(nn.Module):
         self.chain = [nn.Dense(config.dim, **types) for _ in self.fields[1:]]
         wide = types | {"dtype": jnp.promote_types(types["dtype"], jnp.float32)}  # in bfloat16 the largest logits tie
         self.heads = [nn.Dense(field.size, **wide) for field in self.fields]
+        voices = [number for number, field in enumerate(self.fields) if field.first_pitch is not None]
+        self.voices = {number: voice for voice, number in enumerate(voices)}
+        if config.intervals:
+            self.last_pitches = PitchEmbedding(config, len(voices))
+            self.intervals = [IntervalLogits(config, self.fields[number]) for number in voices]
 
     def __call__(
         self, latents: Latents, batch: Batch, deterministic: bool = True, skip: Array | None = None
@@ -68,10 +101,12 @@ class MusicDecoder(nn.Module):
         if not deterministic and self.config.token_dropout:
             hidden = jax.random.bernoulli(self.make_rng("token_dropout"), self.config.token_dropout, row)
             special = jnp.where(hidden & (special < 0), HIDDEN, special)
-        past = jnp.roll(batch.tokens.reshape(*row, num_fields), 1, -2)
-        special = jnp.roll(special, 1, -1).at[..., 0].set(START)
+        tokens = batch.tokens.reshape(*row, num_fields)
+        heard = heard_before(shown_pitches(tokens, special < 0, self.fields))
+        past = Past(jnp.roll(tokens, 1, -2), jnp.roll(special, 1, -1).at[..., 0].set(START), heard)
+        by_measure = Past(*(part.reshape(*batch.mask.shape, *part.shape[len(row) :]) for part in past))
         if not flat:
-            past, special = past.reshape(batch.tokens.shape), special.reshape(batch.mask.shape)
+            past = by_measure
 
         conditions = self.conditions(latents, batch.metre, skip)
         if flat:
@@ -82,10 +117,10 @@ class MusicDecoder(nn.Module):
         if self.config.context == "previous":
             before = jnp.broadcast_to((jnp.arange(measures) > 0)[:, None, None], (measures, slots, slots))
             seen = jnp.concatenate([before, jnp.broadcast_to(seen, before.shape)], -1)
-        x, _ = self._hidden(past, special, positions, conditions, seen, None, 0, deterministic)
+        x, _ = self._hidden(past, positions, conditions, seen, None, 0, deterministic)
         x = x.reshape(*leading, measures, slots, self.config.dim)
-        last = jnp.arange(slots) == slots - 1
-        return tuple(self.field_logits(x, batch.tokens[..., :number], last) for number in range(num_fields))
+        last, heard = jnp.arange(slots) == slots - 1, by_measure.heard
+        return tuple(self.field_logits(x, batch.tokens[..., :number], last, heard) for number in range(num_fields))
 
     def conditions(self, latents: Latents, metre: Array, skip: Array | None = None) -> Array:
         """The conductor: from latents to the condition that each slot adds to its input, layer by layer.
@@ -115,8 +150,7 @@ class MusicDecoder(nn.Module):
 
     def step(
         self,
-        past: Array,
-        special: Array,
+        past: Past,
         position: Array,
         condition: Array,
         cache: list[KVCache],
@@ -125,8 +159,7 @@ class MusicDecoder(nn.Module):
         """One slot of sampling.
 
         Args:
-            past: int[..., field], the slot before.
-            special: int[...], -1 where that slot shows its tokens, else what it is instead (`models.embedding`).
+            past: of this slot.
             position: int, of this slot in its context.
             condition: float[..., layer, dim], of this slot.
             cache: keys and values of earlier slots.
@@ -139,10 +172,11 @@ class MusicDecoder(nn.Module):
         seen = (held >= 0) & (held <= position)
         position, index = position[None], position - origin
         condition = condition[..., None, :, :]
-        x, cache = self._hidden(past[..., None, :], special[..., None], position, condition, seen[None], cache, index)
+        past = Past(past.tokens[..., None, :], past.special[..., None], past.heard[..., None, :])
+        x, cache = self._hidden(past, position, condition, seen[None], cache, index)
         return x[..., 0, :], cache
 
-    def field_logits(self, x: Array, known: Array, last: Array) -> Array:
+    def field_logits(self, x: Array, known: Array, last: Array, heard: Array) -> Array:
         """Logits of the next field of a slot.
 
         What the structure decides has probability 1 for any parameters: the last slot of a full measure ends it, and
@@ -152,6 +186,7 @@ class MusicDecoder(nn.Module):
             x: float[..., dim], the slot's hidden state.
             known: int[..., n], the slot's first n fields.
             last: bool, broadcast over the leading axes: whether it is the last slot of its measure.
+            heard: int[..., voice], the last pitches before the slot; read with `ModelConfig.intervals` only.
 
         Returns:
             float[..., vocab] of field n, at least float32.
@@ -159,8 +194,14 @@ class MusicDecoder(nn.Module):
         number = known.shape[-1]
         if number:
             fields = self.embed.sum_fields(known)
+            if self.config.intervals:
+                started = pitches_of(known, self.fields)
+                fields = fields + self.last_pitches(latest(started, heard[..., : started.shape[-1]]))
             x = x + nn.gelu(self.chain[number - 1](x + fields))
         logits = self.heads[number](x)
+        if self.config.intervals and number in self.voices:
+            voice = self.voices[number]
+            logits = logits + self.intervals[voice](x, heard[..., voice])
         end = self.fields[0].end
         if end is None:
             return logits
@@ -178,8 +219,7 @@ class MusicDecoder(nn.Module):
     @nn.compact
     def _hidden(
         self,
-        past: Array,
-        special: Array,
+        past: Past,
         positions: Array,
         conditions: Array,
         mask: Array,
@@ -187,7 +227,9 @@ class MusicDecoder(nn.Module):
         index: Array | int,
         deterministic: bool = True,
     ) -> tuple[Array, list[KVCache]]:
-        x = self.embed(past, special) + self.slot(positions % self.slots)
+        x = self.embed(past.tokens, past.special) + self.slot(positions % self.slots)
+        if self.config.intervals:
+            x = x + self.last_pitches(past.heard)
         updated = []
         for layer in range(self.config.decoder_layers):
             previous = self.config.context == "previous"

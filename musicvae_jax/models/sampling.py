@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from musicvae_jax.config import ConfigError
-from musicvae_jax.models.embedding import PADDING, START
+from musicvae_jax.models.decoder import Past
 from musicvae_jax.models.layers import KVCache
 from musicvae_jax.models.vae import MusicVAE, decoder_method
 from musicvae_jax.rng import row_keys
@@ -157,7 +157,7 @@ def _sample_tokens(
         )
 
     def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
-        past, special, ended, cache = carry
+        past, ended, cache = carry
         position, present, noise = inputs
         slot = position % slots
         ended = ended & (slot > 0)
@@ -167,21 +167,20 @@ def _sample_tokens(
             origin = (position // slots - 1) * slots
             cache = jax.tree.map(lambda leaf: jnp.where(slot == 0, _next_measure(leaf, slots), leaf), cache)
         condition = conditions[position // slots, slot % conditions.shape[1]]
-        x, cache = apply(past, special, position, condition, cache, origin, method=decoder_method("step"))
+        x, cache = apply(past, position, condition, cache, origin, method=decoder_method("step"))
         tokens = jnp.zeros((lanes, 0), jnp.int32)
         for gumbel in noise:
-            logits = apply(x, tokens, slot == slots - 1, method=decoder_method("field_logits"))
+            logits = apply(x, tokens, slot == slots - 1, past.heard, method=decoder_method("field_logits"))
             tokens = jnp.concatenate([tokens, sample_categorical(logits, gumbel, choice, top_k)[:, None]], -1)
         tokens = jnp.where(present[:, None], tokens, 0)
         if fields[0].end is not None:
             ended = ended | (present & (tokens[:, 0] == fields[0].end))
-        return (tokens, jnp.where(present, -1, PADDING), ended, cache), tokens
+        return (past.then(tokens, present, fields), ended, cache), tokens
 
     windowed = context == "previous"
     segment = -(-positions // (_NUM_SEGMENTS if context == "flat" else 1))  # other caches are short
     carry = (
-        jnp.zeros((lanes, len(fields)), jnp.int32),
-        jnp.full(lanes, START),
+        Past.start((lanes,), fields),
         jnp.zeros(lanes, bool),
         apply((lanes,), 2 * slots if windowed else 0, method=decoder_method("empty_cache")),
     )
@@ -189,7 +188,7 @@ def _sample_tokens(
     for start in range(0, positions, segment):
         part = jnp.arange(start, min(start + segment, positions))
         if not windowed:
-            carry = (*carry[:3], [_grow(cache, len(part)) for cache in carry[3]])
+            carry = (*carry[:2], [_grow(cache, len(part)) for cache in carry[2]])
         noise = tuple(
             _gumbel(
                 keys, (first + part[:, None]) * len(fields) + number, 0 if choice.temperature is None else field.size

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.models.embedding import PADDING, START
+from musicvae_jax.models.decoder import Past
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import decoder_method
 from musicvae_jax.types import existing_fields, until_end
@@ -17,6 +17,7 @@ from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_ending_batch, mak
 
 CONTEXTS = ("none", "previous", "flat")
 MEASURES = 6
+OF_ENDING = {"slotwise": True, "intervals": True}
 SHALLOW = {"encoder_slot_layers": 0, "encoder_measure_layers": 0}  # nothing is encoded here
 
 
@@ -65,20 +66,21 @@ def stepped(vae, variables, latents, batch):
         return jnp.moveaxis(jnp.reshape(leaf, (lanes, -1, *leaf.shape[3:])), 1, 0)
 
     def body(carry, inputs):
-        past, special, cache = carry
+        past, cache = carry
         position, condition, tokens, present = inputs
         slot, origin = position % slots, 0
         if context == "previous":
             origin = position - slot - slots
             moved = jax.tree.map(lambda leaf: jnp.roll(leaf, -slots, 1).at[:, slots:].set(0), cache)
             cache = jax.tree.map(lambda one, other: jnp.where(slot == 0, one, other), moved, cache)
-        x, cache = apply(past, special, position, condition, cache, origin, method=decoder_method("step"))
+        x, cache = apply(past, position, condition, cache, origin, method=decoder_method("step"))
         last = slot == slots - 1
-        logits = tuple(apply(x, tokens[:, :number], last, method=decoder_method("field_logits")) for number in range(2))
-        return (tokens, jnp.where(present, -1, PADDING), cache), logits
+        logits = partial(apply, method=decoder_method("field_logits"))
+        fields = tuple(logits(x, tokens[:, :number], last, past.heard) for number in range(2))
+        return (past.then(tokens, present, vae.fields), cache), fields
 
     inputs = [by_position(leaf) for leaf in (conditions, batch.tokens, batch.mask)]
-    carry = (jnp.zeros_like(inputs[1][0]), jnp.full(lanes, START), cache)
+    carry = (Past.start((lanes,), vae.fields), cache)
     _, logits = jax.lax.scan(body, carry, (jnp.arange(len(inputs[0])), *inputs))
     return [jnp.moveaxis(field, 0, 1).reshape(size, measures, slots, -1) for field in logits]
 
@@ -86,7 +88,7 @@ def stepped(vae, variables, latents, batch):
 @pytest.mark.parametrize("context", CONTEXTS)
 @pytest.mark.parametrize("fields", [FIELDS, ENDING])
 def test_sampling_cell_equals_teacher_forcing(context, fields):
-    vae, variables, latents = make_model(context, fields, slotwise=fields == ENDING)
+    vae, variables, latents = make_model(context, fields, **OF_ENDING if fields == ENDING else {})
     batch = make_batch() if fields == FIELDS else make_ending_batch()
     for one, other in zip(forced(vae, variables, latents, batch), stepped(vae, variables, latents, batch), strict=True):
         np.testing.assert_allclose(one[batch.mask], other[batch.mask], rtol=1e-5, atol=1e-5)
@@ -95,7 +97,7 @@ def test_sampling_cell_equals_teacher_forcing(context, fields):
 @pytest.mark.parametrize("context", CONTEXTS)
 @pytest.mark.parametrize("fields", [FIELDS, ENDING])
 def test_greedy_tokens_are_the_most_probable_under_teacher_forcing(context, fields):
-    vae, variables, latents = make_model(context, fields, slotwise=fields == ENDING)
+    vae, variables, latents = make_model(context, fields, **OF_ENDING if fields == ENDING else {})
     batch = make_batch()
     allowed = batch.mask if fields == FIELDS else np.repeat(batch.metre[..., :1] > 0, SLOTS, -1)
     greedy = SamplingConfig(temperature=0.0)

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from musicvae_jax.config import ConfigError
 from musicvae_jax.models.sampling import Choice, SamplingConfig, restrict, sample_categorical, sample_tokens
 from musicvae_jax.objectives.loss import token_nll
-from musicvae_jax.types import Batch, existing_fields, until_end
+from musicvae_jax.types import Batch, Field, existing_fields, until_end
 from tests.models.variants import SUBSETS
-from tests.tiny import ENDING, SLOTS, make_batch, make_vae, replace
+from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_vae, replace
 
+# The classes 0 and 1 of a field that has pitches are a hold and a rest.
+VOICES = (Field("first", 5, first_pitch=2), Field("second", 3, first_pitch=2))
 SMALL = replace(SUBSETS["global"], model={"dim": 8})
 
 
@@ -42,11 +44,13 @@ def test_a_sampled_measure_ends_in_one_end_and_is_empty_after_it():
     assert (mask & (tokens[..., 0] == 0)).sum() == len(lengths)  # the last slot at the latest
 
 
-@pytest.mark.parametrize("context", ["none", "previous", "flat"])
-def test_windows_are_drawn_as_often_as_they_are_probable(context):
+@pytest.mark.parametrize(
+    ("context", "fields"), [("none", FIELDS), ("previous", FIELDS), ("flat", FIELDS), ("flat", VOICES)]
+)
+def test_windows_are_drawn_as_often_as_they_are_probable(context, fields):
     """All 225 windows of one slot in each of two measures: their probabilities sum to 1, and the chi-square of the
     counts is within five standard deviations of its mean."""
-    vae, variables = make_vae(replace(SMALL, model={"context": context}))
+    vae, variables = make_vae(replace(SMALL, model={"context": context, "intervals": fields == VOICES}), fields)
     slots = list(itertools.product(range(5), range(3)))
     windows = np.array(list(itertools.product(slots, slots)))
     tokens = np.zeros((225, 2, SLOTS, 2), np.int32)

@@ -67,8 +67,9 @@ def test_end_is_the_only_field_of_its_slot_and_fills_the_last_slot(last):
     vae, variables = make_vae(fields=ENDING)
     x = jax.random.normal(jax.random.key(0), (4, MODEL.dim))
     logits = partial(vae.apply, variables, method=decoder_method("field_logits"))
-    first = jax.nn.softmax(logits(x, jnp.zeros((4, 0), jnp.int32), jnp.asarray(last)))
-    second = [jax.nn.softmax(logits(x, jnp.full((4, 1), token), jnp.asarray(last))) for token in range(5)]
+    last, heard = jnp.asarray(last), jnp.zeros((4, 0), jnp.int32)
+    first = jax.nn.softmax(logits(x, jnp.zeros((4, 0), jnp.int32), last, heard))
+    second = [jax.nn.softmax(logits(x, jnp.full((4, 1), token), last, heard)) for token in range(5)]
     np.testing.assert_array_equal(second[0], np.eye(3)[[0] * 4])
     assert (jnp.stack(second[1:]) > 0).all()
     assert (first[:, 0] == 1).all() if last else (first > 0).all()
@@ -90,8 +91,9 @@ def test_probabilities_of_all_rows_of_a_measure_sum_to_one():
     np.testing.assert_allclose(total, 1, rtol=1e-5)
 
 
-def test_token_dropout_hides_the_past_in_training_alone():
-    vae, variables = make_vae(replace(FULL, model={"token_dropout": 0.999}))
+def test_token_dropout_hides_the_past_and_its_pitches_in_training_alone():
+    fields = (FIELDS[0], FIELDS[1]._replace(first_pitch=0))
+    vae, variables = make_vae(replace(FULL, model={"token_dropout": 0.999, "intervals": True}), fields)
     batch = make_batch()
     other = batch._replace(tokens=np.where(batch.mask[..., None], (batch.tokens + 1) % np.array([5, 3]), 0))
     rngs = {"token_dropout": jax.random.key(0)}
