@@ -97,9 +97,9 @@ def _has_set_point(config: Parts) -> bool:
     return any(_is_steered(config, level) for level in config.levels.on.values())
 
 
-def _dies_at_its_set_point(config: Parts, level: LevelConfig) -> bool:
+def _dies_at(config: Parts, kl_per_phrase: float) -> bool:
     train, phrases = config.train, -(-config.data.measures // MEASURES_PER_PHRASE)
-    return train.on_collapse == "stop" and 0 < level.kl_per_phrase * phrases < train.collapse_nats
+    return train.on_collapse == "stop" and 0 < kl_per_phrase * phrases < train.collapse_nats
 
 
 _SET_POINT = ("levels.*.kl_per_phrase", "objective.kl_per_phrase")
@@ -215,7 +215,13 @@ RULES = (
     ),
     Rule(
         "on_collapse = stop", "a set point below collapse_nats per window", "the level would count as dead",
-        _level(_dies_at_its_set_point, "train.on_collapse", "levels.*.kl_per_phrase", "train.collapse_nats"),
+        _level(lambda c, level: _dies_at(c, level.kl_per_phrase),
+               "train.on_collapse", "levels.*.kl_per_phrase", "train.collapse_nats"),
+    ),
+    Rule(
+        "on_collapse = stop", "a total set point below collapse_nats per window", "every level would count as dead",
+        _once(lambda c: _dies_at(c, c.objective.kl_per_phrase),
+              "train.on_collapse", "objective.kl_per_phrase", "train.collapse_nats"),
     ),
 )  # fmt: skip
 

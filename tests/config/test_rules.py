@@ -102,6 +102,11 @@ CASES = {
         f"train.collapse_nats=1.0 -> {mended}"
         for mended in ("local.kl_per_phrase=1.0", "data.measures=5", "train.on_collapse=warn")
     ],
+    ("on_collapse = stop", "a total set point below collapse_nats per window"): [
+        "train.eval_every=100 train.num_steps=1000 | train.on_collapse=stop objective.kl_per_phrase=0.9 "
+        f"train.collapse_nats=1.0 -> {mended}"
+        for mended in ("objective.kl_per_phrase=1.0", "data.measures=5", "train.on_collapse=warn")
+    ],
 }  # fmt: skip
 
 
