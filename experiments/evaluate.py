@@ -7,6 +7,7 @@ Examples:
     python experiments/evaluate.py --workdir runs/folk                         # writes evaluation.validation.json
     python experiments/evaluate.py --workdir runs/folk --split test
     python experiments/evaluate.py --result experiments/results/folk.test.json
+    python experiments/evaluate.py --result experiments/results/chorales-flat*.test.json  # mean over seeds
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from musicvae_jax.config.checks import check
 def evaluate(
     *,
     workdir: str = "",
-    result: str = "",
+    result: tuple[str, ...] = (),
     split: str = "validation",
     checkpoint: str = "best",
     num_examples: int | None = None,
@@ -35,7 +36,8 @@ def evaluate(
 
     Args:
         workdir: the folder of the run.
-        result: a file that was written before: it is printed, and nothing is measured.
+        result: a file that was written before: it is printed, and nothing is measured. Of several files, which are of
+            runs of one config from several seeds, the mean of the main figures is printed.
         split: validation; test, for what is adopted; or another of the data set, such as test_airds.
         checkpoint: best or latest.
         num_examples: only so many windows, spread evenly over the split; all if not given.
@@ -54,12 +56,13 @@ def evaluate(
     from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
     from musicvae_jax.evaluation.information_flow import information_flow
     from musicvae_jax.evaluation.rivals import measure_rivals
-    from musicvae_jax.evaluation.tables import evaluation_text
+    from musicvae_jax.evaluation.tables import evaluation_text, seeds_text
     from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.parallel import set_up_devices
 
     if result:
-        print(evaluation_text(read_evaluation(result)))
+        found = [read_evaluation(path) for path in result]
+        print(evaluation_text(found[0]) if len(found) == 1 else seeds_text(found))
         return 0
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from musicvae_jax.config import UserError
+from musicvae_jax.evaluation.ablation_table import mean_and_error
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, Evaluation, FlowFigures, LikenessFigures
 from musicvae_jax.evaluation.targets import check_targets
 from musicvae_jax.objectives.usage import LevelFigures
@@ -36,11 +38,35 @@ _REPLACED = (
 
 def evaluation_text(evaluation: Evaluation) -> str:
     """The main figures and, by level, what it carries and says; "-" stands for what is not finite."""
-    lines = [f"{evaluation.num_examples} windows of {evaluation.split!r}, checkpoint of step {evaluation.step}"]
+    head = f"{evaluation.num_examples} windows of {evaluation.split!r}, checkpoint of step {evaluation.step}"
     if evaluation.times_measured:
-        lines[0] += f", measured {evaluation.times_measured} time{'s' * (evaluation.times_measured > 1)}"
+        head += f", measured {evaluation.times_measured} time{'s' * (evaluation.times_measured > 1)}"
+    lines = [f"  {text:<72} {_number(value):>8}" for text, value in _main_rows(evaluation)]
+    return "\n".join([head, *lines, "", level_tables(evaluation)])
+
+
+def seeds_text(evaluations: Sequence[Evaluation]) -> str:
+    """The main figures of several runs of one config, mean and standard error over the runs that have the figure.
+
+    Raises:
+        UserError: they were not measured on as many windows of the same split.
+    """
+    first, *others = (f"{evaluation.num_examples} windows of {evaluation.split!r}" for evaluation in evaluations)
+    if differ := [head for head in others if head != first]:
+        raise UserError(f"one file is of {differ[0]}: allowed are {first}, as in the first file")
+    lines = [f"{first}, {len(evaluations)} runs: mean ± standard error over runs"]
+    tables = [dict(_main_rows(evaluation)) for evaluation in evaluations]
+    for text in tables[0]:
+        values = [value for table in tables if (value := table.get(text)) is not None]
+        lines.append(f"  {text:<72} {mean_and_error(values, '.3f'):>8}")
+    return "\n".join(lines)
+
+
+def _main_rows(evaluation: Evaluation) -> list[tuple[str, float | None]]:
+    """The main figures: what each is called, and its value."""
     rivals = evaluation.rivals
-    rows = [("perplexity, exp((nll + kl) / tokens): comparable with the next two", evaluation.perplexity_elbo)]
+    bound = "perplexity, exp((nll + kl) / tokens): comparable with the next two"
+    rows: list[tuple[str, float | None]] = [(bound, evaluation.perplexity_elbo)]
     if rivals:
         chain = rivals.markov
         depends = f"the last {chain.order} {chain.unit}s" + " and the place in the measure" * chain.place
@@ -54,8 +80,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     if evaluation.iwae:
         rows.append((f"nll + kl by the bound of {evaluation.iwae.draws} draws, nats per window", evaluation.iwae.nll))
         rows.append(("  perplexity, comparable with the Markov chain", evaluation.iwae.perplexity))
-    lines += [f"  {text:<72} {_number(value):>8}" for text, value in rows]
-    return "\n".join([*lines, "", level_tables(evaluation)])
+    return rows
 
 
 def level_tables(evaluation: Evaluation) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
-from musicvae_jax.evaluation.tables import evaluation_text, level_tables
+from musicvae_jax.evaluation.tables import evaluation_text, level_tables, seeds_text
 from musicvae_jax.evaluation.targets import check_targets
 from tests.evaluation.trees import make_evaluation, put, without
 
@@ -79,3 +79,16 @@ def test_the_text_has_the_optional_figures_that_there_are():
         assert any(words in line and line.endswith(f"{value:.3f}") for line in lines)
     text = evaluation_text(without(evaluation, "flow.skip_share", "iwae"))
     assert "skip" not in text and "draws" not in text
+
+
+def test_of_several_runs_the_mean_and_its_standard_error_are_shown():
+    runs = [put(make_evaluation(), {"onset_f1": value, "kl": 5.0}) for value in (0.1, 0.2, 0.6)]
+    lines = seeds_text(runs).splitlines()
+    (f1,) = (line for line in lines if "onset F1, decoded from the latents alone" in line)
+    (kl,) = (line for line in lines if "KL, nats per window" in line)
+    assert f1.endswith(" 0.300 ± 0.153") and kl.endswith(" 5.000") and "3 runs" in lines[0]
+    names = [line[:70].strip() for line in lines[1:]]
+    assert names == [line[:70].strip() for line in evaluation_text(runs[0]).splitlines()[1 : len(lines)]]
+    for changed in ({"split": "other"}, {"num_examples": 3}):
+        with pytest.raises(UserError, match="allowed are .* as in the first file"):
+            seeds_text([runs[0], put(runs[1], changed)])
