@@ -237,12 +237,14 @@ def test_results_of_the_readme_are_those_of_the_files():
     header, *rows = table(README, "config | `perplexity_elbo`")
     names = [name.strip("`") for name in header[1:-1]]
     for row in rows:
-        path = shlex.split(row[-1].strip("`"))[-1]
-        assert Path(path).name == f"{row[0].strip('`')}.test.json"
-        results = json.loads((ROOT / path).read_text())
+        _, _, paths = row[-1].strip("`").partition(" --result ")
+        files = [Path(path) for path in shlex.split(paths)]  # one per seed
+        assert files[0].name == f"{INLINE.findall(row[0])[0]}.test.json"
+        runs = [json.loads((ROOT / path).read_text()) for path in files]
+        results = {name: sum(run[name] for run in runs) / len(runs) for name in names}
         for name, cell in zip(names, row[1:-1], strict=True):
             decimals = len(cell.partition(".")[2])
-            assert f"{results[name]:.{decimals}f}".removeprefix("0") == cell, f"{path}: {name}"
+            assert f"{results[name]:.{decimals}f}".removeprefix("0") == cell, f"{paths}: {name}"
 
 
 @pytest.mark.parametrize("document", TEXTS)
