@@ -16,6 +16,7 @@ from musicvae_jax.models.intervals import (
     latest,
     pitches_of,
     shown_pitches,
+    voices_of,
 )
 from musicvae_jax.models.layers import KVCache, dtypes, make_block
 from musicvae_jax.models.spans import make_reader, read_measures
@@ -73,7 +74,7 @@ class MusicDecoder(nn.Module):
         self.chain = [nn.Dense(config.dim, **types) for _ in self.fields[1:]]
         wide = types | {"dtype": jnp.promote_types(types["dtype"], jnp.float32)}  # in bfloat16 the largest logits tie
         self.heads = [nn.Dense(field.size, **wide) for field in self.fields]
-        voices = [number for number, field in enumerate(self.fields) if field.first_pitch is not None]
+        voices = voices_of(self.fields)
         self.voices = {number: voice for voice, number in enumerate(voices)}
         if config.intervals:
             self.last_pitches = PitchEmbedding(config, len(voices))

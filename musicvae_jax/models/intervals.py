@@ -18,6 +18,11 @@ REACH = 24
 """Semitones: the largest interval that has a logit of its own."""
 
 
+def voices_of(fields: Sequence[Field]) -> list[int]:
+    """The numbers of the fields that have pitches."""
+    return [number for number, field in enumerate(fields) if field.first_pitch is not None]
+
+
 def pitches_of(tokens: Array, fields: Sequence[Field]) -> Array:
     """The pitches that start in a slot, of which the first n fields are given: int[..., n] to int[..., voice]."""
     found = [
@@ -45,8 +50,7 @@ def shown_pitches(tokens: Array, shown: Array, fields: Sequence[Field]) -> Array
         int[..., slot, voice].
     """
     exists = existing_fields(tokens, shown, fields)
-    voices = [number for number, field in enumerate(fields) if field.first_pitch is not None]
-    return jnp.where(exists[..., np.array(voices, int)], pitches_of(tokens, fields), -1)
+    return jnp.where(exists[..., np.array(voices_of(fields), int)], pitches_of(tokens, fields), -1)
 
 
 def heard_before(pitches: Array) -> Array:
