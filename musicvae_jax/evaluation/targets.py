@@ -86,7 +86,9 @@ def _of_flow(flow: FlowFigures) -> Iterator[Target]:
             span = own[level]
             r2 = flow.decoded[level].r2_within_metre[span].value
             yield Target(f"flow.decoded.{level}.r2_within_metre.{span}", r2, ">=", least)
-            yield Target(f"flow.probes.{span}.{level}.r2", flow.probes[span][level].r2, ">=", least)
+            read = flow.probes[span][level].within_metre
+            if read is not None:
+                yield Target(f"flow.probes.{span}.{level}.within_metre", read, ">=", least)
     for span in own.values():
         r2 = flow.decoded[ANOTHER_PIECE].r2_within_metre[span].value
         yield Target(f"flow.decoded.{ANOTHER_PIECE}.r2_within_metre.{span}", r2, "+-", 0.05)

@@ -12,8 +12,8 @@ from tests.evaluation.trees import LIKENESSES, SPANS, make_evaluation, put, with
 WITHIN = [name for name in LIKENESSES if not name.startswith("r2.")]
 # Name of a target -> a value that misses it by little.
 OUTSIDE = {"perplexity": 5.0, "onset_perplexity": 5.0, "flow.swapped.global.local": 1.0, "flow.swapped.local.fine": 1.0}
-OUTSIDE |= {"flow.decoded.global.r2_within_metre.window": 0.19, "flow.probes.window.global.r2": 0.19}
-OUTSIDE |= {"flow.decoded.local.r2_within_metre.phrase": 0.49, "flow.probes.phrase.local.r2": 0.49}
+OUTSIDE |= {"flow.decoded.global.r2_within_metre.window": 0.19, "flow.probes.window.global.within_metre": 0.19}
+OUTSIDE |= {"flow.decoded.local.r2_within_metre.phrase": 0.49, "flow.probes.phrase.local.within_metre": 0.49}
 OUTSIDE |= {f"flow.decoded.fine.{name}": 0.0599 for name in WITHIN}
 for _level, _span in SPANS.items():
     OUTSIDE[f"levels.{_level}.kl"] = 0.99
@@ -64,8 +64,8 @@ def test_levels_that_are_off_have_no_aims(level):
     assert not [name for name in names if level in name.split(".")]
     assert f"flow.swapped.{upper}.{lower}" in names and f"flow.added.{lower}.chroma" in names
     # R2 of windows is an aim of a global level, R2 of phrases one of a local level below a global one.
-    assert ("flow.probes.window.global.r2" in names) == (level != "global")
-    assert ("flow.probes.phrase.local.r2" in names) == (level == "fine")
+    assert ("flow.probes.window.global.within_metre" in names) == (level != "global")
+    assert ("flow.probes.phrase.local.within_metre" in names) == (level == "fine")
 
 
 def test_without_information_flow_there_are_aims_of_usage_alone():

@@ -54,6 +54,6 @@ def make_evaluation() -> Evaluation:
         estimate(f"swapped.{pair}", 1.1, 1.0)
     for number, (level, span) in enumerate(SPANS.items()):
         flat |= {f"flow.probes.{span}.{upper}.r2": 0.1 for upper in [*SPANS][:number]}
-        probe = {"r2": 0.5 if level == "local" else 0.2, "within_metre": 0.1, "shuffled": -0.049}
+        probe = {"r2": 0.1, "within_metre": 0.5 if level == "local" else 0.2, "shuffled": -0.049}
         flat |= {f"flow.probes.{span}.{level}.{name}": value for name, value in probe.items()}
     return build(Evaluation, flat)
