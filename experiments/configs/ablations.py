@@ -49,13 +49,13 @@ SHARES = {level: FOLK.levels[level].kl_per_phrase for level in LEVELS}
 TOTAL = sum(SHARES.values())
 
 
-def three(kl_per_phrase: float) -> Config:
+def three(kl_per_phrase: float, steps: int = SHORT.train.num_steps) -> Config:
     """Three levels, each with a set point in proportion to its share of the total, in nats per phrase."""
     settings = {
         level: {"kl_per_phrase": kl_per_phrase * share / TOTAL, "span_head": FOLK.levels[level].span_head}
         for level, share in SHARES.items()
     }
-    return change(SHORT, three_levels(settings))
+    return change(SHORT, three_levels(settings), train={"num_steps": steps, "eval_every": steps // 2})
 
 
 # Seconds per step of one latent / of three levels, taken in turns in one process, by the context of the decoder. The
@@ -63,12 +63,12 @@ def three(kl_per_phrase: float) -> Config:
 ONE_TIME = {"none": 1.0, "flat": 1.11}
 
 
-def one(kl_per_phrase: float, context: Literal["none", "flat"]) -> Config:
+def one(kl_per_phrase: float, context: Literal["none", "flat"], steps: int = SHORT.train.num_steps) -> Config:
     """One latent with the latent dims, the KL and the training time of `three`, and .2 % more parameters.
 
     Its span is the window, so that every measure has its own linear maps, as in `three`.
     """
-    config = three(kl_per_phrase)
+    config = three(kl_per_phrase, steps)
     measures = config.data.measures
     dims = sum(level.dim * level.num_latents(measures) for level in config.levels.on.values())
     return change(
@@ -137,6 +137,19 @@ LEVELS_OR_ONE = Ablation(
     flow_windows=0,
 )
 
+# About 40 minutes on two cores.
+_LONG = 4800
+LEVELS_LONG = Ablation(
+    text=(
+        "The pair of `levels` at 20 nats per phrase, three levels against one latent whose decoder sees the whole past "
+        "of the window, trained for eight times as long."
+    ),
+    variants={"three-20": three(20, _LONG), "one-flat-20": one(20, "flat", _LONG)},
+    seeds=(0,),
+    columns=(*_MUSIC, *_RATES),
+    flow_windows=0,
+)
+
 COLLAPSE = Ablation(
     text=(
         "Remedies for posterior collapse, one at a time, on three levels trained on the ELBO. All kinds of free bits "
@@ -201,4 +214,4 @@ SMALL = Ablation(
     flow_windows=16,
 )
 
-ABLATIONS = {"levels": LEVELS_OR_ONE, "collapse": COLLAPSE, "beta": BETA, "debug": SMALL}
+ABLATIONS = {"levels": LEVELS_OR_ONE, "levels-long": LEVELS_LONG, "collapse": COLLAPSE, "beta": BETA, "debug": SMALL}
