@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
-from musicvae_jax.models.embedding import HIDDEN, PADDING, START, MetreEmbedding, SlotEmbedding
+from musicvae_jax.models.embedding import HIDDEN, PADDING, START, MetreEmbedding, SlotEmbedding, Table
 from musicvae_jax.models.intervals import (
     IntervalLogits,
     PitchEmbedding,
@@ -59,7 +59,7 @@ class MusicDecoder(nn.Module):
     def setup(self) -> None:
         config, types = self.config, dtypes(self.config)
         self.embed = SlotEmbedding(config, self.fields)
-        self.slot = nn.Embed(self.slots, config.dim, **types)
+        self.slot = Table(self.slots, config.dim, **types)
         self.metre = MetreEmbedding(config)
         self.read = {name: make_reader(config, level) for name, level in self.levels.on.items()}
         # Without dropout: what the latents say reaches the slots whole.
@@ -104,7 +104,8 @@ class MusicDecoder(nn.Module):
             special = jnp.where(hidden & (special < 0), HIDDEN, special)
         tokens = batch.tokens.reshape(*row, num_fields)
         heard = heard_before(shown_pitches(tokens, special < 0, self.fields))
-        past = Past(jnp.roll(tokens, 1, -2), jnp.roll(special, 1, -1).at[..., 0].set(START), heard)
+        before = jnp.where(jnp.arange(row[-1]) == 0, START, jnp.roll(special, 1, -1))
+        past = Past(jnp.roll(tokens, 1, -2), before, heard)
         by_measure = Past(*(part.reshape(*batch.mask.shape, *part.shape[len(row) :]) for part in past))
         if not flat:
             past = by_measure

@@ -1,8 +1,9 @@
-"""Slots and metres as vectors."""
+"""Classes, slots and metres as vectors."""
 
 from collections.abc import Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import ModelConfig
@@ -13,6 +14,28 @@ PADDING, START, HIDDEN = range(3)  # what a slot can show instead of its tokens
 _NUMERATORS, _LOG2_DENOMINATORS = 65, 7  # metres up to 64/64, as in MIDI
 
 
+def of_class(values: Array, classes: Array) -> Array:
+    """The value of a class: float[..., vocab] and int[...] to float[...].
+
+    Its gradient is not a scatter, see `Table`.
+    """
+    return jnp.where(jnp.arange(values.shape[-1]) == classes[..., None], values, 0).sum(-1)
+
+
+class Table(nn.Embed):
+    """An embedding whose rows are taken by a matrix product with one-hot vectors.
+
+    The gradient of a lookup is a scatter: thousands of additions to the same few rows, one after another on an
+    accelerator. The gradient of a product is a product. The rows are the same, bit by bit.
+    """
+
+    def __call__(self, inputs: Array) -> Array:
+        """int[...] to float[..., features]."""
+        (embedding,) = self.promote_dtype(self.embedding, dtype=self.dtype, inexact=False)
+        one_hot = jax.nn.one_hot(inputs, self.num_embeddings, dtype=embedding.dtype)
+        return jnp.einsum("...v,vd->...d", one_hot, embedding, precision=jax.lax.Precision.HIGHEST)
+
+
 class SlotEmbedding(nn.Module):
     """A slot is the sum of its fields' embeddings, or one of three special vectors."""
 
@@ -21,8 +44,8 @@ class SlotEmbedding(nn.Module):
 
     def setup(self) -> None:
         types = dtypes(self.config)
-        self.tables = [nn.Embed(field.size, self.config.dim, **types) for field in self.fields]
-        self.specials = nn.Embed(3, self.config.dim, **types)
+        self.tables = [Table(field.size, self.config.dim, **types) for field in self.fields]
+        self.specials = Table(3, self.config.dim, **types)
 
     def __call__(self, tokens: Array, special: Array) -> Array:
         """Embeds slots.
@@ -56,7 +79,7 @@ class MetreEmbedding(nn.Module):
         number = jnp.arange(metre.shape[-2])
         frame = jnp.concatenate(jnp.broadcast_arrays(sinusoids(number, dim), sinusoids(count - number, dim)), -1)
         return (
-            nn.Embed(_NUMERATORS, dim, name="numerator", **types)(numerator)
-            + nn.Embed(_LOG2_DENOMINATORS, dim, name="denominator", **types)(exponent)
+            Table(_NUMERATORS, dim, name="numerator", **types)(numerator)
+            + Table(_LOG2_DENOMINATORS, dim, name="denominator", **types)(exponent)
             + nn.Dense(dim, name="position", **types)(frame)
         )

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
-from musicvae_jax.models.embedding import PADDING, MetreEmbedding, SlotEmbedding
+from musicvae_jax.models.embedding import PADDING, MetreEmbedding, SlotEmbedding, Table
 from musicvae_jax.models.layers import AttentionPool, Flattened, dtypes, make_block
 from musicvae_jax.models.spans import into_spans
 from musicvae_jax.types import Array, Batch, Field
@@ -34,7 +34,7 @@ class MusicEncoder(nn.Module):
         config, types = self.config, dtypes(self.config)
         special = jnp.where(batch.mask, -1, PADDING)
         x = SlotEmbedding(config, self.fields, name="embed")(batch.tokens, special)
-        x = x + nn.Embed(self.slots, config.dim, name="slot", **types)(jnp.arange(self.slots))
+        x = x + Table(self.slots, config.dim, name="slot", **types)(jnp.arange(self.slots))
 
         for layer in range(config.encoder_slot_layers):
             block = make_block(config, deterministic, f"slot_block_{layer}")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.config import ModelConfig
+from musicvae_jax.models.embedding import Table
 from musicvae_jax.models.layers import dtypes
 from musicvae_jax.types import Array, Field, existing_fields
 
@@ -113,7 +114,7 @@ class PitchEmbedding(nn.Module):
     num_voices: int
 
     def setup(self) -> None:
-        self.tables = [nn.Embed(129, self.config.dim, **dtypes(self.config)) for _ in range(self.num_voices)]
+        self.tables = [Table(129, self.config.dim, **dtypes(self.config)) for _ in range(self.num_voices)]
 
     def __call__(self, pitches: Array) -> Array:
         """The first n voices: int[..., n], to float[..., dim]."""

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
+from musicvae_jax.models.embedding import of_class
 from musicvae_jax.models.layers import dtypes
 from musicvae_jax.models.spans import to_measures
 from musicvae_jax.types import Array, Batch, Field, Latents, existing_fields
@@ -47,8 +48,8 @@ class SpanHead(nn.Module):
             chosen = jax.nn.log_sigmoid(-zero)
             if field.size > 2:  # else there is one other class
                 bag = nn.Dense(field.size, name=f"bag_{number}", **wide)(hidden).astype(total.dtype)
-                bag = jax.nn.log_softmax(bag.at[..., 0].set(_IMPOSSIBLE))
-                chosen = chosen + jnp.take_along_axis(bag, jnp.maximum(tokens, 1), -1)
+                bag = jax.nn.log_softmax(jnp.where(jnp.arange(field.size) == 0, _IMPOSSIBLE, bag))
+                chosen = chosen + of_class(bag[..., None, :], jnp.maximum(tokens, 1))
             log_p = jnp.where(tokens == 0, jax.nn.log_sigmoid(zero), chosen)
             total -= jnp.where(exists[..., number], log_p, 0).sum((-2, -1))
         return total

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import Config
+from musicvae_jax.models.embedding import of_class
 from musicvae_jax.objectives.rates import Mean, Weights, charge, charge_per_dim, identity, own_latents
 from musicvae_jax.types import Array, Batch, VAEOutput
 
@@ -48,11 +49,8 @@ def token_nll(logits: Sequence[Array], batch: Batch) -> Array:
         logits: per field, float[..., measure, slot, vocab].
         batch: the music.
     """
-    losses = [
-        -jnp.take_along_axis(jax.nn.log_softmax(field), batch.tokens[..., number, None], -1)
-        for number, field in enumerate(logits)
-    ]
-    return jnp.where(batch.mask[..., None], jnp.concatenate(losses, -1), 0.0)
+    losses = [-of_class(jax.nn.log_softmax(field), batch.tokens[..., number]) for number, field in enumerate(logits)]
+    return jnp.where(batch.mask[..., None], jnp.stack(losses, -1), 0.0)
 
 
 def elbo_terms(output: VAEOutput, batch: Batch) -> ELBO:

@@ -58,7 +58,7 @@ class Frame(nn.Module):
         """
         if self.causal:
             config, types = self.config, dtypes(self.config)
-            before = jnp.roll(z, 1, -2).at[..., 0, :].set(0).astype(context.dtype)
+            before = jnp.where(jnp.arange(z.shape[-2])[:, None] == 0, 0, jnp.roll(z, 1, -2)).astype(context.dtype)
             x = context + nn.Dense(config.dim, name="read_before", **types)(before)
             positions = jnp.arange(z.shape[-2])
             mask = (positions[:, None] >= positions) & present[..., None, :]
