@@ -65,9 +65,11 @@ class NGram:
         Returns:
             The model itself.
         """
-        parts = [self._sequences(batch) for batch in batches]
+        batches = list(batches)
+        # Field by field, because the contexts of one field take several times the memory of all tokens.
         self._tables = [
-            _count([part[number] for part in parts], field.size) for number, field in enumerate(self.fields)
+            _count([self._sequence(batch, number) for batch in batches], field.size)
+            for number, field in enumerate(self.fields)
         ]
         return self
 
@@ -78,13 +80,14 @@ class NGram:
             float64[order, batch], under the models of order 0 to max_order.
         """
         nll = np.zeros((self.max_order + 1, len(batch.tokens)))
-        for field, found, tables in zip(self.fields, self._sequences(batch), self._tables, strict=True):
+        for number, (field, tables) in enumerate(zip(self.fields, self._tables, strict=True)):
+            found = self._sequence(batch, number)
             for order, p in enumerate(_probabilities(field.size, found, tables, self.max_order)):
                 nll[order] += np.bincount(found.rows, -np.log(p), minlength=nll.shape[1])
         return nll
 
-    def _sequences(self, batch: Batch) -> list["_Tokens"]:
-        """The tokens of each field, with their contexts."""
+    def _sequence(self, batch: Batch, number: int) -> "_Tokens":
+        """The tokens of a field, by its number, with their contexts."""
         tokens = np.asarray(batch.tokens)
         exists = existing_fields(tokens, np.asarray(batch.mask), self.fields)
         row, measure, slot, field = np.nonzero(exists)
@@ -94,31 +97,28 @@ class NGram:
         if self.unit == "slot":
             index = np.cumsum(field == 0) - 1
             history = np.zeros(int((field == 0).sum()), np.uint64)
-            for number in range(len(self.fields)):
-                here = field == number
+            for other in range(len(self.fields)):
+                here = field == other
                 history[index[here]] = _mix(history[index[here]], chain[here])
         age = index - index[np.searchsorted(row, row)]  # tokens or slots since the window began
 
-        result = []
-        for number in range(len(self.fields)):
-            here = np.flatnonzero(field == number)
-            found = _Tokens(row[here], chain[here], [], [])
-            context = np.zeros(len(here), np.uint64)
+        here = np.flatnonzero(field == number)
+        found = _Tokens(row[here], chain[here], [], [])
+        context = np.zeros(len(here), np.uint64)
+        found.add(context, False)
+        if self.place:
+            for fact in (*metre[:, here], slot[here]):
+                context = _mix(context, fact)
             found.add(context, False)
-            if self.place:
-                for fact in (*metre[:, here], slot[here]):
-                    context = _mix(context, fact)
+        if self.unit == "slot":
+            for past in range(1, number + 1):
+                context = _mix(context, chain[here - past])
                 found.add(context, False)
-            if self.unit == "slot":
-                for past in range(1, number + 1):
-                    context = _mix(context, chain[here - past])
-                    found.add(context, False)
-            for past in range(1, self.max_order + 1):
-                is_there = age[here] >= past
-                context = _mix(context, np.where(is_there, history[index[here] - past], _START))
-                found.add(context, ~is_there)
-            result.append(found)
-        return result
+        for past in range(1, self.max_order + 1):
+            is_there = age[here] >= past
+            context = _mix(context, np.where(is_there, history[index[here] - past], _START))
+            found.add(context, ~is_there)
+        return found
 
 
 class _Tokens(NamedTuple):
@@ -178,8 +178,8 @@ def _count(parts: Sequence[_Tokens], size: int) -> list[_Table]:
     kept, counts = np.arange(0), np.zeros(0, np.int64)  # a token of each longer gram, and the count of that gram
     for length in reversed(range(len(parts[0].contexts))):
         context = np.concatenate([part.contexts[length] for part in parts])
-        grams, one, number = np.unique(_mix(context, token), return_index=True, return_inverse=True)
-        contexts, of = np.unique(context[one], return_inverse=True)
+        grams, one, number = _distinct(_mix(context, token))
+        contexts, _, of = _distinct(context[one])
         add_one = 0 if length else size
         times = np.bincount(number)
         longest, shorter = _weigh(times, of, add_one), None
@@ -190,6 +190,19 @@ def _count(parts: Sequence[_Tokens], size: int) -> list[_Table]:
         tables.insert(0, _Table(grams, contexts, longest, shorter))
         kept, counts = one, times
     return tables
+
+
+def _distinct(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The different hashes, sorted; where one of each is; and the number of each hash among the different ones.
+
+    `np.unique` without its stable sort: half the time.
+    """
+    order = np.argsort(hashes)
+    hashes = hashes[order]
+    new = np.append(True, hashes[1:] != hashes[:-1])
+    number = np.empty(len(order), np.int64)
+    number[order] = np.cumsum(new) - 1
+    return hashes[new], order[new], number
 
 
 def _weigh(counts: np.ndarray, of: np.ndarray, add_one: int) -> _Weights:

@@ -24,8 +24,8 @@ from musicvae_jax.types import Batch, existing_fields, span_name
 
 VALIDATION = "validation"
 MAX_ORDER: dict[Unit, int] = {"token": 24, "slot": 8}
-MAX_GRAMS = 80_000_000  # tokens x orders of a chain, which take memory: of much music, shorter contexts
-MAX_FITTED = 4_000_000  # tokens that a chain is fitted to: fewer transpositions of a large data set
+MAX_GRAMS = 200_000_000  # tokens x orders of a chain, which take memory: of much music, shorter contexts
+MAX_FITTED = 70_000_000  # tokens that a chain is fitted to: fewer transpositions of a large data set
 MAX_COPIED = 60_000  # windows that may be copied, likewise
 _BATCH = 256
 
@@ -80,7 +80,7 @@ def choose_chain(config: Config, train: WindowSource, validation: Sequence[Batch
     best = Chain()
     perplexity, order, model = fit(best)
     unit: Unit = "slot" if len(codec.fields) > 1 else "token"  # of one field, a slot is a token
-    for change in ({"copies": copies}, {"place": False}, {"unit": unit}):
+    for change in ({"unit": unit}, {"copies": copies}, {"place": False}):
         other = dataclasses.replace(best, **change)
         if other != best:
             found = fit(other)
