@@ -1,6 +1,6 @@
 """Trains a model; the same command continues a run that was stopped.
 
-Example: python experiments/train.py folk-basic --workdir runs/folk --model.dim 256 --train.num-steps 2000
+Example: python experiments/train.py folk-basic --workdir runs/folk-wide --model.dim 256 --train.num-steps 2000
 """
 
 import dataclasses

@@ -69,7 +69,7 @@ class MarkovFigures:
     perplexity: float
     order: int
     unit: str  # what the order counts: token or slot
-    place: bool  # whether it knows the metre and the slot in the measure
+    place: str  # what it knows: none; slot: the metre and the slot in the measure; measure: also that in the window
     copies: int  # keys in which it has seen each training piece
 
 

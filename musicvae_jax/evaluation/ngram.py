@@ -1,29 +1,32 @@
 """N-gram models of the same tokens: what held-out perplexity is compared with. NumPy only."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from musicvae_jax.types import Batch, Field, existing_fields
 
 Unit = Literal["token", "slot"]
+Place = Literal["none", "slot", "measure"]
 
 # Where there are too few counts to estimate them, as in KenLM (Heafield 2011).
 _FALLBACK_DISCOUNTS = (0.0, 0.5, 1.0, 1.5)
+_PLACES = get_args(Place)
 _START = 0  # in place of a token before the window's first; a token w is w + 1
 
 
 class NGram:
-    """Markov model: a token depends on its field, on its place in the measure and on the tokens before it.
+    """Markov model: a token depends on its field, on its place and on the tokens before it.
 
     A window is one sequence: its unmasked slots in reading order, the fields of a slot one after another, those that do
     not exist left out. It starts afresh, after start symbols, as the VAE does. Each field has its own distributions.
 
-    The contexts of a token, from the shortest to the longest: nothing; its place, if ``place``, which is the metre
-    and the number of the slot in its measure, both of which the VAE is given; then with ``unit = "token"`` the place
-    and the last 1, 2, ..., order tokens; with ``unit = "slot"`` the place and the last 1, 2, ... tokens of its own
-    slot, then also those of the last 1, 2, ..., order slots.
+    The contexts of a token, from the shortest to the longest: nothing; with ``place = "slot"`` the metre and the number
+    of the slot in its measure; with ``place = "measure"`` then also the number of the measure, from the start and from
+    the end of the window, which is all that the VAE is given; then with ``unit = "token"`` also the last 1, 2, ...,
+    order tokens; with ``unit = "slot"`` the last 1, 2, ... tokens of its own slot, then also those of the last 1, 2,
+    ..., order slots.
 
     Smoothing is interpolated modified Kneser-Ney (Chen & Goodman 1999, section 3). With h a context and h' the next
     shorter one,
@@ -34,8 +37,8 @@ class NGram:
     where c counts training tokens for the longest h and for contexts that begin at a window's start, and for shorter
     ones the different longer contexts that were seen with h w. Every token has a positive probability; they sum to one.
 
-    A context is a hash of 64 bits, so it may be of any length. Of ten million contexts two have the same hash with a
-    probability of 3e-6. All orders up to ``max_order`` are fitted at once: they differ in which h is the longest.
+    A context is a hash of 64 bits, so it may be of any length. Of a hundred million contexts two have the same hash
+    with a probability of 3e-4. All orders up to ``max_order`` are fitted at once: they differ in which h is longest.
 
     Before `fit` the model is uniform.
 
@@ -43,13 +46,13 @@ class NGram:
         fields: the variables of a slot, as `codec.fields`.
         max_order: how many tokens, or slots, before it a token depends on at most.
         unit: what the order counts.
-        place: whether a token depends on its place.
+        place: what a token is told of its place.
 
     Raises:
         ValueError: if max_order < 0.
     """
 
-    def __init__(self, fields: Sequence[Field], max_order: int, unit: Unit = "token", *, place: bool = False):
+    def __init__(self, fields: Sequence[Field], max_order: int, unit: Unit = "token", *, place: Place = "none"):
         if max_order < 0:
             raise ValueError(f"max_order = {max_order}: allowed is 0 or more")
         self.fields, self.max_order, self.unit, self.place = tuple(fields), max_order, unit, place
@@ -68,7 +71,7 @@ class NGram:
         batches = list(batches)
         # Field by field, because the contexts of one field take several times the memory of all tokens.
         self._tables = [
-            _count([self._sequence(batch, number) for batch in batches], field.size)
+            _count([self._sequence(batch, number) for batch in batches], field.size, self.max_order)
             for number, field in enumerate(self.fields)
         ]
         return self
@@ -106,9 +109,12 @@ class NGram:
         found = _Tokens(row[here], chain[here], [], [])
         context = np.zeros(len(here), np.uint64)
         found.add(context, False)
-        if self.place:
-            for fact in (*metre[:, here], slot[here]):
-                context = _mix(context, fact)
+        window = np.asarray(batch.metre)[..., 0] > 0
+        left = window.sum(1)[row] - measure
+        facts = [(*metre, slot), (measure, left)]
+        for told in facts[: _PLACES.index(self.place)]:
+            for fact in told:
+                context = _mix(context, fact[here])
             found.add(context, False)
         if self.unit == "slot":
             for past in range(1, number + 1):
@@ -149,7 +155,7 @@ class _Table(NamedTuple):
 
     grams: np.ndarray  # uint64[gram], sorted
     contexts: np.ndarray  # uint64[context], sorted
-    longest: _Weights  # where these contexts are the longest
+    longest: _Weights | None  # where these contexts are the longest; None where they are that of no order
     shorter: _Weights | None  # where longer ones follow; None for the longest of all
 
     def probability(self, weights: _Weights, context: np.ndarray, token: np.ndarray, lower: np.ndarray) -> np.ndarray:
@@ -169,20 +175,21 @@ def _mix(context: np.ndarray, token: np.ndarray | int) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def _count(parts: Sequence[_Tokens], size: int) -> list[_Table]:
+def _count(parts: Sequence[_Tokens], size: int, max_order: int) -> list[_Table]:
     """The tables of one field of so many classes, from its training tokens, the shortest contexts first."""
     token = np.concatenate([part.tokens for part in parts]) if parts else np.zeros(0, np.uint64)
     if not len(token):
         return []
     tables: list[_Table] = []
     kept, counts = np.arange(0), np.zeros(0, np.int64)  # a token of each longer gram, and the count of that gram
-    for length in reversed(range(len(parts[0].contexts))):
+    lengths = len(parts[0].contexts)
+    for length in reversed(range(lengths)):
         context = np.concatenate([part.contexts[length] for part in parts])
         grams, one, number = _distinct(_mix(context, token))
         contexts, _, of = _distinct(context[one])
         add_one = 0 if length else size
         times = np.bincount(number)
-        longest, shorter = _weigh(times, of, add_one), None
+        longest, shorter = _weigh(times, of, add_one) if length >= lengths - 1 - max_order else None, None
         if tables:  # nothing comes before a window's start, so these grams keep their counts
             from_start = np.concatenate([part.from_start[length] for part in parts])[kept]
             times = np.bincount(number[kept], np.where(from_start, counts, 1)).astype(np.int64)
@@ -221,8 +228,8 @@ def _probabilities(size: int, found: _Tokens, tables: Sequence[_Table], max_orde
     p = np.full(len(found.tokens), 1 / size)
     if not tables:
         yield from [p] * (max_order + 1)
-    for length, (table, context) in enumerate(zip(tables, found.contexts, strict=False)):
-        if length >= len(tables) - 1 - max_order:
+    for table, context in zip(tables, found.contexts, strict=False):
+        if table.longest:
             yield table.probability(table.longest, context, found.tokens, p)
         if table.shorter:
             p = table.probability(table.shorter, context, found.tokens, p)

@@ -1,11 +1,13 @@
 """Rivals of a VAE on the same music: Markov chains of the same tokens, and a copy of a similar training window.
 
-They get what the model gets: the metre, the place in the measure, and the transpositions of the data; of a large data
-set there are fewer transpositions, or none (`MAX_FITTED`, `MAX_COPIED`).
+They get what the model gets: the metre, the place in the window, and the transpositions of the data; of a large data
+set there are fewer transpositions, or none (`MAX_FITTED`, `MAX_COPIED`). They know pitches, not intervals, and no later
+metre.
 """
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +20,13 @@ from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.bootstrap import strata_of
 from musicvae_jax.evaluation.figures import MarkovFigures, RivalFigures
 from musicvae_jax.evaluation.likeness import true_attributes
-from musicvae_jax.evaluation.ngram import NGram, Unit
+from musicvae_jax.evaluation.ngram import NGram, Place, Unit
 from musicvae_jax.evaluation.reconstruction import agreement, f1
 from musicvae_jax.types import Batch, existing_fields, span_name
 
 VALIDATION = "validation"
 MAX_ORDER: dict[Unit, int] = {"token": 24, "slot": 8}
-MAX_GRAMS = 200_000_000  # tokens x orders of a chain, which take memory: of much music, shorter contexts
+MAX_GRAMS = 200_000_000  # tokens x orders of a chain, some 10 GB: of much music, shorter contexts
 MAX_FITTED = 70_000_000  # tokens that a chain is fitted to: fewer transpositions of a large data set
 MAX_COPIED = 60_000  # windows that may be copied, likewise
 _BATCH = 256
@@ -35,7 +37,7 @@ class Chain:
     """What a Markov chain depends on, beside its order, and what it is fitted to."""
 
     unit: Unit = "token"
-    place: bool = True
+    place: Place = "slot"
     copies: int = 1  # transpositions of the training music, the nearest first
 
 
@@ -65,7 +67,10 @@ def measure_rivals(config: Config, split: str, *, num_examples: int | None = Non
 
 
 def choose_chain(config: Config, train: WindowSource, validation: Sequence[Batch]) -> tuple[Chain, int, NGram]:
-    """The Markov chain that is best on the validation split, with its order: one choice after the other."""
+    """A Markov chain and its order. Each choice, one after the other, is the best on the validation split.
+
+    What is cheap to compare comes first. In several keys, what has no pitch in its context is counted several times.
+    """
     codec = train.codec
     tokens = sum(_count(batch, codec) for batch in make_eval_batches(train, _BATCH))
     copies = _copies(config, tokens, MAX_FITTED)
@@ -80,7 +85,14 @@ def choose_chain(config: Config, train: WindowSource, validation: Sequence[Batch
     best = Chain()
     perplexity, order, model = fit(best)
     unit: Unit = "slot" if len(codec.fields) > 1 else "token"  # of one field, a slot is a token
-    for change in ({"unit": unit}, {"copies": copies}, {"place": False}):
+    changes: list[dict[str, Any]] = [
+        {"unit": unit},
+        {"place": "none"},
+        {"place": "measure"},
+        {"copies": copies},
+        {"unit": "token"},
+    ]
+    for change in changes:
         other = dataclasses.replace(best, **change)
         if other != best:
             found = fit(other)

@@ -9,6 +9,7 @@ from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, Evaluation, F
 from musicvae_jax.evaluation.targets import check_targets
 from musicvae_jax.objectives.usage import LevelFigures
 
+_PLACES = {"none": "", "slot": " and the place in the measure", "measure": " and the place in the window"}
 _MAIN = (  # field of `Evaluation`, and what it is called
     ("perplexity", "perplexity given the latents, exp(nll / tokens)"),
     ("onset_perplexity", "  over tokens that start a note"),
@@ -69,7 +70,7 @@ def _main_rows(evaluation: Evaluation) -> list[tuple[str, float | None]]:
     rows: list[tuple[str, float | None]] = [(bound, evaluation.perplexity_elbo)]
     if rivals:
         chain = rivals.markov
-        depends = f"the last {chain.order} {chain.unit}s" + " and the place in the measure" * chain.place
+        depends = f"the last {chain.order} {chain.unit}s" + _PLACES[chain.place]
         rows += [(f"  Markov chain on {depends}", chain.perplexity), ("  unigram", rivals.unigram)]
     rows += [(text, value) for name, text in _MAIN if (value := getattr(evaluation, name)) is not None]
     if rivals:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
-from musicvae_jax.models.embedding import HIDDEN, PADDING, START, MetreEmbedding, SlotEmbedding, Table
+from musicvae_jax.models.embedding import HIDDEN, IMPOSSIBLE, PADDING, START, MetreEmbedding, SlotEmbedding, Table
 from musicvae_jax.models.intervals import (
     IntervalLogits,
     PitchEmbedding,
@@ -22,15 +22,13 @@ from musicvae_jax.models.layers import KVCache, dtypes, make_block
 from musicvae_jax.models.spans import make_reader, read_measures
 from musicvae_jax.types import Array, Batch, Field, Latents
 
-_IMPOSSIBLE = -1e9  # a logit of probability 0; finite, so gradients stay finite
-
 
 class Past(NamedTuple):
     """What a slot is told of the music before it."""
 
     tokens: Array  # int[..., field], of the slot before
     special: Array  # int[...], -1 where that slot shows its tokens, else what it is instead (`models.embedding`)
-    heard: Array  # int[..., voice], the last MIDI pitch of each voice, -1 for none
+    heard: Array  # int[..., voice], the last MIDI pitch of each voice that is shown, -1 for none
 
     @classmethod
     def start(cls, leading: tuple[int, ...], fields: Sequence[Field]) -> "Past":
@@ -47,7 +45,8 @@ class Past(NamedTuple):
 class MusicDecoder(nn.Module):
     """p(x | z): every slot sees the latents at every layer, and the part of its past that `ModelConfig.context` allows.
 
-    With ``previous`` each layer sees one measure back, so n layers reach n measures back. Teacher forcing (`__call__`)
+    With ``previous`` each layer sees one measure back, so n layers reach n measures back; with ``intervals``, the last
+    pitch of a voice may be older. Teacher forcing (`__call__`)
     and sampling (`step`) share the same cell, `_hidden`.
     """
 
@@ -104,8 +103,8 @@ class MusicDecoder(nn.Module):
             special = jnp.where(hidden & (special < 0), HIDDEN, special)
         tokens = batch.tokens.reshape(*row, num_fields)
         heard = heard_before(shown_pitches(tokens, special < 0, self.fields))
-        before = jnp.where(jnp.arange(row[-1]) == 0, START, jnp.roll(special, 1, -1))
-        past = Past(jnp.roll(tokens, 1, -2), before, heard)
+        special_before = jnp.where(jnp.arange(row[-1]) == 0, START, jnp.roll(special, 1, -1))
+        past = Past(jnp.roll(tokens, 1, -2), special_before, heard)
         by_measure = Past(*(part.reshape(*batch.mask.shape, *part.shape[len(row) :]) for part in past))
         if not flat:
             past = by_measure
@@ -208,7 +207,7 @@ class MusicDecoder(nn.Module):
         if end is None:
             return logits
         decided, only = (known[..., 0] == end, 0) if number else (last, end)
-        sure = jnp.where(jnp.arange(logits.shape[-1]) == only, 0.0, _IMPOSSIBLE)
+        sure = jnp.where(jnp.arange(logits.shape[-1]) == only, 0.0, IMPOSSIBLE)
         return jnp.where(decided[..., None], sure, logits)
 
     def empty_cache(self, leading: tuple[int, ...], length: int) -> list[KVCache]:

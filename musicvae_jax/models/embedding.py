@@ -10,23 +10,27 @@ from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.layers import dtypes, sinusoids
 from musicvae_jax.types import Array, Field
 
+IMPOSSIBLE = -1e9  # a logit of probability 0; finite, so gradients stay finite
 PADDING, START, HIDDEN = range(3)  # what a slot can show instead of its tokens
 _NUMERATORS, _LOG2_DENOMINATORS = 65, 7  # metres up to 64/64, as in MIDI
 
 
 def of_class(values: Array, classes: Array) -> Array:
-    """The value of a class: float[..., vocab] and int[...] to float[...].
+    """The value of a class: float[..., vocab] and int[...] to float[...]; NaN of a class that does not exist.
 
     Its gradient is not a scatter, see `Table`.
     """
-    return jnp.where(jnp.arange(values.shape[-1]) == classes[..., None], values, 0).sum(-1)
+    size = values.shape[-1]
+    chosen = jnp.where(jnp.arange(size) == classes[..., None], values, 0).sum(-1)
+    return jnp.where((classes >= 0) & (classes < size), chosen, jnp.nan)
 
 
 class Table(nn.Embed):
     """An embedding whose rows are taken by a matrix product with one-hot vectors.
 
     The gradient of a lookup is a scatter: thousands of additions to the same few rows, one after another on an
-    accelerator. The gradient of a product is a product. The rows are the same, bit by bit.
+    accelerator. The gradient of a product is a product. The rows are the same, bit by bit; that of a number without a
+    row is 0.
     """
 
     def __call__(self, inputs: Array) -> Array:

@@ -87,10 +87,10 @@ def move(x: Array, pitches: Array, num_pitches: int) -> Array:
 
 
 class IntervalLogits(nn.Module):
-    """Terms of the logits of a field that depend on the interval to the last pitch of its voice alone.
+    """Terms of the logits of a field: a weight for each interval to the last pitch of its voice, linear in x.
 
-    So a step is learnt once, not once for every pitch that it starts from: a viewpoint beside that of absolute pitches
-    (Conklin & Witten 1995).
+    So an interval is learnt once, not anew for every pitch that it starts from: a viewpoint beside that of absolute
+    pitches (Conklin & Witten 1995).
     """
 
     config: ModelConfig

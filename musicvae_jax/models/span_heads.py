@@ -7,12 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
-from musicvae_jax.models.embedding import of_class
+from musicvae_jax.models.embedding import IMPOSSIBLE, of_class
 from musicvae_jax.models.layers import dtypes
 from musicvae_jax.models.spans import to_measures
 from musicvae_jax.types import Array, Batch, Field, Latents, existing_fields
-
-_IMPOSSIBLE = -1e9  # a logit of probability 0
 
 
 class SpanHead(nn.Module):
@@ -48,7 +46,7 @@ class SpanHead(nn.Module):
             chosen = jax.nn.log_sigmoid(-zero)
             if field.size > 2:  # else there is one other class
                 bag = nn.Dense(field.size, name=f"bag_{number}", **wide)(hidden).astype(total.dtype)
-                bag = jax.nn.log_softmax(jnp.where(jnp.arange(field.size) == 0, _IMPOSSIBLE, bag))
+                bag = jax.nn.log_softmax(jnp.where(jnp.arange(field.size) == 0, IMPOSSIBLE, bag))
                 chosen = chosen + of_class(bag[..., None, :], jnp.maximum(tokens, 1))
             log_p = jnp.where(tokens == 0, jax.nn.log_sigmoid(zero), chosen)
             total -= jnp.where(exists[..., number], log_p, 0).sum((-2, -1))

@@ -65,7 +65,7 @@ def test_tables_show_every_level_and_target():
 
 def test_the_text_has_the_optional_figures_that_there_are():
     optional: dict = {"flow.skip_share.value": 0.125, "flow.skip_share.se": 0.01, "rivals.unigram": 4.5}
-    chain = {"perplexity": 3.25, "order": 6, "unit": "token", "place": True, "copies": 11}
+    chain = {"perplexity": 3.25, "order": 6, "unit": "token", "place": "slot", "copies": 11}
     optional |= {f"rivals.markov.{name}": value for name, value in chain.items()}
     evaluation = put(make_evaluation(), optional | {"rivals.copy_onset_f1.measure": 0.375})
     lines = evaluation_text(evaluation).splitlines()

@@ -5,17 +5,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from musicvae_jax.codec import MelodyCodec, Metre
+from musicvae_jax.codec import MelodyCodec, Metre, Score, VoicesCodec
 from musicvae_jax.config import Config, DataConfig
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation import rivals
-from musicvae_jax.evaluation.ngram import NGram
+from musicvae_jax.evaluation.ngram import NGram, Place
 from musicvae_jax.types import Batch
 from tests.data.melodies import random_melody
 
 CODEC = MelodyCodec()
 MEASURES = 2
+PLACES: tuple[Place, ...] = ("none", "slot", "measure")
 
 
 def source_of(seeds, hop=MEASURES) -> WindowSource:
@@ -57,7 +58,7 @@ def test_the_chain_is_the_best_on_validation_whatever_split_is_measured(splits, 
         source_of(seeds)
         for seeds in (range(12), range(20, 24), range(20, 24) if split == "validation" else range(30, 34))
     )
-    nll = {}
+    nll: dict[tuple[int, Place, int], tuple[float, NGram]] = {}
     for copies in (1, 3):
         shifts = (0, 1, -1)[:copies]
         windows = [
@@ -65,18 +66,59 @@ def test_the_chain_is_the_best_on_validation_whatever_split_is_measured(splits, 
             for batch in make_eval_batches(train, 64)
             for shift in shifts
         ]
-        for place in (False, True):
+        for place in PLACES:
             model = NGram(CODEC.fields, 4, place=place).fit(windows)
             values = np.sum([model.nll(batch).sum(1) for batch in make_eval_batches(validation, 64)], 0)
             for order, value in enumerate(values.tolist()):
                 nll[copies, place, order] = value, model
-    chosen = (found.copies, found.place, found.order)
-    # One choice after the other, so the last one, of the place, and the order are better than any other.
-    assert all(nll[chosen][0] <= nll[other][0] for other in nll if other[0] == found.copies)
+    # First the place, in the music's own keys; then the keys.
+    place = min((key for key in nll if key[0] == 1), key=lambda key: nll[key][0])[1]
+    chosen = min((key for key in nll if key[1] == place), key=lambda key: nll[key][0])
+    assert (found.copies, found.place, found.order) == chosen
     batches = make_eval_batches(held_out, 64)
     tokens = sum(int(batch.mask.sum()) for batch in batches)
     expected = np.exp(sum(nll[chosen][1].nll(batch).sum(1)[found.order] for batch in batches) / tokens)
     assert found.perplexity == pytest.approx(float(expected)) and found.unit == "token"
+
+
+def canon(seed: int) -> Score:
+    """Two voices of random notes; the lower one repeats, an octave lower, what the upper one had before."""
+    melody = random_melody(seed, 6)
+    lower = melody.notes.copy()
+    lower[:, 0] += 480
+    lower[:, 2] -= 12
+    lower[:, 4] = 1
+    notes = np.concatenate([melody.notes, lower[:-2]])
+    return dataclasses.replace(melody, notes=notes[np.lexsort((notes[:, 4], notes[:, 2], notes[:, 0]))])
+
+
+def test_every_later_choice_of_a_chain_of_several_voices_is_better_or_not_taken(monkeypatch):
+    codec = VoicesCodec(voices=2)
+    train, validation = (
+        WindowSource([canon(n) for n in seeds], codec, MEASURES, MEASURES) for seeds in (range(9), [9])
+    )
+    batches, config = make_eval_batches(validation, 64), make_config(1)
+    found: list[tuple] = []
+
+    def recorded(model, *arguments):
+        values = perplexities(model, *arguments)
+        found.append((model.unit, model.place, model.max_order, values))
+        return values
+
+    perplexities = rivals._perplexities
+    monkeypatch.setattr(rivals, "_perplexities", recorded)
+    chain, order, model = rivals.choose_chain(config, train, batches)
+    assert perplexities(model, batches, codec)[order] == min(values.min() for *_, values in found)
+    assert {unit for unit, *_ in found} == {"token", "slot"} and {place for _, place, *_ in found} == set(PLACES)
+    assert {most for *_, most, _ in found} == {24, 8}
+    assert (model.unit, model.place) == (chain.unit, chain.place)
+    # Of more music there are fewer keys and shorter contexts.
+    tokens = sum(int(batch.mask.sum()) * 2 for batch in make_eval_batches(train, 64))
+    monkeypatch.setattr(rivals, "MAX_FITTED", 2 * tokens)
+    monkeypatch.setattr(rivals, "MAX_GRAMS", 4 * tokens)
+    found.clear()
+    chain, order, _ = rivals.choose_chain(config, train, batches)
+    assert chain.copies <= 2 and {most for *_, most, _ in found} == {4, 2}
 
 
 def test_a_window_that_is_in_the_training_music_is_copied_exactly(splits):

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import pytest
 from configs import CONFIGS
-from configs.ablations import ABLATIONS, BUDGET, COLLAPSE, LEVELS_OR_ONE, PLAIN, RATES
+from configs.ablations import ABLATIONS, BUDGET, COLLAPSE, LEVELS_LONG, LEVELS_OR_ONE, PLAIN, RATES
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig, ObjectiveConfig, differences
@@ -56,7 +56,7 @@ PAIRS = [
     (LEVELS_OR_ONE.variants[f"three-{nats}"], LEVELS_OR_ONE.variants[f"one-{context}-{nats}"])
     for context in ("none", "flat")
     for nats in RATES
-]
+] + [(LEVELS_LONG.variants["three-20"], LEVELS_LONG.variants["one-flat-20"])]
 
 
 def test_one_latent_has_the_parameters_the_latent_dims_and_the_nats_of_three_levels() -> None:

@@ -17,7 +17,8 @@ from tests.tiny import ENDING, FIELDS, SLOTS, make_batch, make_ending_batch, mak
 
 CONTEXTS = ("none", "previous", "flat")
 MEASURES = 6
-OF_ENDING = {"slotwise": True, "intervals": True}
+WITH_ALL = {"slotwise": True, "intervals": True}
+VOICES = (FIELDS[0]._replace(first_pitch=2), FIELDS[1]._replace(first_pitch=1))
 SHALLOW = {"encoder_slot_layers": 0, "encoder_measure_layers": 0}  # nothing is encoded here
 
 
@@ -86,10 +87,10 @@ def stepped(vae, variables, latents, batch):
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("fields", [FIELDS, ENDING])
+@pytest.mark.parametrize("fields", [FIELDS, ENDING, VOICES])
 def test_sampling_cell_equals_teacher_forcing(context, fields):
-    vae, variables, latents = make_model(context, fields, **OF_ENDING if fields == ENDING else {})
-    batch = make_batch() if fields == FIELDS else make_ending_batch()
+    vae, variables, latents = make_model(context, fields, **{} if fields == FIELDS else WITH_ALL)
+    batch = make_ending_batch() if fields == ENDING else make_batch()
     for one, other in zip(forced(vae, variables, latents, batch), stepped(vae, variables, latents, batch), strict=True):
         np.testing.assert_allclose(one[batch.mask], other[batch.mask], rtol=1e-5, atol=1e-5)
 
@@ -97,7 +98,7 @@ def test_sampling_cell_equals_teacher_forcing(context, fields):
 @pytest.mark.parametrize("context", CONTEXTS)
 @pytest.mark.parametrize("fields", [FIELDS, ENDING])
 def test_greedy_tokens_are_the_most_probable_under_teacher_forcing(context, fields):
-    vae, variables, latents = make_model(context, fields, **OF_ENDING if fields == ENDING else {})
+    vae, variables, latents = make_model(context, fields, **WITH_ALL if fields == ENDING else {})
     batch = make_batch()
     allowed = batch.mask if fields == FIELDS else np.repeat(batch.metre[..., :1] > 0, SLOTS, -1)
     greedy = SamplingConfig(temperature=0.0)
