@@ -24,8 +24,8 @@ class NGram:
 
     The contexts of a token, from the shortest to the longest: nothing; with ``place = "slot"`` the metre and the number
     of the slot in its measure; with ``place = "measure"`` then also the number of the measure, from the start and from
-    the end of the window, which is all that the VAE is given; then with ``unit = "token"`` also the last 1, 2, ...,
-    order tokens; with ``unit = "slot"`` the last 1, 2, ... tokens of its own slot, then also those of the last 1, 2,
+    the end of the window, which the VAE is given, too; then with ``unit = "token"`` also the last 1, 2, ..., order
+    tokens; with ``unit = "slot"`` the last 1, 2, ... tokens of its own slot, then also those of the last 1, 2,
     ..., order slots.
 
     Smoothing is interpolated modified Kneser-Ney (Chen & Goodman 1999, section 3). With h a context and h' the next

@@ -46,8 +46,7 @@ class MusicDecoder(nn.Module):
     """p(x | z): every slot sees the latents at every layer, and the part of its past that `ModelConfig.context` allows.
 
     With ``previous`` each layer sees one measure back, so n layers reach n measures back; with ``intervals``, the last
-    pitch of a voice may be older. Teacher forcing (`__call__`)
-    and sampling (`step`) share the same cell, `_hidden`.
+    pitch of a voice may be older. Teacher forcing (`__call__`) and sampling (`step`) share the same cell, `_hidden`.
     """
 
     config: ModelConfig

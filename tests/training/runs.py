@@ -21,6 +21,41 @@ PLAIN_SGD = {"optimizer": "sgd", "learning_rate": 0.05, "final_learning_rate": 1
 NOISY = replace(CONFIG, model={"dropout": 0.2, "token_dropout": 0.2})
 WAYS = {"jit-1": ("jit", 1), "jit-4": ("jit", 4), "pmap-4": ("pmap", 4)}
 
+# Three levels, of windows of six measures or two: two phrases or one; and all that draws noise.
+NOISE = {"dropout": 0.2, "token_dropout": 0.2, "level_dropout": 0.4, "skip": True}
+THREE = replace(
+    CONFIG,
+    data={"measures": 6},
+    model=NOISE | {"encoder_slot_layers": 0, "prior_layers": 0},
+    objective={"span_weight": 0.1},
+    train={**PLAIN_SGD, "clip_norm": 1e9},  # unclipped, so that the first step shows its gradients
+    **{"global": {"dim": 4, "span_head": True}},
+    local={"dim": 3, "span": 2, "span_head": True},
+    fine={"dim": 2},
+)
+VARIANTS = {
+    # Every term that depends on the batch as a whole, an AR(1) base, a controller of one level.
+    "batch": replace(
+        THREE,
+        model={"context": "previous", "remat": True},
+        objective={"beta": 0.7, "kl_balance_steps": 3},
+        **{"global": {"batch_norm": 0.5, "free_bits": "capacity", "nats": 4.0, "capacity_steps": 6}},
+        local={
+            "base": "ar1", "free_bits": "per_dim", "nats": 0.5, "schedule": "cyclical_cosine", "schedule_steps": 8,
+            "cycles": 2,
+        },
+        fine={"free_bits": "per_dim_per_example", "nats": 0.2, "beta": 1.5, "kl_per_phrase": 6.0},
+    ),
+    # Latents drawn one after the other; a controller of the total; nothing that depends on the batch as a whole.
+    "ladder": replace(
+        THREE,
+        model={"inference": "ladder", "context": "none", "slotwise": True},
+        objective={"beta_warmup_steps": 4, "kl_per_phrase": 2.0},
+        local={"prior_context": "causal", "free_bits": "total", "nats": 0.5},
+        fine={"prior_context": "causal", "free_bits": "per_dim_per_example", "nats": 0.2},
+    ),
+}  # fmt: skip
+
 
 class Run(NamedTuple):
     """What a few steps did, on the host."""

@@ -17,8 +17,11 @@ from musicvae_jax.training.validation import make_validator
 from musicvae_jax.types import LEVELS
 from tests.tiny import CONFIG, FIELDS, make_batch, replace
 from tests.training.runs import (
+    NOISE,
     NOISY,
     PLAIN_SGD,
+    THREE,
+    VARIANTS,
     assert_near,
     assert_same_metrics,
     carried,
@@ -27,40 +30,6 @@ from tests.training.runs import (
     start,
 )
 
-# Three levels, of windows of six measures or two: two phrases or one; and all that draws noise.
-MODEL = {"dropout": 0.2, "token_dropout": 0.2, "level_dropout": 0.4, "skip": True}
-THREE = replace(
-    CONFIG,
-    data={"measures": 6},
-    model=MODEL | {"encoder_slot_layers": 0, "prior_layers": 0},
-    objective={"span_weight": 0.1},
-    train={**PLAIN_SGD, "clip_norm": 1e9},  # unclipped, so that the first step shows its gradients
-    **{"global": {"dim": 4, "span_head": True}},
-    local={"dim": 3, "span": 2, "span_head": True},
-    fine={"dim": 2},
-)
-VARIANTS = {
-    # Every term that depends on the batch as a whole, an AR(1) base, a controller of one level.
-    "batch": replace(
-        THREE,
-        model={"context": "previous", "remat": True},
-        objective={"beta": 0.7, "kl_balance_steps": 3},
-        **{"global": {"batch_norm": 0.5, "free_bits": "capacity", "nats": 4.0, "capacity_steps": 6}},
-        local={
-            "base": "ar1", "free_bits": "per_dim", "nats": 0.5, "schedule": "cyclical_cosine", "schedule_steps": 8,
-            "cycles": 2,
-        },
-        fine={"free_bits": "per_dim_per_example", "nats": 0.2, "beta": 1.5, "kl_per_phrase": 6.0},
-    ),
-    # Latents drawn one after the other; a controller of the total; nothing that depends on the batch as a whole.
-    "ladder": replace(
-        THREE,
-        model={"inference": "ladder", "context": "none", "slotwise": True},
-        objective={"beta_warmup_steps": 4, "kl_per_phrase": 2.0},
-        local={"prior_context": "causal", "free_bits": "total", "nats": 0.5},
-        fine={"prior_context": "causal", "free_bits": "per_dim_per_example", "nats": 0.2},
-    ),
-}  # fmt: skip
 METRICS = {
     "loss", "nll", "kl", "kl_global", "kl_local", "kl_fine", "beta_global", "beta_local", "beta_fine",
     "span_nll_global", "span_nll_local", "tokens", "phrases", "grad_norm", "learning_rate",
@@ -183,7 +152,7 @@ def test_step_validation_and_notebook_have_the_same_loss_on_the_same_latents():
     """Also where a term depends on the batch as a whole, and the step spreads the batch over devices."""
     config = replace(
         THREE,
-        model=dict.fromkeys(MODEL, 0.0) | {"skip": False},
+        model=dict.fromkeys(NOISE, 0.0) | {"skip": False},
         objective={"beta": 0.7},
         **{"global": {"free_bits": "total", "nats": 0.5}},
         local={"free_bits": "per_dim", "nats": 0.2},
