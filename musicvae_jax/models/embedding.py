@@ -18,15 +18,22 @@ _NUMERATORS, _LOG2_DENOMINATORS = 65, 7  # metres up to 64/64, as in MIDI
 def of_class(values: Array, classes: Array) -> Array:
     """The value of a class: float[..., vocab] and int[...] to float[...]; NaN of a class that does not exist.
 
-    Its gradient is not a scatter, see `Table`.
+    A lookup on a CPU and a sum elsewhere, see `Table`.
     """
     size = values.shape[-1]
-    chosen = jnp.where(jnp.arange(size) == classes[..., None], values, 0).sum(-1)
+
+    def look_up(values: Array, classes: Array) -> Array:
+        return jnp.take_along_axis(values, classes[..., None], -1, mode="clip")[..., 0]
+
+    def add_up(values: Array, classes: Array) -> Array:
+        return jnp.where(jnp.arange(size) == classes[..., None], values, 0).sum(-1)
+
+    chosen = jax.lax.platform_dependent(values, classes, cpu=look_up, default=add_up)
     return jnp.where((classes >= 0) & (classes < size), chosen, jnp.nan)
 
 
 class Table(nn.Embed):
-    """An embedding whose rows are taken by a matrix product with one-hot vectors.
+    """An embedding: a lookup on a CPU, and elsewhere a matrix product with one-hot vectors.
 
     The gradient of a lookup is a scatter: thousands of additions to the same few rows, one after another on an
     accelerator. The gradient of a product is a product. The rows are the same, bit by bit; that of a number without a
@@ -35,9 +42,16 @@ class Table(nn.Embed):
 
     def __call__(self, inputs: Array) -> Array:
         """int[...] to float[..., features]."""
-        (embedding,) = self.promote_dtype(self.embedding, dtype=self.dtype, inexact=False)
-        one_hot = jax.nn.one_hot(inputs, self.num_embeddings, dtype=embedding.dtype)
-        return jnp.einsum("...v,vd->...d", one_hot, embedding, precision=jax.lax.Precision.HIGHEST)
+        (table,) = self.promote_dtype(self.embedding, dtype=self.dtype, inexact=False)
+
+        def look_up(table: Array, rows: Array) -> Array:
+            return table.at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+
+        def multiply(table: Array, rows: Array) -> Array:
+            one_hot = jax.nn.one_hot(rows, self.num_embeddings, dtype=table.dtype)
+            return jnp.einsum("...v,vd->...d", one_hot, table, precision=jax.lax.Precision.HIGHEST)
+
+        return jax.lax.platform_dependent(table, inputs, cpu=look_up, default=multiply)
 
 
 class SlotEmbedding(nn.Module):

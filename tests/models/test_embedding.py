@@ -1,4 +1,4 @@
-"""Rows of tables and classes by one-hot products equal lookups, in values and gradients."""
+"""Rows of tables and classes, by lookups and by one-hot products, in values and gradients."""
 
 import flax.linen as nn
 import jax
@@ -7,6 +7,13 @@ import numpy as np
 import pytest
 
 from musicvae_jax.models.embedding import Table, of_class
+
+
+@pytest.fixture(params=["cpu", "accelerator"], autouse=True)
+def platform(request, monkeypatch):
+    """Each test runs with the functions of a CPU, and, on a CPU, with those of an accelerator."""
+    if request.param == "accelerator":
+        monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, default, **_: default(*args))
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -22,6 +29,12 @@ def test_a_table_equals_an_embedding(dtype):
     np.testing.assert_array_equal(table.apply(variables, numbers), lookup.apply(variables, numbers))
     one, other = (jax.grad(total, 1)(module, variables)["params"]["embedding"] for module in (table, lookup))
     np.testing.assert_allclose(one, other, rtol=1e-6 if dtype == jnp.float32 else 2e-2)
+
+
+@pytest.mark.parametrize("number", [-1, 7])
+def test_a_number_without_a_row_is_a_row_of_zeros(number):
+    table = Table(7, 5)
+    assert not table.apply(table.init(jax.random.key(0), 0), jnp.array([number])).any()
 
 
 def test_the_value_of_a_class_equals_a_lookup():
