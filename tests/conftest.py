@@ -44,11 +44,15 @@ pytest_plugins = ["tests.folk_data", "tests.scripts", "tests.trained"]
 
 @pytest.fixture(scope="module", autouse=True)
 def collect_garbage() -> Iterator[None]:
-    """Between files instead of all the time: a tenth of the time of tracing goes into the search for cycles."""
+    """Between files instead of all the time: a tenth of the time of tracing goes into the search for cycles.
+
+    What is left then stays: no later collection looks at it again. JAX keeps millions of objects in its caches.
+    """
     gc.disable()
     yield
     gc.enable()
     gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_finish() -> None:
