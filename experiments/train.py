@@ -1,6 +1,10 @@
 """Trains a model; the same command continues a run that was stopped.
 
 Example: python experiments/train.py folk-basic --workdir runs/folk-wide --model.dim 256 --train.num-steps 2000
+
+With --distributed the same command runs in several processes, on one host or several:
+
+    srun python experiments/train.py folk --workdir runs/folk --distributed
 """
 
 import dataclasses
@@ -19,6 +23,9 @@ class Run:
 
     workdir: str
     """The run's folder: config.json, metrics.jsonl, checkpoints/. If it holds a run of this config, that continues."""
+    distributed: bool = False
+    """One of several processes, which train together. Found by itself under Slurm, Open MPI, Kubernetes and on Cloud
+    TPU; else JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID say which."""
     config: Annotated[Config, tyro.conf.arg(name="")]
     """The experiment, field by field."""
 
@@ -29,9 +36,11 @@ def main() -> int:
     run_ = choose(defaults)
 
     from musicvae_jax.training.loop import train
-    from musicvae_jax.training.parallel import set_up_devices
+    from musicvae_jax.training.parallel import join_processes, set_up_devices
 
     set_up_devices()
+    if run_.distributed:
+        join_processes()
     result = train(run_.config, run_.workdir)
     if not result.finished:
         print(f"stopped at step {result.step}; everything is saved in {run_.workdir}: the same command continues")

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import json
 import re
 import runpy
@@ -52,6 +53,11 @@ def inline_code(text: str) -> list[str]:
     return [" ".join(code.split()) for code in INLINE.findall(FENCE.sub("", text))]
 
 
+def starts_processes(word: str) -> bool:
+    """Whether a word stands before a command: a launcher or a variable."""
+    return word == "srun" or bool(re.match(r"[A-Z_]+=", word))
+
+
 def commands() -> Iterator[Command]:
     """Every line of a shell block, of an indented block, and of inline code that starts with a program."""
     for document, broken in TEXTS.items():
@@ -63,8 +69,8 @@ def commands() -> Iterator[Command]:
             line for line in (*indented, *inline_code(text)) if line.partition(" ")[0] in PROGRAMS and " " in line
         ]
         for line in lines:
-            if words := shlex.split(line, comments=True):
-                yield Command(document, tuple(words))
+            if words := tuple(itertools.dropwhile(starts_processes, shlex.split(line, comments=True))):
+                yield Command(document, words)
 
 
 COMMANDS = list(dict.fromkeys(commands()))

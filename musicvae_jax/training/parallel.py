@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from musicvae_jax.config import Config, ConfigError, TrainConfig
+from musicvae_jax.config import Config, ConfigError, TrainConfig, UserError
 from musicvae_jax.data.readers import num_cores
 from musicvae_jax.training.state import TrainState
 from musicvae_jax.training.step import AXIS, Metrics
@@ -36,6 +36,39 @@ def set_up_devices() -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "musicvae_jax" / "compilation"
         jax.config.update("jax_compilation_cache_dir", str(cache / _kind_of_machine()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def join_processes() -> None:
+    """Joins the processes that train one model, on one host or several (`jax.distributed.initialize`).
+
+    Call it in each of them, before any use of JAX. Slurm, Open MPI, Kubernetes and Cloud TPU say how many there are and
+    which one this is. Elsewhere the environment does: ``JAX_COORDINATOR_ADDRESS`` (host and port of process 0),
+    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``. If one of them ends, JAX ends the others after about 100 seconds.
+
+    Raises:
+        UserError: nothing says how many processes there are.
+    """
+    try:
+        jax.distributed.initialize(num_processes=_given("JAX_NUM_PROCESSES"), process_id=_given("JAX_PROCESS_ID"))
+    except ValueError as error:
+        raise UserError(
+            f"{error} Start the processes with Slurm, Open MPI, Kubernetes or on Cloud TPU, or set "
+            "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID in each"
+        ) from error
+    if jax.process_index() == 0:
+        print(
+            f"{jax.process_count()} processes have joined. If one ends, the others end, too, and the same commands "
+            "continue the run from its last checkpoint.",
+            flush=True,
+        )
+
+
+def _given(name: str) -> int | None:
+    """The number that a variable of the environment holds, None without it."""
+    value = os.environ.get(name)
+    if value is not None and not value.isdecimal():
+        raise UserError(f"{name} = {value!r}: allowed is a whole number")
+    return None if value is None else int(value)
 
 
 def keep_freed_memory() -> bool:

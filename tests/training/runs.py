@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, make_parallel
 from musicvae_jax.training.state import TrainState, init_state, make_model, start_state
 from musicvae_jax.training.step import Carried, Metrics, make_device_step
-from musicvae_jax.types import Field
 from tests.tiny import CONFIG, FIELDS, make_batch, replace
 
 PLAIN_SGD = {"optimizer": "sgd", "learning_rate": 0.05, "final_learning_rate": 1.0, "weight_decay": 0.0}
@@ -142,7 +142,7 @@ def assert_same_metrics(first: list[Metrics], second: list[Metrics], tolerance: 
 
 def load(workdir: Path, config: Config, kind: str = "latest"):
     """(state, data iterator state) of a checkpoint."""
-    like = jax.eval_shape(partial(init_state, config, make_model(config, (Field("melody", 130),))))
+    like = jax.eval_shape(partial(init_state, config, make_model(config, make_codec(config.codec).fields)))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
     state, data_state, _ = Checkpoints(workdir).restore(like, kind)

@@ -1,6 +1,7 @@
-"""Two real processes, joined by jax.distributed on one host, train what one process trains."""
+"""Two real processes, joined by `train.py --distributed` on one host, train what one process trains."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,80 +13,109 @@ import numpy as np
 import pytest
 
 from musicvae_jax import evaluate, load_workdir
-from musicvae_jax.config import Config, to_json
-from musicvae_jax.training.loop import train
+from musicvae_jax.config import UserError
 from musicvae_jax.training.metrics import read_metrics
-from tests.tiny import replace
-from tests.trained import small_config
+from musicvae_jax.training.parallel import join_processes
+from tests.scripts import EXPERIMENTS, ROOT, train_args
 from tests.training.runs import load
 
-ROOT = Path(__file__).parents[2]
+# The script, then an evaluation. JAX waits 10 seconds for a process that does not answer, not 100.
 WORKER = """
-import sys
+import os, runpy, signal, sys
+from functools import partial
 import jax
-port, rank, count, config, workdir = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5]
-jax.config.update("jax_num_cpu_devices", 4 // count)
-jax.distributed.initialize(f"localhost:{port}", count, rank)
-from pathlib import Path
-from musicvae_jax.config import from_json
-from musicvae_jax.training.loop import train
-assert jax.device_count() == 4
-assert train(from_json(Path(config).read_text()), workdir).finished
+from musicvae_jax.training.checkpoint import Checkpoints
+script, dies_after, workdir = sys.argv[1], int(sys.argv[2]), sys.argv[5]
+sys.argv[1:3] = []
+jax.distributed.initialize = partial(jax.distributed.initialize, heartbeat_timeout_seconds=10)
+save = Checkpoints.save
+
+def save_and_die(self, kind, step, *args):
+    save(self, kind, step, *args)
+    if step == dies_after:
+        self.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoints.save = save_and_die
+try:
+    runpy.run_path(script, run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+assert jax.process_count() == 2 and jax.device_count() == 4
 from musicvae_jax import evaluate, load_workdir
 print(evaluate(load_workdir(workdir), "test", num_examples=16).nll)
 """
+NEVER = -1
 
 
-def run(config: Config, workdir: Path, count: int = 2) -> list[float]:
-    """Trains in ``count`` processes with four devices in all, and returns the nll that each of them evaluates."""
-    path = workdir.with_suffix(".json")
-    path.write_text(to_json(config))
+def start(args: list[str], port: int, rank: int, dies_after: int = NEVER) -> subprocess.Popen:
+    """One of two processes with two devices each, which dies when the checkpoint of a step is saved."""
+    flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "host_platform_device_count" not in flag]
+    own = {
+        "PYTHONPATH": f"{ROOT}:{EXPERIMENTS}",
+        "XLA_FLAGS": " ".join([*flags, "--xla_force_host_platform_device_count=2"]),
+        "JAX_COORDINATOR_ADDRESS": f"localhost:{port}",
+        "JAX_NUM_PROCESSES": "2",
+        "JAX_PROCESS_ID": str(rank),
+    }
+    command = [sys.executable, "-c", WORKER, str(EXPERIMENTS / "train.py"), str(dies_after), *args, "--distributed"]
+    return subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(args: list[str], dies_after: int = NEVER) -> list[tuple[int, str, str]]:
+    """Exit status, output and errors of two processes, of which the second may die."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    # The workers choose their number of devices themselves.
-    flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "host_platform_device_count" not in flag]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(port), str(rank), str(count), str(path), str(workdir)],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": " ".join(flags)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(count)
-    ]
-    evaluated = []
-    for worker in workers:
-        out, errors = worker.communicate(timeout=240)
-        assert worker.returncode == 0, errors.decode()
-        evaluated.append(float(out.split()[-1]))
-    return evaluated
+    workers = [start(args, port, 0), start(args, port, 1, dies_after)]
+    ends = [worker.communicate(timeout=240) for worker in workers]
+    return [(worker.returncode, *end) for worker, end in zip(workers, ends, strict=True)]
 
 
-def make_config(data_dir: str, mode: str) -> Config:
-    changes = {"num_steps": 6, "eval_every": 3, "checkpoint_every": 3, "log_every": 1, "optimizer": "sgd"}
-    return replace(small_config(data_dir), train={"parallel": mode, **changes})
+def arguments(workdir: Path, data_dir: str, mode: str) -> list[str]:
+    steps = {"train__num_steps": 6, "train__eval_every": 3, "train__checkpoint_every": 3, "train__log_every": 1}
+    return train_args(workdir, data_dir, train__optimizer="sgd", train__parallel=mode, **steps)
 
 
-@pytest.fixture(scope="module")
-def one_process(folk_data_dir, tmp_path_factory):
+@pytest.fixture
+def one_process(call, folk_data_dir, tmp_path):
     """The folder of a run in one process."""
-    folder = tmp_path_factory.mktemp("one") / "run"
     assert jax.device_count() == 4
-    assert train(make_config(folk_data_dir, "jit"), folder).finished
-    return folder
+    assert call("train.py", *arguments(tmp_path / "one", folk_data_dir, "jit")).status == 0
+    return tmp_path / "one"
 
 
-@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
-def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode):
-    config = make_config(folk_data_dir, mode)
-    evaluated = run(config, tmp_path / "run")
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("mode", "dies_after"),
+    [
+        pytest.param("jit", NEVER, id="jit"),
+        slow("pmap", NEVER, id="pmap"),
+        slow("jit", 3, id="jit, one dies"),
+    ],
+)
+def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode, dies_after):
+    """If one of the two dies, the other ends with an error, and the same commands continue the run."""
+    workdir = tmp_path / "two"
+    args = arguments(workdir, folk_data_dir, mode)
+    ends = run(args, dies_after)
+    if dies_after != NEVER:
+        (status, out, error), (killed, _, _) = ends
+        assert killed == -signal.SIGKILL
+        assert status != 0 and "2 processes have joined" in out and "another task died" in error
+        assert read_metrics(workdir / "metrics.jsonl")[-1]["step"] == dies_after
+        ends = run(args)
+    assert [status for status, _, _ in ends] == [0, 0], ends
+
     alone = evaluate(load_workdir(one_process), "test", num_examples=16).nll
-    assert evaluated == pytest.approx([alone] * 2, rel=1e-5)
-    (one, one_data), (two, two_data) = (load(folder, config) for folder in (one_process, tmp_path / "run"))
+    assert [float(out.split()[-1]) for _, out, _ in ends] == pytest.approx([alone] * 2, rel=1e-5)
+    config = load_workdir(workdir).config
+    (one, one_data), (two, two_data) = (load(folder, config) for folder in (one_process, workdir))
     assert one_data == two_data
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), one.params, two.params)
-    rows = [read_metrics(workdir / "metrics.jsonl") for workdir in (one_process, tmp_path / "run")]
+    rows = [read_metrics(folder / "metrics.jsonl") for folder in (one_process, workdir)]
     assert len(rows[0]) == len(rows[1]) == 8
     compared = {"loss", "kl", "kl_global", "beta_global", "validation.nll"}
     assert compared <= {name for row in rows[0] for name in row}
@@ -93,3 +123,17 @@ def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode):
         assert first.keys() == second.keys()
         for name in first.keys() & compared:
             np.testing.assert_allclose(first[name], second[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "value"), [("JAX_NUM_PROCESSES", "two"), ("JAX_PROCESS_ID", "-1")])
+def test_a_number_that_is_none_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"{name} = '{value}': allowed is a whole number"):
+        join_processes()
+
+
+def test_processes_that_nothing_tells_of_the_others_are_refused(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax.distributed, "initialize", jax._src.distributed.State().initialize)
+    ended = call("train.py", "debug", "--workdir", tmp_path / "run", "--distributed")
+    assert ended.status == 2 and "set JAX_COORDINATOR_ADDRESS=HOST:PORT" in ended.error
+    assert not (tmp_path / "run").exists()
