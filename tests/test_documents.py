@@ -36,6 +36,7 @@ RARE_FIGURES = {
     "flow.skip_share.value",
     "onset_f1_sampled",
     "times_measured",
+    "train_seed",
 }
 
 

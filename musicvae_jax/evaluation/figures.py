@@ -108,7 +108,8 @@ class Evaluation:
     rivals: RivalFigures | None = None
     flow: FlowFigures | None = None
     checkpoint: str | None = None
-    seed: int | None = None
+    seed: int | None = None  # of the draws
+    train_seed: int | None = None  # of the run
     times_measured: int | None = None  # evaluations of this split in this workdir so far: the test split wants 1
     parameters: int | None = None  # of the model; this and the next two are those of a run of an ablation
     train_seconds: float | None = None

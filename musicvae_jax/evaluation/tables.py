@@ -50,8 +50,11 @@ def seeds_text(evaluations: Sequence[Evaluation]) -> str:
     """The main figures of several runs of one config, mean and standard error over the runs that have the figure.
 
     Raises:
-        UserError: they were not measured on as many windows of the same split.
+        UserError: they were not measured on as many windows of the same split, or two are of the same seed.
     """
+    seeds = [evaluation.train_seed for evaluation in evaluations if evaluation.train_seed is not None]
+    if again := [seed for seed in set(seeds) if seeds.count(seed) > 1]:
+        raise UserError(f"two files are of a run with seed {again[0]}: allowed is one file of each seed")
     first, *others = (f"{evaluation.num_examples} windows of {evaluation.split!r}" for evaluation in evaluations)
     if differ := [head for head in others if head != first]:
         raise UserError(f"one file is of {differ[0]}: allowed are {first}, as in the first file")

@@ -89,6 +89,8 @@ def test_of_several_runs_the_mean_and_its_standard_error_are_shown():
     assert f1.endswith(" 0.300 ± 0.153") and kl.endswith(" 5.000") and "3 runs" in lines[0]
     names = [line[:70].strip() for line in lines[1:]]
     assert names == [line[:70].strip() for line in evaluation_text(runs[0]).splitlines()[1 : len(lines)]]
+    with pytest.raises(UserError, match="two files are of a run with seed 3: allowed is one file of each seed"):
+        seeds_text([put(run, {"train_seed": seed}) for run, seed in zip(runs, (3, 1, 3), strict=True)])
     for changed in ({"split": "other"}, {"num_examples": 3}):
         with pytest.raises(UserError, match="as in the first file"):
             seeds_text([runs[0], put(runs[1], changed)])

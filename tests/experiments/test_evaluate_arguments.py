@@ -72,6 +72,7 @@ def test_the_file_of_a_split_says_how_it_was_measured(measure, tmp_path) -> None
     path = tmp_path / "run" / "evaluation.test.json"
     first, figures = path.read_text(), read_evaluation(path)
     assert (figures.split, figures.checkpoint, figures.seed, figures.num_examples) == ("test", "best", 3, 8)
+    assert figures.train_seed == 0
     assert figures.flow and (figures.flow.windows, figures.flow.probe_windows) == (8, 32)
     assert figures.iwae and figures.flow.skip_share
     printed = {line.split()[-1]: line for line in out.splitlines() if line.strip()}
