@@ -25,7 +25,7 @@ from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
 from musicvae_jax.training.parallel import Parallel, check_platform, make_parallel
-from musicvae_jax.training.progress import Progress, validation_line
+from musicvae_jax.training.progress import Progress, compiling, validation_line
 from musicvae_jax.training.state import TrainState, evaluation_variables, init_state, make_model
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
@@ -97,8 +97,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 *filter(None, [monitor.silence]),
                 sep="\n",
             )
-            print(f"compiling the training step for {_devices(parallel)} ...", flush=True)
-        step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
+        with compiling(f"the training step for {_devices(parallel)}") if main_process else contextlib.nullcontext():
+            step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
         throughput = Throughput(step, parallel, config)
 
         # Loop

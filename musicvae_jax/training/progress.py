@@ -1,6 +1,10 @@
 """What a run prints while it trains, and the check that its numbers are finite."""
 
+import contextlib
 import math
+import threading
+import time
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -14,6 +18,36 @@ from musicvae_jax.training.metrics import MetricWriter
 from musicvae_jax.training.step import Metrics
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import ValidationFigures
+
+PATIENCE = (20, 60, 180, 600)  # seconds
+_FASTER = {
+    "gpu": "XLA tries many kernels for each product. XLA_FLAGS=--xla_gpu_autotune_level=0 leaves that out: it compiles "
+    "faster, and the step may be slower. "
+}
+
+
+@contextlib.contextmanager
+def compiling(what: str) -> Iterator[None]:
+    """Says what is compiled, now and after each time of `PATIENCE`, with what to try; then how long it took."""
+    start, done = time.perf_counter(), threading.Event()
+    advice = f"{_FASTER.get(jax.default_backend(), '')}The next run takes it from the compilation cache."
+
+    def say() -> None:
+        for seconds in PATIENCE:
+            if done.wait(start + seconds - time.perf_counter()):
+                return
+            print(f"still compiling after {seconds:g} s. {advice}", flush=True)
+
+    print(f"compiling {what} ...", flush=True)
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if time.perf_counter() - start > PATIENCE[0]:
+        print(f"compiled in {time.perf_counter() - start:.0f} s", flush=True)
 
 
 class NonFiniteError(UserError):

@@ -4,11 +4,12 @@ import dataclasses
 import math
 from typing import Any, cast
 
+import jax
 import numpy as np
 import pytest
 
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.progress import NonFiniteError, Progress, validation_line
+from musicvae_jax.training.progress import NonFiniteError, Progress, compiling, validation_line
 from tests.tiny import CONFIG, replace
 from tests.training.test_monitor import figures, validation
 
@@ -55,3 +56,25 @@ def test_a_validation_without_an_objective_ends_the_run(progress, monkeypatch, o
     monkeypatch.setattr(progress._checkpoints, "latest_step", lambda: 8)
     with pytest.raises(NonFiniteError, match=rf"objective = {objective}, .* at step 9\. .* step 8 in"):
         progress.check_validation(9, dataclasses.replace(good, objective=objective))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_a_long_compilation_says_how_long_it_takes_and_what_to_try(backend, monkeypatch, capsys):
+    monkeypatch.setattr("musicvae_jax.training.progress.PATIENCE", (0.01, 0.02))
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    lines: list[str] = []
+    with compiling("the step"):
+        while len(lines) < 3:
+            lines += capsys.readouterr().out.splitlines()
+    lines += capsys.readouterr().out.splitlines()
+    first, *still, last = lines
+    assert (first, last[:11]) == ("compiling the step ...", "compiled in")
+    for line, seconds in zip(still, ("0.01", "0.02"), strict=True):
+        assert line.startswith(f"still compiling after {seconds} s") and "the next run" in line.lower()
+        assert ("--xla_gpu_autotune_level=0" in line) == (backend == "gpu")
+
+
+def test_a_short_compilation_says_one_line_and_an_error_comes_through(capsys):
+    with pytest.raises(ZeroDivisionError), compiling("the step"):
+        raise ZeroDivisionError
+    assert capsys.readouterr().out == "compiling the step ...\n"
