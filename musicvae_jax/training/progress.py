@@ -30,7 +30,8 @@ _FASTER = {
 def compiling(what: str) -> Iterator[None]:
     """Says what is compiled, now and after each time of `PATIENCE`, with what to try; then how long it took."""
     start, done = time.perf_counter(), threading.Event()
-    advice = f"{_FASTER.get(jax.default_backend(), '')}With a compilation cache (`set_up_devices`) the next run is spared this."
+    advice = _FASTER.get(jax.default_backend(), "")
+    advice += "With a compilation cache (`set_up_devices`) the next run is spared this."
 
     def say() -> None:
         for seconds in PATIENCE:
