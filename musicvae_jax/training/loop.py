@@ -22,6 +22,7 @@ from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.figures import flatten
 from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.checkpoint import Checkpoints
+from musicvae_jax.training.memory import set_aside_gaps
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
 from musicvae_jax.training.parallel import Parallel, check_platform, make_parallel
@@ -31,6 +32,7 @@ from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import ValidationFigures, make_validator
 from musicvae_jax.training.workdir import check_workdir, hold_workdir, open_workdir, write_text
+from musicvae_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +99,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 *filter(None, [monitor.silence]),
                 sep="\n",
             )
-        with compiling(f"the training step for {_devices(parallel)}") if main_process else contextlib.nullcontext():
-            step = parallel.spread(make_device_step(config, model)).lower(state, example).compile()
+        step = _compile(parallel.spread(make_device_step(config, model)), state, example, parallel)
         throughput = Throughput(step, parallel, config)
 
         # Loop
@@ -141,6 +142,15 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             if saving or evaluating:
                 throughput.restart()
     return TrainResult(state, number, number >= settings.num_steps)
+
+
+def _compile(step: Any, state: TrainState, batch: Batch, parallel: Parallel) -> Any:
+    """The compiled step for batches of the shape of this one."""
+    quiet = jax.process_index() > 0
+    with contextlib.nullcontext() if quiet else compiling(f"the training step for {_devices(parallel)}"):
+        compiled = step.lower(state, batch).compile()
+    set_aside_gaps()
+    return compiled
 
 
 def _devices(parallel: Parallel) -> str:

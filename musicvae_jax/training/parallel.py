@@ -1,6 +1,5 @@
 """Devices: preparing them, and spreading a step over them; every mode gives the same numbers."""
 
-import ctypes
 import dataclasses
 import os
 import platform
@@ -15,13 +14,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from musicvae_jax.config import Config, ConfigError, TrainConfig, UserError
 from musicvae_jax.data.readers import num_cores
+from musicvae_jax.training.memory import keep_freed_memory
 from musicvae_jax.training.state import TrainState
 from musicvae_jax.training.step import AXIS, Metrics
 from musicvae_jax.types import Batch
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # of mallopt(3), from glibc's malloc.h
 
 
 def set_up_devices() -> None:
@@ -69,24 +67,6 @@ def _given(name: str) -> int | None:
     if value is not None and not value.isdecimal():
         raise UserError(f"{name} = {value!r}: allowed is a whole number")
     return None if value is None else int(value)
-
-
-def keep_freed_memory() -> bool:
-    """Makes glibc keep freed memory for the next step; returns whether it does.
-
-    On a CPU, XLA allocates activations anew at every step. By default glibc returns large blocks to the kernel, which
-    then zeroes every page: a quarter of the processor time of a step. With this setting the process keeps its peak
-    memory. It holds for threads that start later.
-
-    Does nothing under another C library, or if the environment has ``MALLOC_*`` or ``GLIBC_TUNABLES``.
-    """
-    own = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
-    if own or platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    # One arena, because the others cannot hold blocks of over 64 MiB; no separate mappings; nothing returned.
-    settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 2**26}
-    return all(mallopt(name, value) == 1 for name, value in settings.items())
 
 
 def _kind_of_machine() -> str:

@@ -15,6 +15,7 @@ from musicvae_jax.objectives.loss import elbo_terms, objective
 from musicvae_jax.objectives.rates import final_weights
 from musicvae_jax.objectives.usage import LevelFigures, Usage, measure_usage, usage_figures
 from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.training.memory import set_aside_gaps
 from musicvae_jax.training.parallel import Parallel
 from musicvae_jax.types import Array, Batch, Variables, existing_fields
 
@@ -58,10 +59,16 @@ def make_validator(
         sums["objective"] += len(real) * sum(terms.batch.values())  # means over all rows; padding adds 0
         return sums, measure_usage(output, batch)
 
+    compiled = False
+
     def validate(variables: Variables, batches: Iterable[Batch]) -> ValidationFigures:
+        nonlocal compiled
         sums, usage = zip(
             *jax.device_get([measure(variables, parallel.shard_rows(batch)) for batch in batches]), strict=True
         )
+        if not compiled:  # until now
+            compiled = True
+            set_aside_gaps()
         windows, phrases = (sum(float(getattr(part, name)) for part in usage) for name in ("windows", "phrases"))
         nll, kl, tokens, total = (
             sum(float(part[name]) for part in sums) for name in ("nll", "kl", "tokens", "objective")

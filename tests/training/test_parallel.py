@@ -1,9 +1,5 @@
-"""Devices: which are used, how batches lie on them, and the memory of the host."""
+"""Devices: which are used, and how batches lie on them."""
 
-import os
-import platform
-import subprocess
-import sys
 from functools import partial
 
 import jax
@@ -67,46 +63,3 @@ def test_a_step_with_microbatches_takes_attributes():
     state = jax.eval_shape(partial(init_state, config, model))
     plain, full = (jax.eval_shape(step, state, windows(attributes=there)) for there in (False, True))
     assert plain == full
-
-
-# Blocks too large for the arena of a thread, allocated and freed in a thread that starts after the settings.
-_ALLOCATE_TWICE = """
-import ctypes, resource, threading
-from musicvae_jax.training.parallel import keep_freed_memory
-
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
-
-def allocate_and_free():
-    blocks = [ctypes.c_void_p(libc.malloc(ctypes.c_size_t(96 << 20))) for _ in range(2)]
-    for block in blocks:
-        ctypes.memset(block, 1, 96 << 20)
-    for block in blocks:
-        libc.free(block)
-
-def pages():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-def work():
-    allocate_and_free()
-    before = pages()
-    allocate_and_free()
-    print(keeps, pages() - before)
-
-keeps = keep_freed_memory()
-thread = threading.Thread(target=work)
-thread.start()
-thread.join()
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are those of glibc")
-@pytest.mark.parametrize("settings", [{}, {"MALLOC_ARENA_MAX": "8"}])
-def test_freed_memory_is_used_again_without_the_kernel_unless_the_environment_has_settings(settings):
-    own = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES" and name[:7] != "MALLOC_"}
-    result = subprocess.run(
-        [sys.executable, "-c", _ALLOCATE_TWICE], env=own | settings, capture_output=True, text=True, check=True
-    )
-    keeps, pages = result.stdout.split()
-    assert keeps == str(not settings)
-    assert int(pages) > 1000 if settings else int(pages) < 100  # 192 MiB of pages, of whatever size
