@@ -6,6 +6,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.embedding import HIDDEN, IMPOSSIBLE, PADDING, START, MetreEmbedding, SlotEmbedding, Table
@@ -112,8 +113,8 @@ class MusicDecoder(nn.Module):
         if flat:
             per_slot = jnp.broadcast_to(conditions, (*leading, measures, slots, *conditions.shape[-2:]))
             conditions = per_slot.reshape(*leading, measures * slots, *conditions.shape[-2:])
-        positions = jnp.arange(measures * slots if flat else slots)
-        seen = positions[:, None] >= positions
+        positions = np.arange(measures * slots if flat else slots)
+        seen: Array = positions[:, None] >= positions
         if self.config.context == "previous":
             before = jnp.broadcast_to((jnp.arange(measures) > 0)[:, None, None], (measures, slots, slots))
             seen = jnp.concatenate([before, jnp.broadcast_to(seen, before.shape)], -1)
@@ -141,7 +142,7 @@ class MusicDecoder(nn.Module):
             x = x + nn.sigmoid(self.gate).astype(x.dtype) * self.read_skip(skip)
         present = metre[..., 0] > 0
         for block in self.conductor:
-            x, _ = block(x, jnp.arange(measures), present[..., None, :])
+            x, _ = block(x, np.arange(measures), present[..., None, :])
         conditions = self.condition(x)[..., None, :, :]
         if self.config.slotwise:  # in the first layer only: the residual stream keeps it
             first = jnp.arange(self.config.decoder_layers)[:, None] == 0

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.models.layers import dtypes, sinusoids
@@ -94,7 +95,7 @@ class MetreEmbedding(nn.Module):
         numerator = jnp.clip(metre[..., 0], 0, _NUMERATORS - 1)
         exponent = jnp.round(jnp.log2(jnp.maximum(metre[..., 1], 1).astype(jnp.float32))).astype(jnp.int32)
         count = (metre[..., 0] > 0).sum(-1, keepdims=True)
-        number = jnp.arange(metre.shape[-2])
+        number = np.arange(metre.shape[-2])
         frame = jnp.concatenate(jnp.broadcast_arrays(sinusoids(number, dim), sinusoids(count - number, dim)), -1)
         return (
             Table(_NUMERATORS, dim, name="numerator", **types)(numerator)

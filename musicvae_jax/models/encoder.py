@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.embedding import PADDING, MetreEmbedding, SlotEmbedding, Table
@@ -34,11 +35,11 @@ class MusicEncoder(nn.Module):
         config, types = self.config, dtypes(self.config)
         special = jnp.where(batch.mask, -1, PADDING)
         x = SlotEmbedding(config, self.fields, name="embed")(batch.tokens, special)
-        x = x + Table(self.slots, config.dim, name="slot", **types)(jnp.arange(self.slots))
+        x = x + Table(self.slots, config.dim, name="slot", **types)(np.arange(self.slots))
 
         for layer in range(config.encoder_slot_layers):
             block = make_block(config, deterministic, f"slot_block_{layer}")
-            x, _ = block(x, jnp.arange(self.slots), batch.mask[..., None, :])
+            x, _ = block(x, np.arange(self.slots), batch.mask[..., None, :])
         measures = AttentionPool(config, name="pool_slots")(x, batch.mask)
         if config.slotwise:
             measures = measures + Flattened(config, name="flatten_slots")(x, batch.mask)
@@ -47,7 +48,7 @@ class MusicEncoder(nn.Module):
         present = batch.mask.any(-1)
         for layer in range(config.encoder_measure_layers):
             block = make_block(config, deterministic, f"measure_block_{layer}")
-            measures, _ = block(measures, jnp.arange(measures.shape[-2]), present[..., None, :])
+            measures, _ = block(measures, np.arange(measures.shape[-2]), present[..., None, :])
         features = {}
         for name, level in self.levels.on.items():
             if level.span == 1:

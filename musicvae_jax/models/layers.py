@@ -5,6 +5,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from musicvae_jax.config import ModelConfig
 from musicvae_jax.types import Array
@@ -29,14 +30,16 @@ def sinusoids(positions: Array, dim: int) -> Array:
     """Sines and cosines of positions at dim/2 wavelengths from 2 pi to 10^4 x 2 pi (Vaswani et al. 2017, section 3.5).
 
     Args:
-        positions: int[...].
+        positions: int[...]. A numpy array gives a numpy array: a constant of the compiled program.
         dim: even.
 
     Returns:
         float[..., dim].
     """
-    angles = positions[..., None] * 10_000.0 ** (-jnp.arange(0, dim, 2) / dim)
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
+    module = np if isinstance(positions, np.ndarray) else jnp
+    frequencies = (10_000.0 ** (-np.arange(0, dim, 2) / dim)).astype(jax.dtypes.canonicalize_dtype(float))
+    angles = positions[..., None].astype(frequencies.dtype) * frequencies
+    return module.concatenate([module.sin(angles), module.cos(angles)], -1)
 
 
 def rotate(x: Array, positions: Array) -> Array:
@@ -46,8 +49,10 @@ def rotate(x: Array, positions: Array) -> Array:
         x: float[..., position, head, head_dim], head_dim even.
         positions: int[position].
     """
-    sines, cosines = jnp.split(sinusoids(positions, x.shape[-1])[:, None].astype(x.dtype), 2, -1)
-    first, second = jnp.split(x, 2, -1)
+    half = x.shape[-1] // 2
+    waves = sinusoids(positions, x.shape[-1])[:, None].astype(x.dtype)
+    sines, cosines = waves[..., :half], waves[..., half:]
+    first, second = x[..., :half], x[..., half:]
     return jnp.concatenate([first * cosines - second * sines, second * cosines + first * sines], -1)
 
 

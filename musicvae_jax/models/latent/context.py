@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.embedding import MetreEmbedding
@@ -60,7 +61,7 @@ class Frame(nn.Module):
             config, types = self.config, dtypes(self.config)
             before = jnp.where(jnp.arange(z.shape[-2])[:, None] == 0, 0, jnp.roll(z, 1, -2)).astype(context.dtype)
             x = context + nn.Dense(config.dim, name="read_before", **types)(before)
-            positions = jnp.arange(z.shape[-2])
+            positions = np.arange(z.shape[-2])
             mask = (positions[:, None] >= positions) & present[..., None, :]
             for layer in range(max(config.prior_layers, 1)):
                 x, _ = make_block(config, True, f"block_{layer}")(x, positions, mask)
