@@ -69,17 +69,6 @@ def test_one_and_four_devices_train_the_same_model_with_every_option(variant, wa
     assert_same_metrics(one.metrics, four.metrics, 1e-9)
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, "intervals"])
-def test_the_step_has_no_scatter_on_an_accelerator(name):
-    """There, additions to the same row of a table wait for one another."""
-    config = VARIANTS.get(name) or replace(NOISY, model={"intervals": True, "context": "flat"})
-    config, parallel, model = spread(config, "jit-1")
-    state, batch = jax.eval_shape(partial(init_state, config, model)), make_batch(measures=config.data.measures)
-    traced = parallel.spread(make_device_step(config, model)).trace(state, batch)
-    lowered = traced.lower(lowering_platforms=("cuda", "tpu")).as_text()
-    assert "dot_general" in lowered and "scatter" not in lowered
-
-
 @pytest.mark.parametrize("way", ["jit-4", slow("pmap-4")])
 def test_one_and_four_devices_take_the_same_steps_of_adam(way):
     """Adam divides small gradients by their own size, rounding errors included: only float64 can show the law."""
