@@ -1,25 +1,29 @@
 """Times the training step, the sampler and the input pipeline. Prints medians over repeats, and ratios.
 
 Example: python experiments/benchmark.py folk-basic --trace runs/trace
+         python experiments/benchmark.py folk --options --json experiments/results/options.json
 """
 
 import dataclasses
+import json
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
 from commandline import choose, run
 from configs import CONFIGS
-from timing import make_samplers, median_seconds
+from configs.options import options
+from timing import make_samplers, make_training_step, median_seconds
 
 from musicvae_jax.config import Config, to_json
-from musicvae_jax.config.checks import check_positive
+from musicvae_jax.config.checks import check, check_positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,11 +36,16 @@ class Benchmark:
     """Folder for a profiler trace of three training steps, for TensorBoard or Perfetto; empty for none."""
     cold: bool = True
     """Also time the first step of two new processes, without and with the compilation cache."""
+    options: bool = False
+    """In place of all else: what each option alone costs in parameters, time and memory of a training step."""
+    json: str = ""
+    """File for the results of ``--options``; empty for none."""
     config: Annotated[Config, tyro.conf.arg(name="")]
     """The experiment, field by field."""
 
     def __post_init__(self) -> None:
         check_positive(self, "repeats")
+        check(self.options or not self.json, "Benchmark.json", self.json, "nothing without --options")
 
 
 FIRST_STEP = """
@@ -70,6 +79,9 @@ def main() -> int:
     from musicvae_jax.training.parallel import set_up_devices
 
     set_up_devices()
+    if bench.options:
+        _time_options(bench)
+        return 0
     if bench.cold:
         _time_first_step(bench.config)
     _time_training(bench)
@@ -81,6 +93,32 @@ def main() -> int:
 
 def _print(label: str, result: str) -> None:
     print(f"{label:<52} {result}")
+
+
+def _time_options(bench: Benchmark) -> None:
+    """Prints a table. The steps take turns, so that all see the same drift of the machine."""
+    from musicvae_jax.training.workdir import write_text
+
+    steps = {}
+    for name, config in options(bench.config).items():
+        print(f"compiling: {name}", flush=True)
+        steps[name] = make_training_step(config)
+    seconds = median_seconds({name: step.call for name, step in steps.items()}, bench.repeats)
+    rows = {
+        name: {"parameters": step.parameters, "step_seconds": seconds[name], "peak_bytes": step.bytes}
+        for name, step in steps.items()
+    }
+    base = rows["plain"]
+    print(f"{'option':32}{'parameters':>12}{'':8}{'step':>9}{'':9}{'peak memory of a device':>29}")
+    for name, row in rows.items():
+        ratio = {figure: value / base[figure] for figure, value in row.items()}
+        print(
+            f"{name:32}{row['parameters']:12,}{ratio['parameters']:6.2f} x{row['step_seconds'] * 1000:9.1f} ms"
+            f"{ratio['step_seconds']:6.2f} x{row['peak_bytes'] / 2**20:16.0f} MiB{ratio['peak_bytes']:7.2f} x"
+        )
+    if bench.json:
+        write_text(Path(bench.json), json.dumps(rows, indent=2) + "\n")
+        print(f"written: {bench.json}")
 
 
 def _time_first_step(config: Config) -> None:

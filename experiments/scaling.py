@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from commandline import choose, run
 from configs import CONFIGS
-from timing import make_samplers, median_seconds
+from timing import make_samplers, make_training_step, median_seconds
 
 from musicvae_jax.codec import MusicError, make_codec
 from musicvae_jax.config import Config
@@ -91,31 +91,12 @@ def main() -> int:
 
 
 def _training_step(scaling: Scaling, measures: int) -> Callable[[], object]:
-    """A training step on measures of 4/4 without notes; its cost does not depend on the notes."""
-    import jax
-
-    from musicvae_jax.training.parallel import make_parallel
-    from musicvae_jax.training.throughput import compile_step
-    from musicvae_jax.types import Batch
-
     config = dataclasses.replace(
         scaling.config,
         data=dataclasses.replace(scaling.config.data, measures=measures),
         train=dataclasses.replace(scaling.config.train, batch_size=scaling.batch_size),
     )
-    codec, parallel = make_codec(config.codec), make_parallel(config.train)
-    metre = np.full((scaling.batch_size, measures, 2), 4, np.int32)
-    mask = codec.slot_mask(metre)
-    tokens = np.zeros((*mask.shape, len(codec.fields)), np.int32)
-    batch = Batch(tokens, mask, metre, np.arange(len(metre), dtype=np.int32))
-    state, step = compile_step(config, parallel, batch)
-    states, on_devices = [state], parallel.shard(batch)
-
-    def call() -> None:
-        states[0], _ = step(states[0], on_devices)  # the step donates its input state
-        jax.block_until_ready(states[0])
-
-    return call
+    return make_training_step(config).call
 
 
 def _samplers(scaling: Scaling) -> dict[tuple[str, int], Callable[[], object]]:

@@ -1,10 +1,10 @@
-"""What the timing scripts share: median times, and samplers of an untrained model."""
+"""What the timing scripts share: median times, and training steps and samplers of an untrained model."""
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,43 @@ def median_seconds(calls: dict[Any, Callable[[], object]], rounds: int) -> dict[
             call()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+class TrainingStep(NamedTuple):
+    """A compiled training step of an untrained model."""
+
+    call: Callable[[], object]  # takes a step, and returns when it is done
+    parameters: int
+    bytes: int  # that one device holds at most during a step: state, batch, activations
+
+
+def make_training_step(config: Config) -> TrainingStep:
+    """A training step on measures of 4/4 without notes; its cost does not depend on the notes."""
+    import jax
+
+    from musicvae_jax.codec import make_codec
+    from musicvae_jax.training.memory import set_aside_gaps
+    from musicvae_jax.training.parallel import make_parallel
+    from musicvae_jax.training.throughput import compile_step
+    from musicvae_jax.types import Batch
+
+    codec, parallel = make_codec(config.codec), make_parallel(config.train)
+    metre = np.full((config.train.batch_size, config.data.measures, 2), 4, np.int32)
+    mask = codec.slot_mask(metre)
+    tokens = np.zeros((*mask.shape, len(codec.fields)), np.int32)
+    batch = Batch(tokens, mask, metre, np.arange(len(metre), dtype=np.int32))
+    state, step = compile_step(config, parallel, batch)
+    set_aside_gaps()
+    states, on_devices = [state], parallel.shard(batch)
+
+    def call() -> None:
+        states[0], _ = step(states[0], on_devices)  # the step donates its input state
+        jax.block_until_ready(states[0])
+
+    memory = step.memory_analysis()
+    peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    peak += memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return TrainingStep(call, sum(leaf.size for leaf in jax.tree.leaves(state.params)), peak)
 
 
 def make_samplers(config: Config, metres: Sequence[np.ndarray]) -> list[Callable[[], Any]]:

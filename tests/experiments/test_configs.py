@@ -3,8 +3,9 @@
 import pytest
 from configs import CONFIGS
 from configs.ablations import ABLATIONS
+from configs.options import options, plain
 
-from musicvae_jax.config import Config, from_json, to_json
+from musicvae_jax.config import Config, differences, from_json, to_json
 from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.monitor import CollapseMonitor
 
@@ -22,3 +23,17 @@ def test_it_can_be_trained_and_read_back(name):
 
 def test_the_monitor_has_time_to_speak_in_all_that_are_published_but_the_shortest():
     assert {name for name in CONFIGS if CollapseMonitor(NAMED[name]).silence} == {"demo"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_each_option_is_one_change_of_the_config_without_options(name):
+    config = CONFIGS[name][1]
+    found = options(config)
+    base = found["plain"]
+    assert base == plain(base) == plain(found["all of the config"])
+    assert found["all of the config"] == config
+    single = [made for option, made in found.items() if option != "all of the config"]
+    assert len({to_json(made) for made in single}) == len(single)
+    for made in single[1:]:
+        places = {place.rpartition(".")[2] for place in differences(base, made)}
+        assert 1 <= len(places) <= 2, places

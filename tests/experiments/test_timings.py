@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from configs import DEBUG
+from configs.options import options
 
 from tests.pictures import assert_picture
 
@@ -32,3 +34,17 @@ def test_the_benchmark_prints_all_results(folk_data_dir, call):
     assert status == 0, error
     for said in ("parameters", "training step", "input pipeline alone", "sampler, 64 x 1 measures", "peak memory"):
         assert said in out
+
+
+@pytest.mark.slow
+def test_the_table_of_options_has_what_was_measured(tmp_path, call):
+    results = tmp_path / "new" / "options.json"
+    flags = ("--options", "--repeats", 1, "--data.measures", 1, "--json", results)
+    status, out, error = call("benchmark.py", "debug", *flags, *SMALL)
+    assert status == 0, error
+    rows = json.loads(results.read_text())
+    assert list(rows) == list(options(DEBUG))
+    assert rows["intervals"]["parameters"] > rows["plain"]["parameters"] == rows["dropout"]["parameters"]
+    assert rows["context flat"]["peak_bytes"] > 0
+    for name, row in rows.items():
+        assert any(line.startswith(name) and f"{row['parameters']:,}" in line for line in out.splitlines())
