@@ -23,7 +23,7 @@ INSTALLED := $(VENV)/.installed
 WORKDIR ?= runs/demo
 PYTEST_ARGS ?=
 
-.PHONY: help demo test suite lint format bench install clean
+.PHONY: help demo test suite lint style types format bench install clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
@@ -33,16 +33,20 @@ demo: install  ## train, evaluate and listen to the basic VAE of folk tunes, in 
 	$(PY) experiments/evaluate.py --workdir $(WORKDIR) --split test
 	$(PY) experiments/generate.py gallery --workdir $(WORKDIR) --out $(WORKDIR)/gallery
 
-# Lint runs beside the tests; a failure of either fails the target.
-test: install  ## lint, types, tests
-	@$(MAKE) --no-print-directory --jobs=2 lint suite
+# Style first, which takes seconds; then types beside the tests. A failure of any fails the target.
+test: style  ## lint, types, tests
+	@$(MAKE) --no-print-directory --jobs=2 types suite
 
 suite: install
 	$(PY) -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
 
-lint: install  ## ruff and mypy
+lint: style types  ## ruff and mypy
+
+style: install
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
+
+types: install
 	$(PY) -m mypy
 
 format: install  ## sort imports, fix what can be fixed, format
