@@ -51,9 +51,9 @@ def test_the_step_of_folk_is_no_larger_than_it_was():
     operations = re.findall(r"= \"?stablehlo\.", program)
     products = re.findall(r"= stablehlo\.dot_general .* : (.*)", program)
     assert "scatter" not in program
-    assert len(operations) < 10_000
-    assert len(products) <= 321
-    assert len(set(products)) <= 140
+    assert len(operations) < 10_500
+    assert len(products) < 340
+    assert len(set(products)) < 150
 
 
 @pytest.mark.parametrize("context", ["none", "previous", "flat"])
