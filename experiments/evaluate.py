@@ -74,8 +74,15 @@ def evaluate(
     if flow_windows and vae.config.levels.on:
         windows = min(flow_windows, num_examples or flow_windows)
         flow = information_flow(vae, split, num_windows=windows, num_probed=4 * windows, seed=seed)
-    figures = dataclasses.replace(figures, checkpoint=checkpoint, seed=seed, times_measured=times)
-    figures = dataclasses.replace(figures, train_seed=vae.config.train.seed, rivals=rivals, flow=flow)
+    figures = dataclasses.replace(
+        figures,
+        checkpoint=checkpoint,
+        seed=seed,
+        train_seed=vae.config.train.seed,
+        times_measured=times,
+        rivals=rivals,
+        flow=flow,
+    )
     write_evaluation(workdir, figures)
     print(f"\n{evaluation_text(figures)}\n\neverything: {path}")
     return 0

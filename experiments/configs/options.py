@@ -62,7 +62,8 @@ def options(config: Config) -> dict[str, Config]:
     levels = base.levels
     changes: dict[str, dict[str, Any]] = {name: {"model": fields} for name, fields in _MODEL.items()}
     changes |= {name: {"levels": _each(levels, fields)} for name, fields in _EVERY_LEVEL.items()}
-    changes |= {name: {"levels": _each(levels, fields, but=levels.top)} for name, fields in _LOWER_LEVELS.items()}
+    top = next(iter(levels.on), "")  # none in a language model
+    changes |= {name: {"levels": _each(levels, fields, but=top)} for name, fields in _LOWER_LEVELS.items()}
     heads = _each(levels, {"span_head": True}, but="fine")
     changes["span heads"] = {"levels": heads, "objective": {"span_weight": 0.2}}
     built = {"plain": base}

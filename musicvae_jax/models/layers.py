@@ -37,7 +37,7 @@ def sinusoids(positions: Array, dim: int) -> Array:
         float[..., dim].
     """
     module = np if isinstance(positions, np.ndarray) else jnp
-    frequencies = (10_000.0 ** (-np.arange(0, dim, 2) / dim)).astype(jax.dtypes.canonicalize_dtype(float))
+    frequencies = (10_000.0 ** (-np.arange(0, dim, 2) / dim)).astype(jnp.result_type(float))
     angles = positions[..., None].astype(frequencies.dtype) * frequencies
     return module.concatenate([module.sin(angles), module.cos(angles)], -1)
 

@@ -27,8 +27,8 @@ def keep_freed_memory() -> bool:
 def set_aside_gaps() -> int:
     """Takes the gaps that a compilation leaves in memory out of use, so that steps allocate behind them.
 
-    The compilation of a step leaves some 70,000 gaps of all sizes. malloc searches lists of them for every buffer of
-    every step, which took up to 1.3 times as long as in a process that read its program from the compilation cache.
+    The compilation of a step leaves some 70,000 gaps of all sizes, and malloc searches lists of them for every buffer
+    of every step. A step then took up to 1.3 times as long as in a process that read its program from the cache.
     The pages of the gaps go back to the kernel; only addresses are lost. Call it once after a compilation.
 
     Returns:

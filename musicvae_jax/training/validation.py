@@ -66,7 +66,7 @@ def make_validator(
         sums, usage = zip(
             *jax.device_get([measure(variables, parallel.shard_rows(batch)) for batch in batches]), strict=True
         )
-        if not compiled:  # until now
+        if not compiled:  # the first call has compiled `measure`
             compiled = True
             set_aside_gaps()
         windows, phrases = (sum(float(getattr(part, name)) for part in usage) for name in ("windows", "phrases"))

@@ -2,10 +2,10 @@
 
 import pytest
 from configs import CONFIGS
-from configs.ablations import ABLATIONS
+from configs.ablations import ABLATIONS, change
 from configs.options import options, plain
 
-from musicvae_jax.config import Config, differences, from_json, to_json
+from musicvae_jax.config import Config, LevelConfig, LevelsConfig, differences, from_json, to_json
 from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.monitor import CollapseMonitor
 
@@ -25,9 +25,12 @@ def test_the_monitor_has_time_to_speak_in_all_that_are_published_but_the_shortes
     assert {name for name in CONFIGS if CollapseMonitor(NAMED[name]).silence} == {"demo"}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_each_option_is_one_change_of_the_config_without_options(name):
-    config = CONFIGS[name][1]
+OFF = LevelsConfig(global_=LevelConfig(dim=0))
+NO_LATENT = change(CONFIGS["folk-basic"][1], OFF, objective={"beta": 1.0, "beta_warmup_steps": 0})
+
+
+@pytest.mark.parametrize("config", [*(config for _, config in CONFIGS.values()), NO_LATENT], ids=[*CONFIGS, "none"])
+def test_each_option_is_one_change_of_the_config_without_options(config):
     found = options(config)
     base = found["plain"]
     assert base == plain(base) == plain(found["all of the config"])
