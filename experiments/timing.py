@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,7 +79,7 @@ def make_samplers(config: Config, metres: Sequence[np.ndarray]) -> list[Callable
 
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
-    variables = jax.device_put(evaluation_variables(jax.jit(partial(init_state, config, model))()), everywhere())
+    variables = jax.device_put(evaluation_variables(init_state(config, model)), everywhere())
     key = jax.random.key(0)
 
     def sampler(metre: np.ndarray) -> Callable[[], Any]:

@@ -7,7 +7,6 @@ import math
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
 from musicvae_jax.training.parallel import Parallel, check_platform, make_parallel
 from musicvae_jax.training.progress import Progress, compiling, validation_line
-from musicvae_jax.training.state import TrainState, evaluation_variables, init_state, make_model
+from musicvae_jax.training.state import TrainState, evaluation_variables, make_model
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Throughput
 from musicvae_jax.training.validation import ValidationFigures, make_validator
@@ -80,7 +79,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
 
         # Model
         model = make_model(config, make_codec(config.codec).fields)
-        state = parallel.init(partial(init_state, config, model))
+        state = parallel.init(config, model)
         checkpoints = stack.enter_context(closing(Checkpoints(folder, clean=main_process)))
         start, best = 0, checkpoints.metrics("best")["objective"] if checkpoints.latest_step("best") else math.inf
         if checkpoints.latest_step() is not None:

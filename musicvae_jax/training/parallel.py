@@ -5,6 +5,7 @@ import os
 import platform
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from musicvae_jax.config import Config, ConfigError, TrainConfig, UserError
 from musicvae_jax.data.readers import num_cores
+from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.training.memory import keep_freed_memory
-from musicvae_jax.training.state import TrainState
+from musicvae_jax.training.state import TrainState, init_params, start_state
 from musicvae_jax.training.step import AXIS, Metrics
 from musicvae_jax.types import Batch
 
@@ -108,9 +110,11 @@ class Parallel:
         sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
 
-    def init(self, make: Callable[[], Any]) -> Any:
-        """The arrays that ``make`` returns, made under jit and replicated, so that they can be donated."""
-        return jax.jit(make, out_shardings=self.replicated)()
+    def init(self, config: Config, model: MusicVAE) -> TrainState:
+        """The state before the first step, replicated. It is made under jit, so that it can be donated."""
+        make = jax.jit(init_params, static_argnames=("model", "measures"), out_shardings=self.replicated)
+        params = make(model, config.data.measures, np.uint32(config.train.seed))
+        return jax.jit(partial(start_state, config), out_shardings=self.replicated)(params)
 
     def spread(self, device_step: Step) -> Any:
         """The jitted or pmapped step over all devices, of a replicated state and a sharded batch.

@@ -1,9 +1,11 @@
 """The training state and the optimiser."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from musicvae_jax.config import Config, TrainConfig
@@ -90,18 +92,22 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
 
 
-def init_state(config: Config, model: MusicVAE) -> TrainState:
-    """The state before the first step. Call it under ``jax.jit``."""
-    key = jax.random.key(config.train.seed)
-    shape = (config.data.measures, config.codec.slots)
+@partial(jax.jit, static_argnames=("model", "measures"))
+def init_params(model: MusicVAE, measures: int, seed: Array | np.uint32) -> Params:
+    """The first parameters of a model of windows of so many measures. It is compiled once for all seeds."""
+    key, shape = jax.random.key(seed), (measures, model.slots)
     example = Batch(
         tokens=jnp.zeros((*shape, len(model.fields)), jnp.int32),
         mask=jnp.ones(shape, bool),
-        metre=jnp.full((shape[0], 2), 4, jnp.int32),
+        metre=jnp.full((measures, 2), 4, jnp.int32),
         index=jnp.zeros((), jnp.int32),
     )
-    variables = model.init({"params": stream(key, "init"), "latent": stream(key, "latent")}, example)
-    return start_state(config, variables["params"])
+    return model.init({"params": stream(key, "init"), "latent": stream(key, "latent")}, example)["params"]
+
+
+def init_state(config: Config, model: MusicVAE) -> TrainState:
+    """The state before the first step."""
+    return start_state(config, init_params(model, config.data.measures, np.uint32(config.train.seed)))
 
 
 def start_state(config: Config, params: Params) -> TrainState:

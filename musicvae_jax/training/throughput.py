@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.training.parallel import Parallel
-from musicvae_jax.training.state import TrainState, init_state, make_model
+from musicvae_jax.training.state import TrainState, make_model
 from musicvae_jax.training.step import AXIS, make_device_step
 from musicvae_jax.types import Batch
 
@@ -21,7 +20,7 @@ from musicvae_jax.types import Batch
 def compile_step(config: Config, parallel: Parallel, batch: Batch) -> tuple[TrainState, Any]:
     """A new state, and the training step compiled for batches of the shape of this one."""
     model = make_model(config, make_codec(config.codec).fields)
-    state = parallel.init(partial(init_state, config, model))
+    state = parallel.init(config, model)
     step = parallel.spread(make_device_step(config, model))
     return state, step.lower(state, parallel.shard(batch)).compile()
 

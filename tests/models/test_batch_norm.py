@@ -150,7 +150,7 @@ def test_the_floor_holds_in_evaluation():
 def test_with_moments_the_parameters_themselves_are_evaluated(gamma):
     """Their moving average has other moments, under which the floor would not hold."""
     config = replace(TINY, train={"ema_decay": 0.9}, **{"global": {"batch_norm": gamma}})
-    state = jax.jit(partial(init_state, config, make_model(config, FIELDS)))()
+    state = init_state(config, make_model(config, FIELDS))
     average = jax.tree.map(lambda leaf: leaf + 1, state.params)
     state = state._replace(ema_params=to_vectors(average))
     wanted = state.params if gamma else average

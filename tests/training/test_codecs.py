@@ -18,7 +18,7 @@ from musicvae_jax.inference import sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys
 from musicvae_jax.training.parallel import make_parallel
-from musicvae_jax.training.state import from_vectors, init_state, make_model, model_variables
+from musicvae_jax.training.state import from_vectors, make_model, model_variables
 from musicvae_jax.training.step import make_device_gradients
 from musicvae_jax.training.validation import make_validator
 from musicvae_jax.types import existing_fields
@@ -71,7 +71,7 @@ def test_trains_validates_and_samples(name, config):
     codec = make_codec(config.codec)
     source = WindowSource(pieces(name), codec, config.data.measures, 1)
     model, parallel = make_model(config, codec.fields), make_parallel(config.train)
-    state = parallel.init(partial(init_state, config, model))
+    state = parallel.init(config, model)
 
     iterator = make_train_iterator(source, config.train.batch_size, transpose=5)
     batch = next(iterator)
