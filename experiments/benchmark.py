@@ -8,9 +8,7 @@ import dataclasses
 import json
 import resource
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -20,9 +18,9 @@ import tyro
 from commandline import choose, run
 from configs import CONFIGS
 from configs.options import options
-from timing import make_samplers, make_training_step, median_seconds
+from timing import first_step_seconds, make_samplers, make_training_step, median_seconds
 
-from musicvae_jax.config import Config, to_json
+from musicvae_jax.config import Config
 from musicvae_jax.config.checks import check, check_positive
 
 
@@ -46,28 +44,6 @@ class Benchmark:
     def __post_init__(self) -> None:
         check_positive(self, "repeats")
         check(self.options or not self.json, "Benchmark.json", self.json, "nothing without --options")
-
-
-FIRST_STEP = """
-import time
-start = time.perf_counter()
-import jax, sys
-jax.config.update("jax_compilation_cache_dir", sys.argv[2])
-from pathlib import Path
-from musicvae_jax.config import from_json
-from musicvae_jax.training.parallel import make_parallel, set_up_devices
-set_up_devices()
-from musicvae_jax.data.load import load_batches, load_windows
-from musicvae_jax.training.throughput import compile_step
-config = from_json(Path(sys.argv[1]).read_text())
-parallel = make_parallel(config.train)
-batches = load_batches(config, load_windows(config, "train"))
-batch = next(batches)
-state, step = compile_step(config, parallel, batch)
-jax.block_until_ready(step(state, parallel.shard(batch)))
-print(time.perf_counter() - start)
-batches.close()
-"""
 
 
 def main() -> int:
@@ -122,11 +98,7 @@ def _time_options(bench: Benchmark) -> None:
 
 
 def _time_first_step(config: Config) -> None:
-    with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(to_json(config))
-        file.flush()
-        command = [sys.executable, "-c", FIRST_STEP, file.name, folder]
-        cold, cached = (float(subprocess.check_output(command, text=True)) for _ in range(2))
+    cold, cached = first_step_seconds(config)
     _print("from process start to the first step done, cold", f"{cold:10.1f} s")
     _print("  again, with the compilation cache", f"{cached:10.1f} s {cached / cold:8.2f} x cold")
 

@@ -1,13 +1,47 @@
-"""What the timing scripts share: median times, and training steps and samplers of an untrained model."""
+"""What the timing scripts share: median times, first steps, and training steps and samplers of an untrained model."""
 
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from musicvae_jax.config import Config
+from musicvae_jax.config import Config, to_json
+
+_FIRST_STEP = """
+import time
+start = time.perf_counter()
+import jax, sys
+jax.config.update("jax_compilation_cache_dir", sys.argv[2])
+from pathlib import Path
+from musicvae_jax.config import from_json
+from musicvae_jax.training.parallel import make_parallel, set_up_devices
+set_up_devices()
+from musicvae_jax.data.load import load_batches, load_windows
+from musicvae_jax.training.throughput import compile_step
+config = from_json(Path(sys.argv[1]).read_text())
+parallel = make_parallel(config.train)
+batches = load_batches(config, load_windows(config, "train"))
+batch = next(batches)
+state, step = compile_step(config, parallel, batch)
+jax.block_until_ready(step(state, parallel.shard(batch)))
+print(time.perf_counter() - start)
+batches.close()
+"""
+
+
+def first_step_seconds(config: Config) -> tuple[float, float]:
+    """Seconds from the start of a new process to the end of its first step: without the compilation cache, and with."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(to_json(config))
+        file.flush()
+        command = [sys.executable, "-c", _FIRST_STEP, file.name, folder]
+        cold, cached = (float(subprocess.check_output(command, text=True)) for _ in range(2))
+    return cold, cached
 
 
 def median_seconds(calls: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, float]:

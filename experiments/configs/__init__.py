@@ -1,6 +1,7 @@
 """Experiments by name: each is a value of `Config`; a variant is ``dataclasses.replace`` or a flag."""
 
 import dataclasses
+from typing import Any
 
 from musicvae_jax.config import (
     CodecConfig,
@@ -40,6 +41,22 @@ FOLK = dataclasses.replace(
         fine=LevelConfig(dim=16, kl_per_phrase=20.0, free_bits="per_dim", nats=0.1),
     ),
     objective=ObjectiveConfig(span_weight=0.2),
+)
+
+# For one GPU. Nobody has trained these two yet: rate and number of steps are a start. Dropout and transposition are to
+# hold off overfitting, as a run sees each of the 22,000 windows of tunes a hundred times.
+_LARGE: dict[str, Any] = {
+    "dim": 512,
+    "num_heads": 8,
+    "encoder_slot_layers": 3,
+    "encoder_measure_layers": 3,
+    "decoder_layers": 6,
+}
+FOLK_LARGE = dataclasses.replace(
+    FOLK,
+    data=dataclasses.replace(FOLK.data, transpose=5),
+    model=dataclasses.replace(FOLK.model, **_LARGE),
+    train=dataclasses.replace(FOLK.train, num_steps=5000, batch_size=512, learning_rate=8e-4, eval_every=500),
 )
 
 CHORALES = Config(
@@ -95,6 +112,12 @@ POP909 = dataclasses.replace(
     train=dataclasses.replace(CHORALES.train, batch_size=16),
 )
 
+POP909_LARGE = dataclasses.replace(
+    POP909,
+    model=dataclasses.replace(POP909.model, **_LARGE),
+    train=dataclasses.replace(FOLK_LARGE.train, num_steps=2500, batch_size=256),
+)
+
 MIDI_FOLDER_BASIC = dataclasses.replace(
     POP909_BASIC,
     codec=dataclasses.replace(PERFORMANCE, positions=72, tracks=4),
@@ -140,9 +163,11 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "demo": ("what `make demo` trains: one phrase of four measures", DEMO),
     "folk-basic": ("the basic VAE of folk tunes: eight measures, one latent", FOLK_BASIC),
     "folk": ("folk tunes with three latent levels: piece, phrase, measure", FOLK),
+    "folk-large": ("`folk` for one GPU: 512 wide, 12 layers, bfloat16; not trained yet", FOLK_LARGE),
     "chorales": ("Bach's chorales with three latent levels", CHORALES),
     "chorales-flat": ("Bach's chorales: piece and phrase, and a decoder that sees the past", CHORALES_FLAT),
     "pop909-basic": ("the basic VAE of POP909: all that is played, with velocities, four measures", POP909_BASIC),
     "pop909": ("POP909 with three latent levels: all that is played, eight measures", POP909),
+    "pop909-large": ("`pop909` for one GPU: 512 wide, 12 layers, bfloat16; not trained yet", POP909_LARGE),
     "midi-folder-basic": ("the basic VAE of your own files: --data.path DIR", MIDI_FOLDER_BASIC),
 }
