@@ -54,7 +54,7 @@ def ablate(
         0, or 1 if a run failed. At SIGTERM or Ctrl-C the run in progress saves its state, and the script ends.
     """
     from musicvae_jax.evaluation.ablation_queue import Queue
-    from musicvae_jax.training.parallel import set_up_devices
+    from musicvae_jax.training.devices import set_up_devices
 
     if name not in ABLATIONS:
         raise UserError(f"no ablation {name!r}: {nearest(name, ABLATIONS)}")

@@ -6,6 +6,7 @@ Example: python experiments/benchmark.py folk-basic --trace runs/trace
 
 import dataclasses
 import json
+import math
 import resource
 import statistics
 import sys
@@ -52,7 +53,7 @@ def main() -> int:
         sys.argv.append("folk-basic")
     text = "times an experiment's training step, sampler and input pipeline"
     bench = choose({name: (text, Benchmark(config=config)) for name, (_, config) in CONFIGS.items()})
-    from musicvae_jax.training.parallel import set_up_devices
+    from musicvae_jax.training.devices import set_up_devices
 
     set_up_devices()
     if bench.options:
@@ -98,7 +99,7 @@ def _time_options(bench: Benchmark) -> None:
 
 
 def _time_first_step(config: Config) -> None:
-    cold, cached = first_step_seconds(config)
+    cold, cached = (seconds or math.nan for seconds in first_step_seconds(config))
     _print("from process start to the first step done, cold", f"{cold:10.1f} s")
     _print("  again, with the compilation cache", f"{cached:10.1f} s {cached / cold:8.2f} x cold")
 

@@ -58,7 +58,7 @@ def evaluate(
     from musicvae_jax.evaluation.rivals import measure_rivals
     from musicvae_jax.evaluation.tables import evaluation_text, seeds_text
     from musicvae_jax.evaluation.trained import load_workdir
-    from musicvae_jax.training.parallel import set_up_devices
+    from musicvae_jax.training.devices import set_up_devices
 
     if result:
         found = [read_evaluation(path) for path in result]

@@ -57,7 +57,7 @@ def main() -> int:
     scaling = choose({name: (text, Scaling(config=config)) for name, (_, config) in CONFIGS.items()})
     from musicvae_jax.analysis.curves import plot_scaling
     from musicvae_jax.analysis.page import save_figure
-    from musicvae_jax.training.parallel import set_up_devices
+    from musicvae_jax.training.devices import set_up_devices
     from musicvae_jax.training.workdir import write_text
 
     set_up_devices()

@@ -1,5 +1,6 @@
 """What the timing scripts share: median times, first steps, and training steps and samplers of an untrained model."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -19,8 +20,9 @@ import jax, sys
 jax.config.update("jax_compilation_cache_dir", sys.argv[2])
 from pathlib import Path
 from musicvae_jax.config import from_json
-from musicvae_jax.training.parallel import make_parallel, set_up_devices
+from musicvae_jax.training.devices import set_up_devices
 set_up_devices()
+from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.data.load import load_batches, load_windows
 from musicvae_jax.training.throughput import compile_step
 config = from_json(Path(sys.argv[1]).read_text())
@@ -34,14 +36,29 @@ batches.close()
 """
 
 
-def first_step_seconds(config: Config) -> tuple[float, float]:
-    """Seconds from the start of a new process to the end of its first step: without the compilation cache, and with."""
+def first_step_seconds(
+    config: Config, *, runs: int = 2, flags: str = "", timeout: float | None = None
+) -> list[float | None]:
+    """Seconds from the start of a new process to the end of its first step: without the compilation cache, then with.
+
+    Args:
+        config: the experiment.
+        runs: how many processes, one after the other.
+        flags: of XLA, beside those that are set.
+        timeout: seconds after which a process is stopped; its result is None.
+    """
+    environment = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()}
+    found: list[float | None] = []
     with tempfile.TemporaryDirectory() as folder, tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         file.write(to_json(config))
         file.flush()
         command = [sys.executable, "-c", _FIRST_STEP, file.name, folder]
-        cold, cached = (float(subprocess.check_output(command, text=True)) for _ in range(2))
-    return cold, cached
+        for _ in range(runs):
+            try:
+                found.append(float(subprocess.check_output(command, text=True, timeout=timeout, env=environment)))
+            except subprocess.TimeoutExpired:
+                found.append(None)
+    return found
 
 
 def median_seconds(calls: dict[Any, Callable[[], object]], rounds: int) -> dict[Any, float]:

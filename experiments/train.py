@@ -35,8 +35,8 @@ def main() -> int:
     defaults = {name: (text, Run(workdir=tyro.MISSING, config=config)) for name, (text, config) in CONFIGS.items()}
     run_ = choose(defaults)
 
+    from musicvae_jax.training.devices import join_processes, set_up_devices
     from musicvae_jax.training.loop import train
-    from musicvae_jax.training.parallel import join_processes, set_up_devices
 
     set_up_devices()
     if run_.distributed:

@@ -54,7 +54,8 @@ _HOMES = {
     # training
     "training.loop": ("train",),
     "training.metrics": ("read_metrics",),
-    "training.parallel": ("join_processes", "make_parallel", "set_up_devices"),
+    "training.devices": ("join_processes", "set_up_devices"),
+    "training.parallel": ("make_parallel",),
     "training.state": ("TrainState", "init_state", "make_model"),
     "training.step": ("make_device_step", "make_loss"),
     # evaluation and generation

@@ -1,82 +1,21 @@
-"""Devices: preparing them, and spreading a step over them; every mode gives the same numbers."""
+"""Spreading a step over devices; every mode gives the same numbers."""
 
 import dataclasses
-import os
-import platform
-import zlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from musicvae_jax.config import Config, ConfigError, TrainConfig, UserError
-from musicvae_jax.data.readers import num_cores
+from musicvae_jax.config import Config, ConfigError, TrainConfig
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.training.memory import keep_freed_memory
 from musicvae_jax.training.state import TrainState, init_params, start_state
 from musicvae_jax.training.step import AXIS, Metrics
 from musicvae_jax.types import Batch
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
-
-
-def set_up_devices() -> None:
-    """Prepares JAX for a script: on a CPU one device per core, memory that is kept, a persistent compilation cache.
-
-    Call it before any use of JAX. On a CPU, a device per core is about 1.4 times as fast as one device with all cores.
-    """
-    keep_freed_memory()
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", num_cores())
-    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "musicvae_jax" / "compilation"
-        jax.config.update("jax_compilation_cache_dir", str(cache / _kind_of_machine()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def join_processes() -> None:
-    """Joins the processes that train one model, on one host or several (`jax.distributed.initialize`).
-
-    Call it in each of them, before any use of JAX. Slurm, Open MPI, Kubernetes and Cloud TPU say how many there are and
-    which one this is. Elsewhere the environment does: ``JAX_COORDINATOR_ADDRESS`` (host and port of process 0),
-    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID``. If one of them ends, JAX ends the others after about 100 seconds.
-
-    Raises:
-        UserError: nothing says how many processes there are.
-    """
-    try:
-        jax.distributed.initialize(num_processes=_given("JAX_NUM_PROCESSES"), process_id=_given("JAX_PROCESS_ID"))
-    except ValueError as error:
-        raise UserError(
-            f"{error} Start the processes with Slurm, Open MPI, Kubernetes or on Cloud TPU, or set "
-            "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES and JAX_PROCESS_ID in each"
-        ) from error
-    if jax.process_index() == 0:
-        print(
-            f"{jax.process_count()} processes have joined. If one ends, the others end, too, and the same commands "
-            "continue the run from its last checkpoint.",
-            flush=True,
-        )
-
-
-def _given(name: str) -> int | None:
-    """The number that a variable of the environment holds, None without it."""
-    value = os.environ.get(name)
-    if value is not None and not value.isdecimal():
-        raise UserError(f"{name} = {value!r}: allowed is a whole number")
-    return None if value is None else int(value)
-
-
-def _kind_of_machine() -> str:
-    """The same for machines that can run each other's compiled code; they may share a home folder."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{platform.machine()}-{zlib.crc32(flags.encode()):08x}"
 
 
 @dataclasses.dataclass(frozen=True)
