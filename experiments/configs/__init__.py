@@ -51,6 +51,8 @@ _LARGE: dict[str, Any] = {
     "encoder_slot_layers": 3,
     "encoder_measure_layers": 3,
     "decoder_layers": 6,
+    "dropout": 0.1,
+    "dtype": "bfloat16",
 }
 FOLK_LARGE = dataclasses.replace(
     FOLK,
