@@ -220,7 +220,8 @@ def largest_operations(trace: Path, number: int = 10) -> dict[str, float]:
     """Operation -> share of the time of all operations in a profiler's trace; those of devices, else of the host."""
     from jax.profiler import ProfileData
 
-    planes = list(ProfileData.from_file(str(trace)).planes)
+    profile = ProfileData.from_file(str(trace))  # its planes live as long as it does
+    planes = list(profile.planes)
     on_device = [plane for plane in planes if plane.name.startswith("/device:")]
     seconds: collections.Counter[str] = collections.Counter()
     for plane in on_device or planes:
