@@ -51,7 +51,7 @@ VARIANTS = {
         THREE,
         model={"inference": "ladder", "context": "none", "slotwise": True},
         objective={"beta_warmup_steps": 4, "kl_per_phrase": 2.0},
-        local={"free_bits": "total", "nats": 0.5},
+        local={"prior_context": "causal", "free_bits": "total", "nats": 0.5},
         fine={"prior_context": "causal", "free_bits": "per_dim_per_example", "nats": 0.2},
     ),
 }  # fmt: skip

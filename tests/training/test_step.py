@@ -132,14 +132,10 @@ def test_terms_of_the_batch_are_means_over_microbatches():
     assert_near(jax.tree.map(lambda leaf: leaf / metrics["tokens"], gradients), first_gradients(parts), 1e-9)
     assert_near(moments, parts.last.moments, 1e-9)
     assert_same_metrics([metrics], [{name: parts.metrics[0][name] for name in metrics}], 1e-9)
+    assert_near(parts.last, run("batch", "pmap-4", 1, accumulate=2).last, 1e-9)
     assert (
         abs(run("batch", "jit-1").metrics[0]["loss"] - metrics["loss"]) > 1e-3
     )  # so it is not that of the whole batch
-
-
-@pytest.mark.slow  # the two tests before have microbatches under pmap, and terms of the batch
-def test_microbatches_under_pmap_have_the_same_terms_of_the_batch():
-    assert_near(run("batch", "jit-1", 1, accumulate=2).last, run("batch", "pmap-4", 1, accumulate=2).last, 1e-9)
 
 
 def test_step_validation_and_notebook_have_the_same_loss_on_the_same_latents():
