@@ -29,11 +29,11 @@ from configs import CONFIGS
 from timing import first_step_seconds, make_samplers, median_seconds
 
 from musicvae_jax.config import Config
-from musicvae_jax.training.devices import GPU_FLAGS
+from musicvae_jax.training.devices import GPU_FLAGS, set_up_devices
 from musicvae_jax.training.workdir import write_text
 
 Figures = dict[str, Any]
-_PATIENCE = 120.0  # seconds
+_PATIENCE = 120.0  # seconds that a first step with XLA's searches may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,16 +259,15 @@ def main(*, json_file: Annotated[str, tyro.conf.arg(name="json")], dry_run: bool
     found: Figures = {}
     chosen = sizes(dry_run, data_dir)
     load_windows(chosen.profiled, "validation")  # prepares the data, or says what is missing
+    write_text(Path(json_file), "{}\n")  # a place that cannot be written to is said now
     for name, part in PARTS.items():
-        if name == "device":
-            from musicvae_jax.training.devices import set_up_devices
-
+        if name == "device":  # from here on this process computes
             set_up_devices()
         print(f"{name} ...", flush=True)
         start = time.perf_counter()
         try:
             found[name] = part(chosen)
-        except (RuntimeError, OSError, subprocess.SubprocessError) as error:  # the others are still worth their minutes
+        except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:  # the others still count
             found[name] = {"error": f"{type(error).__name__}: {error}"}
         found[name]["seconds_of_this_part"] = time.perf_counter() - start
         print(json.dumps(found[name], indent=2), flush=True)
