@@ -130,17 +130,17 @@ def make_steps(config: Config) -> tuple[Callable[[int], float], Figures]:
 
     from musicvae_jax.data.load import load_windows
     from musicvae_jax.training.parallel import make_parallel
-    from musicvae_jax.training.throughput import compile_step, compiled_flops
+    from musicvae_jax.training.throughput import compile_new_step
 
     parallel = make_parallel(config.train)
     source = load_windows(config, "train")
     batch = source.gather(np.arange(config.train.batch_size) % len(source))
     start = time.perf_counter()
-    state, step = compile_step(config, parallel, batch)
+    state, (step, flops) = compile_new_step(config, parallel, batch)
     costs = {
         "compile_seconds": time.perf_counter() - start,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        "flops": compiled_flops(step, parallel),
+        "flops": flops,
         "temporary_bytes": step.memory_analysis().temp_size_in_bytes,
     }
     states, on_device = [state], parallel.shard(batch)

@@ -110,15 +110,14 @@ def _time_training(bench: Benchmark) -> None:
     from musicvae_jax.data.load import load_batches, load_windows
     from musicvae_jax.data.pipeline import PREFETCH_BATCHES
     from musicvae_jax.training.parallel import make_parallel
-    from musicvae_jax.training.throughput import compile_step, compiled_flops, matmul_peak
+    from musicvae_jax.training.throughput import compile_new_step, matmul_peak
 
     config = bench.config
     parallel = make_parallel(config.train)
     batches = load_batches(config, load_windows(config, "train"))
     batch = next(batches)
-    state, step = compile_step(config, parallel, batch)
+    state, (step, flops) = compile_new_step(config, parallel, batch)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    flops = compiled_flops(step, parallel) * config.train.accumulate
 
     step_seconds, wait_seconds, tokens = [], [], []
     state, _ = step(state, parallel.shard(batch))
@@ -140,7 +139,7 @@ def _time_training(bench: Benchmark) -> None:
     _print("parameters", f"{num_parameters:10,}")
     _print("training step", f"{seconds * 1000:10.1f} ms   {1 / seconds:8.2f} steps/s")
     _print("tokens", f"{statistics.median(tokens) / seconds:10,.0f} /s")
-    _print("floating-point operations", f"{flops / seconds / 1e9:10.1f} GFLOP/s")
+    _print("floating-point operations of matrix products", f"{flops / seconds / 1e9:10.1f} GFLOP/s")
     _print("  share of the matmul peak, measured after them", f"{flops / seconds / peak:10.1%} of {peak / 1e9:.0f}")
     _print("share of the step spent waiting for data", f"{sum(wait_seconds) / sum(step_seconds):10.2%}")
     _print("input pipeline alone", f"{windows_per_second:10,.0f} windows/s, {surplus:.0f} x what the step consumes")

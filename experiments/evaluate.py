@@ -28,6 +28,7 @@ def evaluate(
     num_examples: int | None = None,
     flow_windows: int = 256,
     iwae_draws: int = 0,
+    rivals: bool = True,
     seed: int = 0,
 ) -> int:
     """Measures a trained model on held-out music and writes WORKDIR/evaluation.SPLIT.json, or prints such a file.
@@ -43,6 +44,7 @@ def evaluate(
         num_examples: only so many windows, spread evenly over the split; all if not given.
         flow_windows: windows that are decoded many times to measure what each level says; 0 leaves that out.
         iwae_draws: posterior draws of a tighter bound on the likelihood, each a pass over the split; 0 leaves it out.
+        rivals: also measure Markov chains and copies; they depend on the data alone, so one seed of a config is enough.
         seed: of the posterior draws.
     """
     check(num_examples is None or num_examples > 0, "num_examples", num_examples, "1 or more")
@@ -69,7 +71,7 @@ def evaluate(
     path = evaluation_path(workdir, split)
     times = 1 + (read_evaluation(path).times_measured or 0) if path.exists() else 1
     figures = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)
-    rivals = measure_rivals(vae.config, split, num_examples=num_examples)
+    measured = measure_rivals(vae.config, split, num_examples=num_examples) if rivals else None
     flow = None
     if flow_windows and vae.config.levels.on:
         windows = min(flow_windows, num_examples or flow_windows)
@@ -80,7 +82,7 @@ def evaluate(
         seed=seed,
         train_seed=vae.config.train.seed,
         times_measured=times,
-        rivals=rivals,
+        rivals=measured,
         flow=flow,
     )
     write_evaluation(workdir, figures)

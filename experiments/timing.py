@@ -24,12 +24,12 @@ from musicvae_jax.training.devices import set_up_devices
 set_up_devices()
 from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.data.load import load_batches, load_windows
-from musicvae_jax.training.throughput import compile_step
+from musicvae_jax.training.throughput import compile_new_step
 config = from_json(Path(sys.argv[1]).read_text())
 parallel = make_parallel(config.train)
 batches = load_batches(config, load_windows(config, "train"))
 batch = next(batches)
-state, step = compile_step(config, parallel, batch)
+state, (step, _) = compile_new_step(config, parallel, batch)
 jax.block_until_ready(step(state, parallel.shard(batch)))
 print(time.perf_counter() - start)
 batches.close()
@@ -92,7 +92,7 @@ def make_training_step(config: Config) -> TrainingStep:
     from musicvae_jax.codec import make_codec
     from musicvae_jax.training.memory import set_aside_gaps
     from musicvae_jax.training.parallel import make_parallel
-    from musicvae_jax.training.throughput import compile_step
+    from musicvae_jax.training.throughput import compile_new_step
     from musicvae_jax.types import Batch
 
     codec, parallel = make_codec(config.codec), make_parallel(config.train)
@@ -100,7 +100,7 @@ def make_training_step(config: Config) -> TrainingStep:
     mask = codec.slot_mask(metre)
     tokens = np.zeros((*mask.shape, len(codec.fields)), np.int32)
     batch = Batch(tokens, mask, metre, np.arange(len(metre), dtype=np.int32))
-    state, step = compile_step(config, parallel, batch)
+    state, (step, _) = compile_new_step(config, parallel, batch)
     set_aside_gaps()
     states, on_devices = [state], parallel.shard(batch)
 

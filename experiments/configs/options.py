@@ -23,6 +23,7 @@ _MODEL: dict[str, dict[str, Any]] = {
     "level dropout": {"level_dropout": 0.2},
     "skip": {"skip": True},
     "ladder": {"inference": "ladder"},
+    "scan layers": {"scan_layers": True},
     "remat": {"remat": True},
     "bfloat16": {"dtype": "bfloat16"},
 }

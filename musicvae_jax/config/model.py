@@ -51,6 +51,9 @@ class ModelConfig:
     """Share of past slots that are hidden from the decoder in training (word dropout, Bowman et al. 2016)."""
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     """What layers compute in; parameters are float32, or float64 with float64."""
+    scan_layers: bool = False
+    """Layers of one kind share one compiled body, in a loop, and activations other than products are recomputed: fewer
+    kernels and less memory, more time. Parameters and values stay the same; noise of dropout does not."""
     remat: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
 

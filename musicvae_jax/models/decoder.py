@@ -19,7 +19,7 @@ from musicvae_jax.models.intervals import (
     shown_pitches,
     voices_of,
 )
-from musicvae_jax.models.layers import KVCache, dtypes, make_block
+from musicvae_jax.models.layers import KVCache, RMSNorm, dtypes, make_block, run_blocks
 from musicvae_jax.models.spans import make_reader, read_measures
 from musicvae_jax.types import Array, Batch, Field, Latents
 
@@ -69,7 +69,7 @@ class MusicDecoder(nn.Module):
             self.read_skip = nn.Dense(config.dim, use_bias=False, **types)  # no bias: hidden features add 0
         if config.slotwise:
             self.slot_condition = nn.DenseGeneral((self.slots, config.dim), use_bias=False, **types)
-        self.norm = nn.RMSNorm(**types)
+        self.norm = RMSNorm(**types)
         self.chain = [nn.Dense(config.dim, **types) for _ in self.fields[1:]]
         wide = types | {"dtype": jnp.promote_types(types["dtype"], jnp.float32)}  # in bfloat16 the largest logits tie
         self.heads = [nn.Dense(field.size, **wide) for field in self.fields]
@@ -169,7 +169,7 @@ class MusicDecoder(nn.Module):
         Returns:
             float[..., dim] for `field_logits`, and the updated cache.
         """
-        held = origin + jnp.arange(cache[0].key.shape[-3])
+        held = origin + jnp.arange(cache[0].key.shape[-2])
         seen = (held >= 0) & (held <= position)
         position, index = position[None], position - origin
         condition = condition[..., None, :, :]
@@ -213,7 +213,7 @@ class MusicDecoder(nn.Module):
     def empty_cache(self, leading: tuple[int, ...], length: int) -> list[KVCache]:
         """A cache for `length` positions and the given leading batch axes."""
         config = self.config
-        shape = (*leading, length, config.num_heads, config.dim // config.num_heads)
+        shape = (*leading, config.num_heads, length, config.dim // config.num_heads)
         zeros = jnp.zeros(shape, config.dtype)
         return [KVCache(zeros, zeros) for _ in range(config.decoder_layers)]
 
@@ -231,11 +231,14 @@ class MusicDecoder(nn.Module):
         x = self.embed(past.tokens, past.special) + self.slot(positions % self.slots)
         if self.config.intervals:
             x = x + self.last_pitches(past.heard)
+        config, previous = self.config, self.config.context == "previous"
+        if caches is None:
+            layers = ("block", config.decoder_layers, x, positions, mask)
+            x = run_blocks(config, self, *layers, deterministic=deterministic, previous=previous, added=conditions)
+            return self.norm(x), []
         updated = []
-        for layer in range(self.config.decoder_layers):
-            previous = self.config.context == "previous"
-            block = make_block(self.config, deterministic, f"block_{layer}", previous)
-            cache = caches[layer] if caches else None
-            x, cache = block(x + conditions[..., layer, :], positions, mask, cache, index)
+        for layer in range(config.decoder_layers):
+            block = make_block(config, deterministic, f"block_{layer}", previous)
+            x, cache = block(x + conditions[..., layer, :], positions, mask, caches[layer], index)
             updated.append(cache)
         return self.norm(x), updated

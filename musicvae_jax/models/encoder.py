@@ -8,7 +8,7 @@ import numpy as np
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.embedding import PADDING, MetreEmbedding, SlotEmbedding, Table
-from musicvae_jax.models.layers import AttentionPool, Flattened, dtypes, make_block
+from musicvae_jax.models.layers import AttentionPool, Flattened, dtypes, run_blocks
 from musicvae_jax.models.spans import into_spans
 from musicvae_jax.types import Array, Batch, Field
 
@@ -37,18 +37,14 @@ class MusicEncoder(nn.Module):
         x = SlotEmbedding(config, self.fields, name="embed")(batch.tokens, special)
         x = x + Table(self.slots, config.dim, name="slot", **types)(np.arange(self.slots))
 
-        for layer in range(config.encoder_slot_layers):
-            block = make_block(config, deterministic, f"slot_block_{layer}")
-            x, _ = block(x, np.arange(self.slots), batch.mask[..., None, :])
+        x = self._blocks("slot_block", config.encoder_slot_layers, x, batch.mask, deterministic)
         measures = AttentionPool(config, name="pool_slots")(x, batch.mask)
         if config.slotwise:
             measures = measures + Flattened(config, name="flatten_slots")(x, batch.mask)
         measures = measures + MetreEmbedding(config, name="metre")(batch.metre)
 
         present = batch.mask.any(-1)
-        for layer in range(config.encoder_measure_layers):
-            block = make_block(config, deterministic, f"measure_block_{layer}")
-            measures, _ = block(measures, np.arange(measures.shape[-2]), present[..., None, :])
+        measures = self._blocks("measure_block", config.encoder_measure_layers, measures, present, deterministic)
         features = {}
         for name, level in self.levels.on.items():
             if level.span == 1:
@@ -60,3 +56,10 @@ class MusicEncoder(nn.Module):
             if config.slotwise and level.span:  # not of a window, which may have any number of measures
                 features[name] = features[name] + Flattened(config, name=f"flatten_{name}")(*spans)
         return features, measures
+
+    def _blocks(self, name: str, number: int, x: Array, mask: Array, deterministic: bool) -> Array:
+        """Layers in which each position sees all that exist."""
+        positions = np.arange(x.shape[-2])
+        return run_blocks(
+            self.config, self, name, number, x, positions, mask[..., None, :], deterministic=deterministic
+        )

@@ -208,10 +208,10 @@ def _gumbel(keys: Array, numbers: Array, size: int) -> Array:
 
 
 def _next_measure(entries: Array, slots: int) -> Array:
-    """Moves a cache of two measures on by one: float[..., position, head, dim]."""
-    return jnp.concatenate([entries[..., slots:, :, :], jnp.zeros_like(entries[..., :slots, :, :])], -3)
+    """Moves a cache of two measures on by one: float[..., position, dim]."""
+    return jnp.concatenate([entries[..., slots:, :], jnp.zeros_like(entries[..., :slots, :])], -2)
 
 
 def _grow(cache: KVCache, length: int) -> KVCache:
-    padding = [(0, 0)] * (cache.key.ndim - 3) + [(0, length), (0, 0), (0, 0)]
+    padding = [(0, 0)] * (cache.key.ndim - 2) + [(0, length), (0, 0)]
     return KVCache(jnp.pad(cache.key, padding), jnp.pad(cache.value, padding))

@@ -28,7 +28,7 @@ from musicvae_jax.training.parallel import Parallel, check_platform, make_parall
 from musicvae_jax.training.progress import Progress, compiling, validation_line
 from musicvae_jax.training.state import TrainState, evaluation_variables, make_model
 from musicvae_jax.training.step import make_device_step
-from musicvae_jax.training.throughput import Throughput
+from musicvae_jax.training.throughput import Compiled, Throughput, compile_step
 from musicvae_jax.training.validation import ValidationFigures, make_validator
 from musicvae_jax.training.workdir import check_workdir, hold_workdir, open_workdir, write_text
 from musicvae_jax.types import Batch
@@ -98,8 +98,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
                 *filter(None, [monitor.silence]),
                 sep="\n",
             )
-        step = _compile(parallel.spread(make_device_step(config, model)), state, example, parallel)
-        throughput = Throughput(step, parallel, config)
+        step, flops = _compile(parallel.spread(make_device_step(config, model)), state, example, parallel)
+        throughput = Throughput(flops, parallel, config)
 
         # Loop
         stopping = stack.enter_context(_stop_on_signal())
@@ -143,11 +143,11 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
     return TrainResult(state, number, number >= settings.num_steps)
 
 
-def _compile(step: Any, state: TrainState, batch: Batch, parallel: Parallel) -> Any:
+def _compile(step: Any, state: TrainState, batch: Batch, parallel: Parallel) -> Compiled:
     """The compiled step for batches of the shape of this one."""
     quiet = jax.process_index() > 0
     with contextlib.nullcontext() if quiet else compiling(f"the training step for {_devices(parallel)}"):
-        compiled = step.lower(state, batch).compile()
+        compiled = compile_step(step, state, batch)
     set_aside_gaps()
     return compiled
 

@@ -1,12 +1,14 @@
 """The speed of training steps, compared with the peak of the machine."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend import core
 from jax.sharding import NamedSharding, PartitionSpec
 
 from musicvae_jax.codec import make_codec
@@ -17,22 +19,51 @@ from musicvae_jax.training.step import AXIS, make_device_step
 from musicvae_jax.types import Batch
 
 
-def compile_step(config: Config, parallel: Parallel, batch: Batch) -> tuple[TrainState, Any]:
-    """A new state, and the training step compiled for batches of the shape of this one."""
+class Compiled(NamedTuple):
+    """A compiled training step."""
+
+    step: Any
+    flops: float  # of the matrix products of one call, on all devices
+
+
+def compile_step(step: Any, state: TrainState, batch: Batch) -> Compiled:
+    """The step of `Parallel.spread`, compiled for a state and batches of the shape of this one."""
+    if hasattr(step, "trace"):
+        traced = step.trace(state, batch)
+        return Compiled(traced.lower().compile(), product_flops(traced.jaxpr.jaxpr))
+    return Compiled(step.lower(state, batch).compile(), product_flops(jax.make_jaxpr(step)(state, batch).jaxpr))
+
+
+def compile_new_step(config: Config, parallel: Parallel, batch: Batch) -> tuple[TrainState, Compiled]:
+    """A new state of a config, and its compiled training step."""
     model = make_model(config, make_codec(config.codec).fields)
     state = parallel.init(config, model)
-    step = parallel.spread(make_device_step(config, model))
-    return state, step.lower(state, parallel.shard(batch)).compile()
+    return state, compile_step(parallel.spread(make_device_step(config, model)), state, parallel.shard(batch))
 
 
-def compiled_flops(compiled: Any, parallel: Parallel) -> float:
-    """Floating-point operations of one call on all devices, as the compiler counts them; 0 if it does not.
+def product_flops(program: Any) -> float:
+    """Floating-point operations of the matrix products of a program, a `Jaxpr`: 2 m n k for m x k times k x n.
 
-    The body of a loop counts once, so with gradient accumulation multiply by the number of microbatches.
+    The body of a `jax.lax.scan` counts as often as it runs, that of a `while_loop` once, of the branches of a condition
+    the largest counts, and what is mapped over devices counts once for each of them.
     """
-    analysis = compiled.cost_analysis() or {}
-    analysis = analysis[0] if isinstance(analysis, list) else analysis
-    return float(analysis.get("flops", 0.0)) * parallel.mesh.size
+    total = 0.0
+    for operation in program.eqns:
+        name, parameters = operation.primitive.name, operation.params
+        if name == "dot_general":
+            (contracted, _), _ = parameters["dimension_numbers"]
+            factor = operation.invars[0].aval.shape
+            total += 2 * math.prod(operation.outvars[0].aval.shape) * math.prod(factor[axis] for axis in contracted)
+            continue
+        parts = jax.tree.leaves(list(parameters.values()), is_leaf=_is_program)
+        inside = [product_flops(getattr(part, "jaxpr", part)) for part in parts if _is_program(part)]
+        times = parameters["length"] if name == "scan" else parameters["mesh"].size if name == "shard_map" else 1
+        total += times * (max(inside) if name == "cond" else sum(inside))
+    return total
+
+
+def _is_program(value: Any) -> bool:
+    return isinstance(value, (core.Jaxpr, core.ClosedJaxpr))
 
 
 def matmul_peak(parallel: Parallel, dtype: str = "float32", size: int = 0, repeats: int = 5) -> float:
@@ -66,8 +97,8 @@ class Throughput:
     ``flops_per_second`` and ``matmul_peak_share`` (FLOP/s over `matmul_peak`, measured at the start of the run).
     """
 
-    def __init__(self, compiled: Any, parallel: Parallel, config: Config):
-        self._flops = compiled_flops(compiled, parallel) * config.train.accumulate
+    def __init__(self, flops: float, parallel: Parallel, config: Config):
+        self._flops = flops
         self._peak = matmul_peak(parallel, config.model.dtype)
         self._config = config.train
         self._rows: list[dict[str, float]] = []

@@ -3,7 +3,7 @@
 import pytest
 
 from musicvae_jax.evaluation import rivals
-from musicvae_jax.evaluation.figures import read_evaluation
+from musicvae_jax.evaluation.figures import MarkovFigures, RivalFigures, read_evaluation
 from musicvae_jax.evaluation.targets import check_targets
 from tests.scripts import ROOT
 from tests.tiny import replace
@@ -51,12 +51,15 @@ def test_a_broken_evaluation_in_the_folder_is_refused_before_anything_is_measure
     assert status == 2 and "evaluation.validation.json is no evaluation" in error and error.count("\n") == 1
 
 
+RIVALS = RivalFigures(7.0, MarkovFigures(3.0, 6, "token", "slot", 1), {"window": 0.125})
+
+
 @pytest.fixture
 def measure(folk_data_dir, tmp_path, monkeypatch, call):
-    """Measures a model of three levels that nothing has trained, without rivals: arguments -> output."""
+    """Measures an untrained model of three levels, beside made-up rivals: arguments -> output."""
     config = replace(LEVELS_CONFIG, data={"data_dir": folk_data_dir}, train={"batch_size": 8}, model={"skip": True})
     write_workdir(tmp_path / "run", config)
-    monkeypatch.setattr(rivals, "measure_rivals", lambda *_, **__: None)
+    monkeypatch.setattr(rivals, "measure_rivals", lambda *_, **__: RIVALS)
 
     def measure_(*arguments: object) -> str:
         status, out, error = call("evaluate.py", "--workdir", tmp_path / "run", *arguments)
@@ -72,7 +75,7 @@ def test_the_file_of_a_split_says_how_it_was_measured(measure, tmp_path) -> None
     path = tmp_path / "run" / "evaluation.test.json"
     first, figures = path.read_text(), read_evaluation(path)
     assert (figures.split, figures.checkpoint, figures.seed, figures.num_examples) == ("test", "best", 3, 8)
-    assert figures.train_seed == 0
+    assert figures.train_seed == 0 and figures.rivals == RIVALS
     assert figures.flow and (figures.flow.windows, figures.flow.probe_windows) == (8, 32)
     assert figures.iwae and figures.flow.skip_share
     printed = {line.split()[-1]: line for line in out.splitlines() if line.strip()}
@@ -81,9 +84,10 @@ def test_the_file_of_a_split_says_how_it_was_measured(measure, tmp_path) -> None
     assert f"{figures.iwae.perplexity:.3f}" in printed
 
     for times in (1, 2):  # the validation split, if none is named
-        out = measure("--checkpoint", "latest", "--num-examples", 8, "--flow-windows", 0)
+        out = measure("--checkpoint", "latest", "--num-examples", 8, "--flow-windows", 0, "--no-rivals")
         other = read_evaluation(tmp_path / "run" / "evaluation.validation.json")
         assert (other.split, other.checkpoint, other.flow) == ("validation", "latest", None) and "skip" not in out
+        assert other.rivals is None and "Markov" not in out
         assert other.times_measured == times and f"measured {times} time" in out
     assert str(tmp_path / "run" / "evaluation.validation.json") in out
     assert path.read_text() == first and figures.times_measured == 1

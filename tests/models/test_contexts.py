@@ -72,7 +72,7 @@ def stepped(vae, variables, latents, batch):
         slot, origin = position % slots, 0
         if context == "previous":
             origin = position - slot - slots
-            moved = jax.tree.map(lambda leaf: jnp.roll(leaf, -slots, 1).at[:, slots:].set(0), cache)
+            moved = jax.tree.map(lambda leaf: jnp.roll(leaf, -slots, 2).at[:, :, slots:].set(0), cache)
             cache = jax.tree.map(lambda one, other: jnp.where(slot == 0, one, other), moved, cache)
         x, cache = apply(past, position, condition, cache, origin, method=decoder_method("step"))
         last = slot == slots - 1

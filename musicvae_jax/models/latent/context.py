@@ -10,7 +10,7 @@ import numpy as np
 from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.embedding import MetreEmbedding
 from musicvae_jax.models.latent.gaussian import GaussianHead, from_frame
-from musicvae_jax.models.layers import dtypes, make_block
+from musicvae_jax.models.layers import RMSNorm, dtypes, make_block
 from musicvae_jax.models.spans import make_reader, mean_over_spans, read_measures
 from musicvae_jax.types import Array, Gaussian, Latents
 
@@ -34,9 +34,7 @@ class ContextAbove(nn.Module):
         span = self.levels[self.level].span_in(measures)
         x = mean_over_spans(x, metre[..., 0] > 0, span).astype(x.dtype)
         for layer in range(config.prior_layers):
-            hidden = nn.Dense(2 * config.dim, name=f"widen_{layer}", **types)(
-                nn.RMSNorm(name=f"norm_{layer}", **types)(x)
-            )
+            hidden = nn.Dense(2 * config.dim, name=f"widen_{layer}", **types)(RMSNorm(name=f"norm_{layer}", **types)(x))
             x = x + nn.Dense(config.dim, name=f"narrow_{layer}", **types)(nn.gelu(hidden))
         return x
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from musicvae_jax.config import ModelConfig
-from musicvae_jax.models.layers import dtypes
+from musicvae_jax.models.layers import RMSNorm, dtypes
 from musicvae_jax.types import Array, Gaussian
 
 _INITIAL_LOG_SCALE = -1.0
@@ -26,7 +26,7 @@ class GaussianHead(nn.Module):
     def __call__(self, features: Array) -> Gaussian:
         """float[..., time, feature] to a Gaussian over float[..., time, dim]."""
         types = dtypes(self.config)
-        x = nn.RMSNorm(name="norm", **types)(features).astype(types["param_dtype"])
+        x = RMSNorm(name="norm", **types)(features).astype(types["param_dtype"])
         zeros = nn.initializers.zeros
         start = {"kernel_init": zeros} if self.standard else {}
         loc = nn.Dense(self.dim, use_bias=not self.centred, name="loc", param_dtype=types["param_dtype"], **start)(x)
