@@ -76,9 +76,10 @@ def test_operations_are_those_of_the_products(function, expected):
 
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_operations_are_those_of_all_devices(mode):
-    step = make_parallel(replace(CONFIG, train={"num_devices": 4, "parallel": mode}).train).spread(
-        lambda state, batch: (state, {"product": jnp.reshape(batch, X.shape) @ state})
-    )
+    def device_step(state: Any, batch: Any) -> Any:
+        return state, {"product": batch.reshape(X.shape) @ state}
+
+    step = make_parallel(replace(CONFIG, train={"num_devices": 4, "parallel": mode}).train).spread(device_step)
     assert flops_of(step, Y, jnp.stack([X] * 4)) == 4 * PRODUCT
 
 
