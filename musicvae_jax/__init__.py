@@ -59,6 +59,18 @@ _HOMES = {
     "training.state": ("TrainState", "init_state", "make_model"),
     "training.step": ("make_device_step", "make_loss"),
     # evaluation and generation
+    "evaluation.disentanglement": (
+        "dci",
+        "explicitness",
+        "infomec",
+        "interpretability",
+        "leakage",
+        "modularity",
+        "mutual_information",
+        "mutual_information_gap",
+        "separated_attribute_predictability",
+        "spearman",
+    ),
     "evaluation.evaluate": ("evaluate",),
     "evaluation.information_flow": ("information_flow",),
     "evaluation.ngram": ("NGram",),
