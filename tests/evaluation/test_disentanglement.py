@@ -234,7 +234,8 @@ def test_a_family_is_not_in_both_halves():
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arguments, said):
-    for score in [*SCORES.values(), mutual_information, lambda x, y: leakage(x, y, {})]:
+    scores: list[Callable[..., object]] = [*SCORES.values(), mutual_information, lambda x, y: leakage(x, y, {})]
+    for score in scores:
         with pytest.raises(ValueError, match=said):
             score(*arguments)
 
