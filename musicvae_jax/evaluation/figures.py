@@ -38,6 +38,17 @@ class ProbeFigures:
 
 
 @dataclasses.dataclass(frozen=True)
+class GroupFigures:
+    """What the means of a level and of its groups of dims tell of attributes of its own span, see `groups`."""
+
+    cells: int  # latents that were measured
+    mig: float  # over one attribute of each group, by a histogram of 20 bins (Chen et al. 2018, eq. 6)
+    mig_ceiling: float  # of these attributes themselves as codes
+    leakage: dict[str, dict[str, float]]  # group of dims -> attribute -> R2 of a ridge regression, on other families
+    correlation: dict[str, dict[str, float]]  # group of attributes -> attribute -> R2 from all attributes of the group
+
+
+@dataclasses.dataclass(frozen=True)
 class FlowFigures:
     """What each level says, see `information_flow`."""
 
@@ -51,6 +62,7 @@ class FlowFigures:
     probe_windows: int
     probes: dict[str, dict[str, ProbeFigures]]  # span -> finest level used
     skip_share: Estimate | None = None  # share of nll that the skip connection saves
+    groups: dict[str, GroupFigures] = dataclasses.field(default_factory=dict)  # by level
 
 
 @dataclasses.dataclass(frozen=True)

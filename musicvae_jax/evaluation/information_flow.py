@@ -17,6 +17,7 @@ from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import Families, WindowSource
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate, strata_of
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures, LikenessFigures
+from musicvae_jax.evaluation.groups import group_figures
 from musicvae_jax.evaluation.level_costs import LevelCosts, level_costs
 from musicvae_jax.evaluation.likeness import Likeness, compare, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData, probe_figures
@@ -89,6 +90,7 @@ def information_flow(
         skip_share=skip_share,
         probe_windows=len(held_out.families),
         probes=probe_figures(fitted, held_out, vae.config, seed),
+        groups=group_figures(held_out, vae.config, seed),
     )
 
 

@@ -18,6 +18,7 @@ COLUMNS = tuple(
     if attribute.name not in ("style", "chord_change_rate") and not attribute.name.startswith("arvae_")
 )
 NAMES = tuple(ATTRIBUTES[column].name for column in COLUMNS)
+GROUP_OF = {name: ATTRIBUTES[column].group for name, column in zip(NAMES, COLUMNS, strict=True)}
 
 
 class Likeness(NamedTuple):

@@ -1,13 +1,16 @@
 """An evaluation as text to read."""
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.ablation_table import mean_and_error
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, Evaluation, FlowFigures, LikenessFigures
+from musicvae_jax.evaluation.likeness import GROUP_OF
 from musicvae_jax.evaluation.targets import check_targets
 from musicvae_jax.objectives.usage import LevelFigures
+from musicvae_jax.types import GROUPS
 
 _PLACES = {"none": "", "slot": " and the place in the measure", "measure": " and the place in the window"}
 _MAIN = (  # field of `Evaluation`, and what it is called
@@ -101,6 +104,7 @@ def level_tables(evaluation: Evaluation) -> str:
             for upper, below in flow.swapped.items()
         ]
         tables.append(_decoded(flow))
+        tables += [_groups(flow)] if flow.groups else []
     tables.insert(0, _table(["by level", *levels], by_level))
     if len(levels) > 1:
         rows = [
@@ -121,6 +125,21 @@ def _decoded(flow: FlowFigures) -> str:
     order = [PRIORS, *flow.own_span, ANOTHER_PIECE]
     rows = [[names.get(name, f"down to {name}"), *_cells(flow.decoded[name], spans)] for name in order]
     return _table(["decoded from the latents", *(f"r2 {span}" for span in spans), "chroma", "rhythm", "onset F1"], rows)
+
+
+def _groups(flow: FlowFigures) -> str:
+    """R2 of the attributes of each group, the mean, from the dims of each group; and MIG of each level."""
+    known = {GROUP_OF[name] for figures in flow.groups.values() for read in figures.leakage.values() for name in read}
+    heads = [group for group in GROUPS if group in known]
+    rows = []
+    for level, figures in flow.groups.items():
+        gap = f"{_number(figures.mig)} of {_number(figures.mig_ceiling)}"
+        for group, read in figures.leakage.items():
+            values = [[value for name, value in read.items() if GROUP_OF[name] == head] for head in heads]
+            cells = [_number(statistics.fmean(found) if found else None) for found in values]
+            rows.append([f"{level}/{group}", *cells, gap])
+            gap = ""
+    return _table(["r2 from the dims of", *heads, "MIG, of at most"], rows)
 
 
 def _cells(figures: LikenessFigures, spans: Sequence[str]) -> list[str]:

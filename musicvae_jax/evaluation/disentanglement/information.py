@@ -180,10 +180,10 @@ def _classes(values: np.ndarray, bins: int | None) -> np.ndarray:
     return np.minimum(((values - low) / width * bins).astype(np.int64), bins - 1)
 
 
-def _entropy(*classes: np.ndarray) -> float:
-    """Of the joint distribution, in nats."""
-    counts = np.unique(np.stack(classes), axis=1, return_counts=True)[1]
-    p = counts / counts.sum()
+def _entropy(classes: np.ndarray, others: np.ndarray | int = 0) -> float:
+    """Of classes, or of pairs of classes, in nats."""
+    counts = np.bincount(classes * (np.max(others) + 1) + others)
+    p = counts[counts > 0] / counts.sum()
     return float(-(p * np.log(p)).sum())
 
 

@@ -1,0 +1,57 @@
+"""What the named groups of a level's dims tell of the attributes that give them their names."""
+
+import numpy as np
+
+from musicvae_jax.config import Config
+from musicvae_jax.evaluation.disentanglement import leakage, mutual_information_gap
+from musicvae_jax.evaluation.figures import GroupFigures
+from musicvae_jax.evaluation.likeness import GROUP_OF, NAMES
+from musicvae_jax.evaluation.probes import ProbeData
+
+# One attribute for each group; style has none that notes tell.
+PRIMARY = {
+    "rhythm": "note_density",
+    "pitch": "mean_pitch",
+    "harmony": "pitch_class_entropy",
+    "dynamics": "mean_velocity",
+}
+
+
+def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, GroupFigures]:
+    """MIG and leakage of every level, from posterior means and attributes of the level's own span.
+
+    Attributes that the music does not have, such as those of dynamics on a grid, are left out.
+
+    Args:
+        data: held-out windows.
+        config: of the model.
+        seed: of the halves of the families, between which leakage is measured.
+    """
+    figures = {}
+    for name, level in config.levels.on.items():
+        means, values = data.means[name], data.attributes[level.span_name]
+        codes, attributes = (np.asarray(part).reshape(-1, part.shape[-1]) for part in (means, values))
+        there = np.isfinite(attributes).any(1)
+        families = np.repeat(data.families, means.shape[1])[there]
+        codes, attributes = codes[there], attributes[there]
+        primary = [number for number, attribute in enumerate(NAMES) if attribute in PRIMARY.values()]
+        gap = mutual_information_gap(codes, attributes[:, primary])
+        by_group = leakage(codes, attributes, level.layout, families=families, seed=seed)
+        own = {
+            group: [number for number, attribute in enumerate(NAMES) if GROUP_OF[attribute] == group]
+            for group in PRIMARY
+        }
+        alone = leakage(attributes, attributes, own, families=families, seed=seed)
+        figures[name] = GroupFigures(
+            cells=len(codes),
+            mig=gap.value,
+            mig_ceiling=gap.ceiling,
+            leakage={group: _named(scores) for group, scores in by_group.items()},
+            correlation={group: _named(scores) for group, scores in alone.items() if np.isfinite(scores).any()},
+        )
+    return figures
+
+
+def _named(scores: np.ndarray) -> dict[str, float]:
+    """R2 by attribute, without those that have none."""
+    return {name: float(value) for name, value in zip(NAMES, scores, strict=True) if np.isfinite(value)}

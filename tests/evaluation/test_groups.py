@@ -1,0 +1,86 @@
+"""What the groups of dims tell of attributes, for means that are made of the attributes."""
+
+import numpy as np
+import pytest
+
+from musicvae_jax.evaluation.groups import PRIMARY, group_figures
+from musicvae_jax.evaluation.likeness import GROUP_OF, NAMES
+from musicvae_jax.evaluation.probes import ProbeData
+from musicvae_jax.types import GROUPS
+from tests.models.variants import DEEP
+from tests.tiny import replace
+
+RNG = np.random.default_rng(0)
+WINDOWS, MEASURES = 400, 4
+CONFIG = replace(
+    DEEP,
+    **{"global": {"dim": 5, "groups": (1, 1, 1, 1, 1)}},
+    local={"dim": 4, "span": 2, "groups": (2, 2, 0, 0, 0)},
+    fine={"dim": 3, "groups": (1, 1, 1, 0, 0)},
+)
+TIMES = {"global": 1, "local": 2, "fine": 4}
+
+
+def make_data(mean_of=None) -> ProbeData:
+    """Independent attributes without dynamics; means that are noise, or the primary attributes. Two windows a family.
+
+    The last measure of every second window is missing.
+    """
+    metre = np.full((WINDOWS, MEASURES, 2), 4, np.int32)
+    metre[::2, -1] = 0
+    attributes, means = {}, {}
+    for level, own in CONFIG.levels.on.items():
+        values = RNG.normal(size=(WINDOWS, TIMES[level], len(NAMES)))
+        values[..., [GROUP_OF[name] == "dynamics" for name in NAMES]] = np.nan
+        if level == "fine":
+            values[::2, -1] = np.nan
+        attributes[own.span_name] = values
+        means[level] = RNG.normal(size=(WINDOWS, TIMES[level], own.dim))
+        for group, dims in own.layout.items():
+            if mean_of and group in mean_of:
+                source = values[..., NAMES.index(PRIMARY[mean_of[group]])]
+                means[level][..., dims.start] = np.where(np.isfinite(source), source, 5.0)
+    return ProbeData(means, attributes, metre, np.arange(WINDOWS) // 2)
+
+
+def test_named_dims_have_a_gap_and_leak_nothing():
+    figures = group_figures(make_data({group: group for group in ("rhythm", "pitch", "harmony")}), CONFIG)
+    assert list(figures) == ["global", "local", "fine"]
+    for level, found in figures.items():
+        assert found.cells == WINDOWS * TIMES[level] - (WINDOWS // 2 if level == "fine" else 0)
+        assert found.mig_ceiling > 0.8
+        assert list(found.leakage) == list(CONFIG.levels[level].layout)
+        has_all = level != "local"  # which has no dims for harmony
+        assert found.mig == pytest.approx(found.mig_ceiling * (1 if has_all else 2 / 3), abs=0.08)
+        for group, read in found.leakage.items():
+            assert set(read) == {name for name in NAMES if GROUP_OF[name] != "dynamics"}
+            for name, r2 in read.items():
+                assert r2 == pytest.approx(float(PRIMARY.get(group) == name), abs=0.08)
+
+
+def test_groups_that_stand_in_for_each_other_are_seen():
+    """The dims named pitch hold the rhythm, and the other way round."""
+    found = group_figures(make_data({"rhythm": "pitch", "pitch": "rhythm"}), CONFIG)["global"]
+    assert found.leakage["rhythm"]["mean_pitch"] > 0.95 and found.leakage["pitch"]["note_density"] > 0.95
+    assert found.leakage["rhythm"]["note_density"] < 0.05 and found.leakage["pitch"]["mean_pitch"] < 0.05
+
+
+def test_noise_has_no_gap():
+    for found in group_figures(make_data(), CONFIG).values():
+        assert found.mig < 0.02
+        assert max(value for read in found.leakage.values() for value in read.values()) < 0.05
+
+
+def test_correlation_is_that_of_the_attributes_alone():
+    data = make_data()
+    values = data.attributes["window"]
+    values[..., NAMES.index("mean_pitch")] = values[..., NAMES.index("note_density")]
+    found = group_figures(data, CONFIG)["global"].correlation
+    assert list(found) == ["rhythm", "pitch", "harmony"]
+    assert found["rhythm"]["mean_pitch"] > 0.99 and found["pitch"]["note_density"] > 0.99
+    assert found["harmony"]["mean_pitch"] < 0.05
+
+
+def test_every_group_but_style_has_a_primary_attribute_of_its_own():
+    assert [*PRIMARY, "style"] == list(GROUPS)
+    assert all(GROUP_OF[attribute] == group for group, attribute in PRIMARY.items())
