@@ -20,7 +20,7 @@ _HOMES = {
         "TrainConfig",
         "UserError",
     ),
-    "types": ("Batch", "Field", "Gaussian", "VAEOutput"),
+    "types": ("ATTRIBUTES", "Batch", "Field", "Gaussian", "VAEOutput"),
     "figures": ("Estimate", "flatten"),
     # music and data
     "codec": (
@@ -41,7 +41,7 @@ _HOMES = {
         "write_musicxml",
         "write_score",
     ),
-    "codec.attributes": ("ATTRIBUTES", "attributes"),
+    "codec.attributes": ("attributes",),
     "data.load": ("load_batches", "load_windows"),
     "data.windows": ("WindowSource",),
     "data.pipeline": ("make_eval_batches", "make_train_iterator"),

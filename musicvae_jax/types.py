@@ -24,6 +24,39 @@ def span_name(span: int) -> str:
     return {1: "measure", MEASURES_PER_PHRASE: "phrase", 0: "window"}.get(span, f"{span}_measures")
 
 
+class Attribute(NamedTuple):
+    """A column of an attribute array; see `codec.attributes`."""
+
+    name: str
+    group: str  # one of `GROUPS`
+    unit: str
+    spans: tuple[int, ...] = ()  # where it is defined, NaN at others; () for all spans
+
+
+ATTRIBUTES = (
+    Attribute("note_density", "rhythm", "notes per quarter"),
+    Attribute("syncopation", "rhythm", "metrical levels per onset"),
+    Attribute("rhythmic_complexity", "rhythm", "share"),
+    Attribute("onset_entropy", "rhythm", "nats"),
+    Attribute("arvae_rhythmic_complexity", "rhythm", "share", (1,)),
+    Attribute("arvae_note_density", "rhythm", "share", (1,)),
+    Attribute("mean_pitch", "pitch", "MIDI pitch"),
+    Attribute("pitch_range", "pitch", "semitones"),
+    Attribute("contour", "pitch", "semitones"),
+    Attribute("mean_interval", "pitch", "semitones"),
+    Attribute("arvae_pitch_range", "pitch", "semitones / 26", (1,)),
+    Attribute("arvae_contour", "pitch", "semitones / 26", (1,)),
+    Attribute("pitch_class_entropy", "harmony", "nats"),
+    Attribute("scale_consistency", "harmony", "share"),
+    Attribute("tonal_tension", "harmony", "radii of the spiral array"),
+    Attribute("chord_change_rate", "harmony", "changes per quarter"),
+    Attribute("mean_velocity", "dynamics", "MIDI velocity"),
+    Attribute("velocity_spread", "dynamics", "MIDI velocity"),
+    Attribute("crescendo_slope", "dynamics", "MIDI velocity per quarter"),
+    Attribute("style", "style", "number of a label"),
+)
+
+
 class Batch(NamedTuple):
     """Windows of music, as the model sees them."""
 

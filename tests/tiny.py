@@ -9,7 +9,7 @@ import numpy as np
 
 from musicvae_jax.config import CodecConfig, Config, DataConfig, LevelConfig, LevelsConfig, ModelConfig, TrainConfig
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.types import Batch, Field, existing_fields, until_end
+from musicvae_jax.types import ATTRIBUTES, Batch, Field, existing_fields, span_name, until_end
 
 FIELDS = (Field("first", 5), Field("second", 3))
 # Where class 0 of the first field ends a measure, and the second field has pitches.
@@ -37,6 +37,17 @@ def make_batch(size: int = 8, seed: int = 0, fields: tuple[Field, ...] = FIELDS,
     mask = np.arange(SLOTS) < metre[..., :1]
     tokens = np.stack([rng.integers(0, field.size, mask.shape) for field in fields], -1).astype(np.int32)
     return Batch(np.where(mask[..., None], tokens, 0), mask, metre, np.arange(size, dtype=np.int32))
+
+
+def with_attributes(batch: Batch, config: Config, seed: int = 0) -> Batch:
+    """A batch with random attributes of all spans of a config, of which every seventh is not defined."""
+    rng, (size, measures) = np.random.default_rng(seed), batch.metre.shape[:2]
+    values = {}
+    for span in config.spans:
+        found = rng.normal(size=(size, -(-measures // (span or measures)), len(ATTRIBUTES))).astype(np.float32)
+        found.reshape(-1)[::7] = np.nan
+        values[span_name(span)] = found
+    return batch._replace(attributes=values)
 
 
 def make_ending_batch(size: int = 8, seed: int = 0) -> Batch:

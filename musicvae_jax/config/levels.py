@@ -1,6 +1,7 @@
 """The latent levels: all that a level is stands in one `LevelConfig`."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import tyro
@@ -12,12 +13,13 @@ from musicvae_jax.config.checks import (
     check_probability,
     check_types,
 )
-from musicvae_jax.types import GROUPS, LEVELS, span_name
+from musicvae_jax.types import ATTRIBUTES, GROUPS, LEVELS, span_name
 
 FreeBits = Literal["none", "total", "per_dim", "per_dim_per_example", "capacity"]
 Schedule = Literal["constant", "linear", "cyclical_linear", "cyclical_cosine", "cyclical_sigmoid"]
 
 _USUAL_SPANS = {"global": 0, "local": 4, "fine": 1}
+ATTRIBUTE_OF = {attribute.name: attribute for attribute in ATTRIBUTES}
 _USUAL_GROUP = 8  # dims of a group where the config names no sizes
 
 
@@ -31,6 +33,10 @@ class LevelConfig:
     """Measures that one latent spans; 0 takes the usual: local 4, fine 1. A global latent spans the window."""
     groups: tuple[int, ...] = ()
     """Dims of the groups rhythm, pitch, harmony, dynamics, style; empty: 8 each while dims last, the rest style."""
+
+    attributes: tuple[str, ...] = ()
+    """Attributes of the level's spans that its dims follow, each the next dim of its group; see
+    `objectives.attributes`."""
 
     base: Literal["normal", "ar1"] = "normal"
     """p(e) of z = loc(above) + scale(above) * e. normal: N(0, 1). ar1: an AR(1) process along time, whose KL from a
@@ -76,6 +82,16 @@ class LevelConfig:
         sizes = self.groups
         fits = not sizes or (len(sizes) == len(GROUPS) and min(sizes) >= 0 and sum(sizes) == self.dim)
         check(fits, "LevelConfig.groups", sizes, f"nothing, or {len(GROUPS)} sizes that add up to dim = {self.dim}")
+        for name in self.attributes:
+            spans = ATTRIBUTE_OF[name].spans if name in ATTRIBUTE_OF else ()
+            fits = name in ATTRIBUTE_OF and (not spans or self.span in spans)
+            known = [other for other, found in ATTRIBUTE_OF.items() if not found.spans or self.span in found.spans]
+            check(fits, "LevelConfig.attributes", self.attributes, f"names among {', '.join(known)}")
+        check(len(set(self.attributes)) == len(self.attributes), "LevelConfig.attributes", self.attributes, "each once")
+        for group, names in _by_group(self.attributes).items():
+            size = len(range(self.dim)[self.layout.get(group, slice(0))])
+            allowed = f"at most as many of {group} as the group has dims: {size}"
+            check(len(names) <= size, "LevelConfig.attributes", self.attributes, allowed)
         timed = (self.schedule == "constant") == (self.schedule_steps == 0)
         allowed = f"{'0' if self.schedule == 'constant' else 'above 0'} with schedule = {self.schedule!r}"
         check(timed, "LevelConfig.schedule_steps", self.schedule_steps, allowed)
@@ -104,6 +120,21 @@ class LevelConfig:
                 layout[group] = slice(start, start + size)
             start += size
         return layout
+
+    @property
+    def followed(self) -> dict[str, int]:
+        """Attribute -> the dim that follows it.
+
+        Example:
+            >>> LevelConfig(dim=20, attributes=("mean_pitch", "note_density", "contour")).followed
+            {'note_density': 0, 'mean_pitch': 8, 'contour': 9}
+        """
+        layout = self.layout
+        return {
+            name: layout[group].start + place
+            for group, names in _by_group(self.attributes).items()
+            for place, name in enumerate(names)
+        }
 
     def dim_names(self, level: str) -> list[str]:
         """The name of every dim: its level, its group and its place there, such as ``"fine/rhythm[3]"``."""
@@ -141,6 +172,11 @@ class LevelConfig:
         """
         rise = self.ramp / self.cycles if self.is_cyclical else 1.0
         return max(round(self.schedule_steps * rise), self.capacity_steps)
+
+
+def _by_group(names: Sequence[str]) -> dict[str, list[str]]:
+    """The attributes of each group, in the order of the groups."""
+    return {group: own for group in GROUPS if (own := [name for name in names if ATTRIBUTE_OF[name].group == group])}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The loss: nll + sum over levels of weight x rate(KL), summed in nats; what belongs to one level is in its config."""
 
 import dataclasses
+from typing import Literal
 
 from musicvae_jax.config.checks import check, check_not_negative, check_positive, check_types
 
@@ -27,12 +28,22 @@ class ObjectiveConfig:
     """The largest factor of a weight."""
     span_weight: float = 0.0
     """Weight of the span heads' nll, in nats per window; see LevelConfig.span_head."""
+    attribute_weight: float = 0.0
+    """Weight of the attribute loss of every dim that follows one, in nats per window; see LevelConfig.attributes."""
+    attribute_rule: Literal["sign", "rank"] = "sign"
+    """sign: differences of the dim have the signs of those of the attribute (Pati & Lerch 2021). rank: the same by a
+    logistic loss of each pair, weighted by how much the attribute differs; equal attributes do not pull."""
+    attribute_sharpness: float = 10.0
+    """What multiplies differences of the dim."""
+    attribute_target: Literal["z", "e"] = "z"
+    """What follows: the latent that the decoder sees, or e of z = loc(above) + scale(above) * e."""
 
     def __post_init__(self) -> None:
         check_types(self)
         check_not_negative(self, "beta", "beta_warmup_steps", "kl_balance_steps", "kl_per_phrase", "span_weight")
+        check_not_negative(self, "attribute_weight")
         check_not_negative(self, "controller_proportional", "controller_integral")
-        check_positive(self, "controller_min_beta", "controller_max_beta")
+        check_positive(self, "controller_min_beta", "controller_max_beta", "attribute_sharpness")
         low, high = self.controller_min_beta, self.controller_max_beta
         allowed = f"at most controller_max_beta = {high}"
         check(low <= high, "ObjectiveConfig.controller_min_beta", low, allowed)

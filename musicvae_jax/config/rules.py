@@ -179,6 +179,25 @@ RULES = (
               "objective.span_weight"),
     ),
     Rule(
+        "attributes", "data.attributes = false", "batches would carry no attributes to follow",
+        _level(lambda c, level: level.attributes and not c.data.attributes, "levels.*.attributes", "data.attributes"),
+    ),
+    Rule(
+        "attributes", "attribute_weight = 0", "their loss would weigh nothing",
+        _level(lambda c, level: level.attributes and not c.objective.attribute_weight,
+               "levels.*.attributes", "objective.attribute_weight"),
+    ),
+    Rule(
+        "attribute_weight", "no attributes", "there is no loss to weigh",
+        _once(lambda c: c.objective.attribute_weight and not any(level.attributes for level in c.levels.on.values()),
+              "objective.attribute_weight"),
+    ),
+    Rule(
+        "attributes", "one window in a microbatch", "one window of one latent has no pair",
+        _level(lambda c, level: level.attributes and c.train.batch_size // c.train.accumulate < 2,
+               "levels.*.attributes", "train.batch_size", "train.accumulate"),
+    ),
+    Rule(
         "a total set point", "set points of levels", "two controllers would move one weight",
         _level(lambda c, level: c.objective.kl_per_phrase and level.kl_per_phrase, *_SET_POINT),
     ),

@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musicvae_jax.codec.attributes import ATTRIBUTES
 from musicvae_jax.codec.base import Codec, WindowNotes
 from musicvae_jax.data.attributes import window_attributes
 from musicvae_jax.evaluation.reconstruction import agreement
-from musicvae_jax.types import STANDARD_SPANS, Batch
+from musicvae_jax.types import ATTRIBUTES, STANDARD_SPANS, Batch
 
 # Without style and chords, which notes do not tell, and without AR-VAE's attributes, which repeat others.
 COLUMNS = tuple(

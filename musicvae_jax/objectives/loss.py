@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from musicvae_jax.config import Config
 from musicvae_jax.models.embedding import of_class
+from musicvae_jax.objectives.attributes import Gather, attribute_loss
 from musicvae_jax.objectives.rates import Mean, Weights, charge, charge_per_dim, identity, own_latents
 from musicvae_jax.types import Array, Batch, VAEOutput
 
@@ -61,10 +62,18 @@ def elbo_terms(output: VAEOutput, batch: Batch) -> ELBO:
     )
 
 
-def objective(config: Config, output: VAEOutput, batch: Batch, weights: Weights, mean: Mean = identity) -> Terms:
+def objective(
+    config: Config,
+    output: VAEOutput,
+    batch: Batch,
+    weights: Weights,
+    mean: Mean = identity,
+    gather: Gather = identity,
+) -> Terms:
     """Every term of the loss of a batch.
 
-    ``nll``; ``rate_<level>``, beta x the charged KL; ``span_<level>``, the weighted nll of the span head.
+    ``nll``; ``rate_<level>``, beta x the charged KL; ``span_<level>``, the weighted nll of the span head;
+    ``attributes_<level>``, the weighted loss of dims that follow attributes.
 
     Args:
         config: the experiment.
@@ -72,6 +81,7 @@ def objective(config: Config, output: VAEOutput, batch: Batch, weights: Weights,
         batch: its input.
         weights: of this step, such as `weights_at` gives.
         mean: of a number over devices, where a batch is spread over several.
+        gather: the rows of all devices, likewise.
 
     Example:
         >>> loss = objective(config, output, batch, weights_at(config, step=0)).loss()
@@ -85,6 +95,10 @@ def objective(config: Config, output: VAEOutput, batch: Batch, weights: Weights,
             per_example[f"rate_{name}"] = beta * charge(level, kl, own, weights.capacity[name])
     for name, span_nll in output.span_nll.items():
         per_example[f"span_{name}"] = weights.span * span_nll
+    for name, level in config.levels.on.items():
+        if level.attributes and weights.attributes:
+            loss = attribute_loss(config, name, output, batch, gather, mean)
+            of_batch[f"attributes_{name}"] = weights.attributes * loss
     return Terms(per_example, of_batch)
 
 

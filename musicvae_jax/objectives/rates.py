@@ -86,6 +86,7 @@ class Weights(NamedTuple):
     beta: dict[str, Array]  # level -> float[], of its charged KL
     capacity: dict[str, Array]  # level -> float[], nats per window
     span: float = 0.0  # of the span heads' nll
+    attributes: float = 0.0  # of the loss of dims that follow attributes
 
 
 def weights_at(config: Config, step: Array | int, controller: ControllerState | tuple[()] = ()) -> Weights:
@@ -98,17 +99,19 @@ def weights_at(config: Config, step: Array | int, controller: ControllerState | 
         },
         {name: capacity_schedule(level)(step) for name, level in config.levels.on.items()},
         config.objective.span_weight,
+        config.objective.attribute_weight,
     )
 
 
 def final_weights(config: Config) -> Weights:
     """The weights by which checkpoints compare: those of the last step.
 
-    They are 1 where a controller steers, because its weights differ from run to run. Span heads do not count.
+    They are 1 where a controller steers, because its weights differ from run to run. Span heads and attributes do not
+    count.
     """
     weights, steered = weights_at(config, config.train.num_steps - 1), steered_levels(config)
     beta = {name: 1.0 if name in steered else beta for name, beta in weights.beta.items()}
-    return weights._replace(beta=beta, span=0.0)
+    return weights._replace(beta=beta, span=0.0, attributes=0.0)
 
 
 def balance(kl: Mapping[str, Array], sizes: Mapping[str, Array | float]) -> dict[str, Array]:

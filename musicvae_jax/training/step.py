@@ -61,6 +61,7 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
     accumulation the batch is the microbatch.
     """
     mean = partial(jax.lax.pmean, axis_name=axes) if axes else identity
+    gather = partial(jax.lax.all_gather, axis_name=axes, tiled=True) if axes else identity
 
     def loss(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Terms, Metrics, dict[str, Moments]]:
         variables = model_variables(params, carried.moments)
@@ -78,7 +79,10 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
             **{f"beta_{level}": jnp.full_like(elbo.nll, beta) for level, beta in weights.beta.items()},
             **{f"span_nll_{level}": span_nll for level, span_nll in output.span_nll.items()},
         }
-        return objective(config, output, batch, weights, mean), metrics, output.moments
+        terms = objective(config, output, batch, weights, mean, gather)
+        of_attributes = {name: term for name, term in terms.batch.items() if name.startswith("attributes_")}
+        metrics |= {name: jnp.full_like(elbo.nll, term) for name, term in of_attributes.items()}
+        return terms, metrics, output.moments
 
     return loss
 

@@ -98,6 +98,11 @@ def test_wrong_types_and_numbers_out_of_range_are_refused_by_name(kind, name, hi
         (LevelConfig, {"dim": 6, "groups": (2, 2, 2, 2, -2)}, "groups"),
         (LevelConfig, {"dim": 6, "groups": (1, 1, 1, 1, 1)}, "groups"),
         (LevelConfig, {"groups": (1, 1, 1, 0, 0)}, "groups"),
+        (LevelConfig, {"dim": 8, "attributes": ("note_densitee",)}, "attributes"),
+        (LevelConfig, {"dim": 8, "attributes": ("note_density", "note_density")}, "attributes"),
+        (LevelConfig, {"dim": 8, "attributes": ("mean_pitch",)}, "attributes"),
+        (LevelConfig, {"dim": 9, "attributes": ("mean_pitch", "contour")}, "attributes"),
+        (LevelConfig, {"dim": 8, "span": 4, "attributes": ("arvae_note_density",)}, "attributes"),
         (LevelConfig, {"ramp": 0.0}, "ramp"),
         (LevelConfig, {"ramp": 1.1}, "ramp"),
         (LevelConfig, {"schedule_steps": 9}, "schedule_steps"),
@@ -137,8 +142,9 @@ def test_data_and_augmentation_have_the_same_limits(name, most):
 START = replace(
     THREE,
     train={"eval_every": 2},
-    objective={"span_weight": 0.1},
-    **{"global": {"span_head": True, "free_bits": "capacity"}},
+    data={"attributes": True},
+    objective={"span_weight": 0.1, "attribute_weight": 0.1},
+    **{"global": {"span_head": True, "free_bits": "capacity", "attributes": ("note_density",)}},
     local={"schedule": "cyclical_linear", "schedule_steps": 10, "free_bits": "total", "span_head": True},
 )
 
@@ -150,7 +156,7 @@ def other_values(kind: Any, name: str, value: Any) -> list[Any]:
     by_type: dict[Any, list] = {
         bool: [not value],
         str: ["other"],
-        tuple: [(1, 1, 1, 0, 0), ("0", "1/3")],
+        tuple: [(1, 1, 1, 0, 0), ("0", "1/3"), ("syncopation",)],
         float: [0.123],
     }
     return by_type.get(type(value)) or [value + 1, value * 2, 1]

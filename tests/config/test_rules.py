@@ -60,6 +60,20 @@ CASES = {
     ("level_dropout", "one level or none"): ["local.dim=0 fine.dim=0 | model.level_dropout=0.1 -> fine.dim=3"],
     ("span_head", "span_weight = 0"): ["fine.span_head=true objective.span_weight=0.0 -> objective.span_weight=0.1"],
     ("span_weight", "no span_head"): ["objective.span_weight=0.1 -> global.span_head=true"],
+    ("attributes", "data.attributes = false"): [
+        "objective.attribute_weight=1.0 | fine.attributes=syncopation data.attributes=false -> data.attributes=true"
+    ],
+    ("attributes", "attribute_weight = 0"): [
+        f"data.attributes=true | fine.attributes=syncopation objective.attribute_weight=0.0 -> {mended}"
+        for mended in ("objective.attribute_weight=1.0",)
+    ],
+    ("attribute_weight", "no attributes"): [
+        "data.attributes=true | objective.attribute_weight=1.0 -> fine.attributes=syncopation"
+    ],
+    ("attributes", "one window in a microbatch"): [
+        f"data.attributes=true objective.attribute_weight=1.0 | fine.attributes=syncopation {case}"
+        for case in ("train.batch_size=4 train.accumulate=4 -> train.accumulate=2",)
+    ],
     ("a total set point", "set points of levels"): [
         "objective.kl_per_phrase=9.0 fine.kl_per_phrase=3.0 -> objective.kl_per_phrase=0"
     ],
@@ -116,7 +130,7 @@ def changes(text: str) -> dict[str, dict]:
     for place, word in (item.split("=") for item in text.split()):
         part, field = place.split(".")
         value = json.loads(word) if word in ("true", "false") or word[0].isdigit() else word
-        parts.setdefault(part, {})[field] = value
+        parts.setdefault(part, {})[field] = (value,) if field == "attributes" and part in LEVELS else value
     return parts
 
 

@@ -15,7 +15,7 @@ from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, make_parallel
 from musicvae_jax.training.state import TrainState, init_state, make_model, start_state
 from musicvae_jax.training.step import Carried, Metrics, make_device_step
-from tests.tiny import CONFIG, FIELDS, make_batch, replace
+from tests.tiny import CONFIG, FIELDS, make_batch, replace, with_attributes
 
 PLAIN_SGD = {"optimizer": "sgd", "learning_rate": 0.05, "final_learning_rate": 1.0, "weight_decay": 0.0}
 NOISY = replace(CONFIG, model={"dropout": 0.2, "token_dropout": 0.2})
@@ -45,6 +45,16 @@ VARIANTS = {
             "cycles": 2,
         },
         fine={"free_bits": "per_dim_per_example", "nats": 0.2, "beta": 1.5, "kl_per_phrase": 6.0},
+    ),
+    # Pairs of latents of all devices.
+    "attributes": replace(
+        CONFIG,
+        data={"measures": 6, "attributes": True},
+        model={"level_dropout": 0.4},
+        objective={"attribute_weight": 3.0, "attribute_rule": "rank"},
+        train={**PLAIN_SGD, "clip_norm": 1e9},
+        **{"global": {"dim": 4, "attributes": ("note_density",)}},
+        fine={"dim": 3, "groups": (1, 2, 0, 0, 0), "attributes": ("contour", "mean_pitch", "syncopation")},
     ),
     # Latents drawn one after the other; a controller of the total; nothing that depends on the batch as a whole.
     "ladder": replace(
@@ -113,7 +123,9 @@ def run_steps(config: Config, way: str, steps: int = 5) -> Run:
     step, state = parallel.spread(counted), start(first, parallel)
     states, metrics = [first_state(first)], []
     for number in range(steps):
-        state, read = step(state, parallel.shard(make_batch(seed=number, measures=config.data.measures)))
+        batch = make_batch(seed=number, measures=config.data.measures)
+        batch = with_attributes(batch, config, number) if config.data.attributes else batch
+        state, read = step(state, parallel.shard(batch))
         states.append(jax.device_get(state))
         metrics.append(jax.device_get(read))
     return Run(states, metrics, len(traces))

@@ -70,6 +70,16 @@ def test_one_and_four_devices_train_the_same_model_with_every_option(variant, wa
 
 
 @pytest.mark.parametrize("way", ["jit-4", slow("pmap-4")])
+def test_pairs_of_latents_are_those_of_all_devices(way):
+    one, four = run("attributes", "jit-1", 2), run("attributes", way, 2)
+    assert_near(first_gradients(one), first_gradients(four), 1e-9)
+    assert_near(one.last, four.last, 1e-9)
+    assert_same_metrics(one.metrics, four.metrics, 1e-9)
+    assert {"attributes_global", "attributes_fine"} < one.metrics[0].keys()
+    assert one.metrics[0]["attributes_global"] > 0
+
+
+@pytest.mark.parametrize("way", ["jit-4", slow("pmap-4")])
 def test_one_and_four_devices_take_the_same_steps_of_adam(way):
     """Adam divides small gradients by their own size, rounding errors included: only float64 can show the law."""
     config = replace(NOISY, model={"dtype": "float64"})

@@ -4,7 +4,6 @@ They depend on notes alone, not on the codec. Computed with NumPy, for all windo
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,42 +14,9 @@ from musicvae_jax.codec.attributes.harmony import chord_change_rate, chord_chang
 from musicvae_jax.codec.attributes.pitch import pitch
 from musicvae_jax.codec.attributes.rhythm import make_trees, rhythm
 from musicvae_jax.codec.base import WindowNotes
-from musicvae_jax.types import STANDARD_SPANS, span_name
+from musicvae_jax.types import ATTRIBUTES, STANDARD_SPANS, span_name
 
-__all__ = ["ATTRIBUTES", "Attribute", "attributes", "chord_changes", "num_cells"]
-
-
-class Attribute(NamedTuple):
-    """A column of an attribute array."""
-
-    name: str
-    group: str  # one of types.GROUPS
-    unit: str
-    spans: tuple[int, ...] = ()  # where it is defined, NaN at others; () for all spans
-
-
-ATTRIBUTES = (
-    Attribute("note_density", "rhythm", "notes per quarter"),
-    Attribute("syncopation", "rhythm", "metrical levels per onset"),
-    Attribute("rhythmic_complexity", "rhythm", "share"),
-    Attribute("onset_entropy", "rhythm", "nats"),
-    Attribute("arvae_rhythmic_complexity", "rhythm", "share", (1,)),
-    Attribute("arvae_note_density", "rhythm", "share", (1,)),
-    Attribute("mean_pitch", "pitch", "MIDI pitch"),
-    Attribute("pitch_range", "pitch", "semitones"),
-    Attribute("contour", "pitch", "semitones"),
-    Attribute("mean_interval", "pitch", "semitones"),
-    Attribute("arvae_pitch_range", "pitch", "semitones / 26", (1,)),
-    Attribute("arvae_contour", "pitch", "semitones / 26", (1,)),
-    Attribute("pitch_class_entropy", "harmony", "nats"),
-    Attribute("scale_consistency", "harmony", "share"),
-    Attribute("tonal_tension", "harmony", "radii of the spiral array"),
-    Attribute("chord_change_rate", "harmony", "changes per quarter"),
-    Attribute("mean_velocity", "dynamics", "MIDI velocity"),
-    Attribute("velocity_spread", "dynamics", "MIDI velocity"),
-    Attribute("crescendo_slope", "dynamics", "MIDI velocity per quarter"),
-    Attribute("style", "style", "number of a label"),
-)
+__all__ = ["ATTRIBUTES", "attributes", "chord_changes", "num_cells"]
 
 
 def attributes(

@@ -1,0 +1,86 @@
+"""Dims that follow attributes: losses over pairs of latents."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from musicvae_jax.config import Config, ObjectiveConfig
+from musicvae_jax.objectives.rates import Mean, identity, own_latents
+from musicvae_jax.types import ATTRIBUTES, Array, Batch, VAEOutput
+
+Gather = Callable[[Array], Array]  # the rows of all devices, from those of one
+
+_COLUMNS = {attribute.name: column for column, attribute in enumerate(ATTRIBUTES)}
+
+
+def attribute_loss(
+    config: Config, name: str, output: VAEOutput, batch: Batch, gather: Gather = identity, mean: Mean = identity
+) -> Array:
+    """How badly dims of a level follow their attributes: float[], the sum over dims of means over pairs of latents.
+
+    A pair is two latents of the level anywhere in the batch, on any device. It counts where both windows have their
+    latent and have not drawn it from the prior, and both attributes are defined. The result is the share of this
+    device, of which the mean over devices is the loss; it is 0 without a pair.
+
+    Args:
+        config: the experiment.
+        name: of the level.
+        output: of the model.
+        batch: its input, with attributes.
+        gather: the rows of all devices.
+        mean: of a number over devices.
+    """
+    level = config.levels[name]
+    followed = level.followed
+    columns, dims = [_COLUMNS[attribute] for attribute in followed], list(followed.values())
+    values = batch.attributes[level.span_name][..., columns]
+    known = jnp.isfinite(values) & own_latents(output, name)[..., None]
+    codes = output.latents[name]
+    if config.objective.attribute_target == "e":
+        frame = output.frame[name]
+        codes = (codes - frame.loc) * jnp.exp(-frame.log_scale)
+    values = jnp.where(known, values, 0.0).astype(codes.dtype)
+    rows = [leaf.reshape(-1, len(dims)) for leaf in (codes[..., dims], values, known)]
+    loss, weight = pair_losses(config.objective, *rows, *map(gather, rows))
+    return (loss.sum((0, 1)) / jnp.maximum(mean(weight.sum((0, 1))), 1e-9)).sum()
+
+
+def pair_losses(
+    config: ObjectiveConfig,
+    codes: Array,
+    values: Array,
+    known: Array,
+    other_codes: Array,
+    other_values: Array,
+    other_known: Array,
+) -> tuple[Array, Array]:
+    """The weighted losses of all pairs, and their weights: float[row, other, attribute] both.
+
+    With d the difference of two codes, a that of their attributes and s the sharpness:
+
+        sign: |tanh(s d) - sign(a)|, weight 1 (Pati & Lerch 2021, eq. 5)
+        rank: log(1 + exp(-s d sign(a))) / log 2, weight |a|
+
+    so that both are 1 where the code is constant. Under ``sign`` equal attributes pull their codes together, and nearly
+    equal ones apart as much as any; under ``rank`` a pair matters as much as its attributes differ.
+
+    Args:
+        config: names the rule.
+        codes: float[row, attribute], the dim that follows each attribute.
+        values: float[row, attribute].
+        known: bool[row, attribute], False where a pair must not count.
+        other_codes: float[other, attribute], the second of each pair; likewise the next two.
+        other_values: of the same.
+        other_known: of the same.
+    """
+    d, a = codes[:, None] - other_codes, values[:, None] - other_values
+    both = known[:, None] & other_known
+    sign = jnp.sign(a)
+    if config.attribute_rule == "sign":
+        loss, weight = jnp.abs(jnp.tanh(config.attribute_sharpness * d) - sign), jnp.ones_like(a)
+    else:
+        loss = jax.nn.softplus(-config.attribute_sharpness * d * sign) / jnp.log(2.0)
+        weight = jnp.abs(a)
+    weight = jnp.where(both, weight, 0.0)
+    return weight * loss, weight

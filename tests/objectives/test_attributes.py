@@ -1,0 +1,123 @@
+"""Dims that follow attributes: what a pair costs, which pairs count, and where the gradient goes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicvae_jax.config import ObjectiveConfig
+from musicvae_jax.inference import reconstruct
+from musicvae_jax.objectives.attributes import attribute_loss, pair_losses
+from musicvae_jax.objectives.loss import objective
+from musicvae_jax.objectives.rates import final_weights, weights_at
+from musicvae_jax.types import ATTRIBUTES
+from tests.models.variants import DEEP
+from tests.tiny import make_batch, make_vae, replace, with_attributes
+
+COLUMN = {attribute.name: number for number, attribute in enumerate(ATTRIBUTES)}
+RULES = ("sign", "rank")
+CONFIG = replace(
+    DEEP,
+    data={"attributes": True},
+    objective={"attribute_weight": 2.0},
+    **{"global": {"attributes": ("note_density",)}},
+    fine={"attributes": ("contour", "note_density"), "groups": (2, 1, 0, 0, 0)},
+)
+
+
+def pair_loss(rule, codes, values, known=None, sharpness=1.0):
+    """The mean over the pairs of rows of one attribute."""
+    config = ObjectiveConfig(attribute_rule=rule, attribute_sharpness=sharpness)
+    codes, values = (jnp.asarray(part, jnp.float32).reshape(-1, 1) for part in (codes, values))
+    known = jnp.ones(codes.shape, bool) if known is None else jnp.asarray(known).reshape(-1, 1)
+    loss, weight = pair_losses(config, *(codes, values, known) * 2)
+    return loss.sum() / jnp.maximum(weight.sum(), 1e-9)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_right_order_costs_nothing_and_the_wrong_one_most(rule):
+    values = [0.0, 1.0, 2.0, 5.0]
+    right, constant, wrong = (pair_loss(rule, sign * 50 * np.array(values), values) for sign in (1, 0, -1))
+    assert right == pytest.approx(0, abs=1e-6)
+    assert constant == pytest.approx(12 / 16 if rule == "sign" else 1)  # four of sixteen pairs are of a row with itself
+    assert wrong > 1.4
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_gradient_moves_codes_towards_the_order_of_the_attributes(rule):
+    codes, values = np.array([0.3, 0.1, 0.2]), np.array([1.0, 2.0, 3.0])
+    slope = jax.grad(lambda codes: pair_loss(rule, codes, values))(codes)
+    assert slope[0] > 0 > slope[2]
+
+
+def test_equal_attributes_pull_under_sign_and_not_under_rank():
+    codes, values = np.array([0.0, 0.5, 3.0]), np.array([1.0, 1.0, 2.0])
+    slopes = {rule: jax.grad(lambda codes, rule=rule: pair_loss(rule, codes, values))(codes) for rule in RULES}
+    # The two equal rows: under rank only the third acts on each, and both go away from it.
+    assert slopes["sign"][0] < 0 < slopes["sign"][1] + 1e-9 or slopes["sign"][1] > slopes["sign"][0]
+    alone = {rule: jax.grad(lambda codes, rule=rule: pair_loss(rule, codes, values[:2]))(codes[:2]) for rule in RULES}
+    assert alone["sign"][0] < 0 < alone["sign"][1]
+    np.testing.assert_array_equal(alone["rank"], 0)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_unknown_attributes_count_in_no_pair_and_have_no_gradient(rule):
+    codes, values = np.array([0.3, 0.1, 0.2, 9.0]), np.array([1.0, 2.0, 3.0, 0.0])
+    known = np.array([True, True, True, False])
+    assert pair_loss(rule, codes, values, known) == pytest.approx(float(pair_loss(rule, codes[:3], values[:3])))
+    slope = jax.grad(lambda codes: pair_loss(rule, codes, values, known))(codes)
+    assert slope[3] == 0 and np.isfinite(slope).all()
+    assert pair_loss(rule, codes, values, np.zeros(4, bool)) == 0
+
+
+@pytest.fixture(scope="module")
+def passed():
+    """The output of an untrained model, and its batch."""
+    vae, variables = make_vae(CONFIG)
+    batch = with_attributes(make_batch(), CONFIG)
+    keys = jax.random.split(jax.random.key(0), len(batch.index))
+    return reconstruct(vae, variables, batch, keys), batch
+
+
+@pytest.mark.parametrize("target", ["z", "e"])
+def test_each_level_follows_attributes_of_its_own_span(passed, target):
+    output, batch = passed
+    config = replace(CONFIG, objective={"attribute_target": target})
+    for name, level in config.levels.on.items():
+        if not level.attributes:
+            continue
+        z, frame = output.latents[name], output.frame[name]
+        codes = (z - frame.loc) / np.exp(frame.log_scale) if target == "e" else z
+        expected = 0.0
+        for attribute, dim in level.followed.items():
+            values = batch.attributes[level.span_name][..., COLUMN[attribute]].reshape(-1)
+            there = np.asarray(output.present[name]).reshape(-1) & np.isfinite(values)
+            values = np.nan_to_num(values)
+            expected += pair_loss("sign", codes[..., dim].reshape(-1), values, there, sharpness=10.0)
+        np.testing.assert_allclose(attribute_loss(config, name, output, batch), expected, rtol=1e-5)
+
+
+def test_missing_attributes_and_latents_of_the_prior_do_not_count(passed):
+    output, batch = passed
+    values = {span: rows.copy() for span, rows in batch.attributes.items()}
+    values["window"][::2] = np.nan
+    some = attribute_loss(CONFIG, "global", output, batch._replace(attributes=values))
+    kept = dict.fromkeys(CONFIG.levels.on, np.arange(len(batch.index)) % 2 == 1)
+    np.testing.assert_allclose(attribute_loss(CONFIG, "global", output._replace(kept=kept), batch), some, rtol=1e-6)
+    assert not np.isclose(some, attribute_loss(CONFIG, "global", output, batch))
+    values["window"][:] = np.nan
+    assert attribute_loss(CONFIG, "global", output, batch._replace(attributes=values)) == 0
+
+
+def test_the_objective_has_the_terms_by_name_and_checkpoints_do_not_count_them(passed):
+    output, batch = passed
+    terms = objective(CONFIG, output, batch, weights_at(CONFIG, 0))
+    assert set(terms.batch) == {"attributes_global", "attributes_fine"}
+    for name in ("global", "fine"):
+        expected = 2.0 * attribute_loss(CONFIG, name, output, batch)
+        np.testing.assert_allclose(terms.batch[f"attributes_{name}"], expected, rtol=1e-6)
+    assert not objective(CONFIG, output, batch, final_weights(CONFIG)).batch
+    off = replace(
+        CONFIG, objective={"attribute_weight": 0.0}, **{"global": {"attributes": ()}}, fine={"attributes": ()}
+    )
+    assert objective(off, output, batch, weights_at(off, 0)).loss() == sum(terms.per_example.values()).mean()
