@@ -30,18 +30,24 @@ def attribute_loss(
         batch: its input, with attributes.
         gather: the rows of all devices.
         mean: of a number over devices.
+
+    Raises:
+        ValueError: the batch has no attributes.
     """
     level = config.levels[name]
     followed = level.followed
-    columns, dims = [_COLUMNS[attribute] for attribute in followed], list(followed.values())
-    values = batch.attributes[level.span_name][..., columns]
+    if not batch.attributes:
+        raise ValueError("the batch has no attributes: allowed are batches of windows that are loaded with attributes")
+    # Slices, because the gradient of a gather is a scatter.
+    values = jnp.stack([batch.attributes[level.span_name][..., _COLUMNS[attribute]] for attribute in followed], -1)
     known = jnp.isfinite(values) & own_latents(output, name)[..., None]
     codes = output.latents[name]
     if config.objective.attribute_target == "e":
         frame = output.frame[name]
         codes = (codes - frame.loc) * jnp.exp(-frame.log_scale)
     values = jnp.where(known, values, 0.0).astype(codes.dtype)
-    rows = [leaf.reshape(-1, len(dims)) for leaf in (codes[..., dims], values, known)]
+    codes = jnp.stack([codes[..., dim] for dim in followed.values()], -1)
+    rows = [leaf.reshape(-1, len(followed)) for leaf in (codes, values, known)]
     loss, weight = pair_losses(config.objective, *rows, *map(gather, rows))
     return (loss.sum((0, 1)) / jnp.maximum(mean(weight.sum((0, 1))), 1e-9)).sum()
 

@@ -105,6 +105,8 @@ def test_missing_attributes_and_latents_of_the_prior_do_not_count(passed):
     kept = dict.fromkeys(CONFIG.levels.on, np.arange(len(batch.index)) % 2 == 1)
     np.testing.assert_allclose(attribute_loss(CONFIG, "global", output._replace(kept=kept), batch), some, rtol=1e-6)
     assert not np.isclose(some, attribute_loss(CONFIG, "global", output, batch))
+    with pytest.raises(ValueError, match="the batch has no attributes: allowed are"):
+        attribute_loss(CONFIG, "global", output, batch._replace(attributes=()))
     values["window"][:] = np.nan
     assert attribute_loss(CONFIG, "global", output, batch._replace(attributes=values)) == 0
 
@@ -120,4 +122,5 @@ def test_the_objective_has_the_terms_by_name_and_checkpoints_do_not_count_them(p
     off = replace(
         CONFIG, objective={"attribute_weight": 0.0}, **{"global": {"attributes": ()}}, fine={"attributes": ()}
     )
-    assert objective(off, output, batch, weights_at(off, 0)).loss() == sum(terms.per_example.values()).mean()
+    plain = terms._replace(batch={}).loss()
+    assert objective(off, output, batch, weights_at(off, 0)).loss() == plain < terms.loss()

@@ -46,16 +46,6 @@ VARIANTS = {
         },
         fine={"free_bits": "per_dim_per_example", "nats": 0.2, "beta": 1.5, "kl_per_phrase": 6.0},
     ),
-    # Pairs of latents of all devices.
-    "attributes": replace(
-        CONFIG,
-        data={"measures": 6, "attributes": True},
-        model={"level_dropout": 0.4},
-        objective={"attribute_weight": 3.0, "attribute_rule": "rank"},
-        train={**PLAIN_SGD, "clip_norm": 1e9},
-        **{"global": {"dim": 4, "attributes": ("note_density",)}},
-        fine={"dim": 3, "groups": (1, 2, 0, 0, 0), "attributes": ("contour", "mean_pitch", "syncopation")},
-    ),
     # Latents drawn one after the other; a controller of the total; nothing that depends on the batch as a whole.
     "ladder": replace(
         THREE,
@@ -65,6 +55,16 @@ VARIANTS = {
         fine={"prior_context": "causal", "free_bits": "per_dim_per_example", "nats": 0.2},
     ),
 }  # fmt: skip
+# Dims that follow attributes, over the pairs of latents of all devices.
+NAMED = replace(
+    CONFIG,
+    data={"measures": 6, "attributes": True},
+    model={"level_dropout": 0.4},
+    objective={"attribute_weight": 3.0, "attribute_rule": "rank"},
+    train={**PLAIN_SGD, "clip_norm": 1e9},
+    **{"global": {"dim": 4, "attributes": ("note_density",)}},
+    fine={"dim": 3, "groups": (1, 2, 0, 0, 0), "attributes": ("contour", "mean_pitch", "syncopation")},
+)
 
 
 class Run(NamedTuple):

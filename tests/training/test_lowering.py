@@ -15,8 +15,8 @@ from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.training.state import init_state, make_model
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.types import Batch
-from tests.tiny import make_batch, make_vae, replace
-from tests.training.runs import NOISY, THREE, VARIANTS, spread
+from tests.tiny import make_batch, make_vae, replace, with_attributes
+from tests.training.runs import NAMED, NOISY, THREE, VARIANTS, spread
 
 PLATFORMS = ("cuda", "tpu")
 
@@ -38,15 +38,18 @@ def matrix_products(program: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, "intervals"])
+@pytest.mark.parametrize("name", [*VARIANTS, "intervals", "attributes"])
 def test_the_step_has_no_scatter(name):
     """There, additions to the same row of a table wait for one another."""
-    config = VARIANTS.get(name) or replace(NOISY, model={"intervals": True, "context": "flat"})
-    config, parallel, model = spread(config, "jit-1")
+    others = {"intervals": replace(NOISY, model={"intervals": True, "context": "flat"}), "attributes": NAMED}
+    config, parallel, model = spread((VARIANTS | others)[name], "jit-1")
     state, batch = jax.eval_shape(partial(init_state, config, model)), make_batch(measures=config.data.measures)
+    batch = with_attributes(batch, config) if config.data.attributes else batch
     program = lower(parallel.spread(make_device_step(config, model)).trace(state, batch))
     assert "dot_general" in program
-    assert "scatter" not in program
+    # A reduce_scatter is none: it sums over devices.
+    assert not re.search(r"stablehlo\.(select_and_)?scatter", program)
+    assert "scatter" not in program or name == "attributes"
 
 
 def test_the_step_of_folk_is_no_larger_than_it_was():
