@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend import core
 from jax.sharding import NamedSharding, PartitionSpec
 
 from musicvae_jax.codec import make_codec
@@ -56,14 +55,14 @@ def product_flops(program: Any) -> float:
             total += 2 * math.prod(operation.outvars[0].aval.shape) * math.prod(factor[axis] for axis in contracted)
             continue
         parts = jax.tree.leaves(list(parameters.values()), is_leaf=_is_program)
-        inside = [product_flops(getattr(part, "jaxpr", part)) for part in parts if _is_program(part)]
+        inside = [product_flops(part) for part in parts if _is_program(part)]
         times = parameters["length"] if name == "scan" else parameters["mesh"].size if name == "shard_map" else 1
         total += times * (max(inside) if name == "cond" else sum(inside))
     return total
 
 
 def _is_program(value: Any) -> bool:
-    return isinstance(value, (core.Jaxpr, core.ClosedJaxpr))
+    return hasattr(value, "eqns")
 
 
 def matmul_peak(parallel: Parallel, dtype: str = "float32", size: int = 0, repeats: int = 5) -> float:

@@ -208,7 +208,7 @@ def uncertainty_removed(codes: np.ndarray, values: np.ndarray, discrete: bool, s
     model = _logistic().fit(x, y)
     known = np.isin(new_y, model.classes_)
     rates = np.array([(y == label).mean() for label in model.classes_])
-    without = log_loss(new_y[known], np.tile(rates, (known.sum(), 1)), labels=model.classes_)
+    without = log_loss(new_y[known], np.tile(rates, (int(known.sum()), 1)), labels=model.classes_)
     return float(1 - log_loss(new_y[known], model.predict_proba(new_x[known]), labels=model.classes_) / without)
 
 
