@@ -193,7 +193,7 @@ RULES = (
               "objective.attribute_weight"),
     ),
     Rule(
-        "attributes", "one window in a microbatch", "one window of one latent has no pair",
+        "attributes", "one window in a microbatch", "pairs would be within one window",
         _level(lambda c, level: level.attributes and c.train.batch_size // c.train.accumulate < 2,
                "levels.*.attributes", "train.batch_size", "train.accumulate"),
     ),

@@ -233,8 +233,18 @@ class MusicDecoder(nn.Module):
             x = x + self.last_pitches(past.heard)
         config, previous = self.config, self.config.context == "previous"
         if caches is None:
-            layers = ("block", config.decoder_layers, x, positions, mask)
-            x = run_blocks(config, self, *layers, deterministic=deterministic, previous=previous, added=conditions)
+            x = run_blocks(
+                config,
+                self,
+                "block",
+                config.decoder_layers,
+                x,
+                positions,
+                mask,
+                deterministic=deterministic,
+                previous=previous,
+                added=conditions,
+            )
             return self.norm(x), []
         updated = []
         for layer in range(config.decoder_layers):
