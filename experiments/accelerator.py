@@ -3,24 +3,26 @@
 The first step of a new process, without and with the compilation cache; steps of `folk` and `folk-large` beside the
 measured rate of matrix products, and beside a flat transformer VAE in PyTorch where torch is installed; sampling;
 evaluation; the operations that take most of a step. Each part is written when it is known; a part that fails leaves its
-error, and the others go on. Meant to take less than eight minutes on one GPU; nobody has run it on one yet.
+error, and the others go on. It is meant to take less than eight minutes on one GPU.
 
 Examples:
     python experiments/accelerator.py --json runs/accelerator.json
+    python experiments/accelerator.py --json runs/accelerator.json --parts training sampling
     python experiments/accelerator.py --dry-run --json runs/dry-run.json   # every part in its smallest size, on a CPU
 """
 
 import collections
-import contextlib
 import dataclasses
+import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
 import time
+import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -33,6 +35,7 @@ from musicvae_jax.training.devices import GPU_FLAGS, set_up_devices
 from musicvae_jax.training.workdir import write_text
 
 Figures = dict[str, Any]
+PartName = Literal["first_step", "search", "torch_twin", "device", "training", "sampling", "evaluation", "operations"]
 _PATIENCE = 120.0  # seconds that a first step with XLA's searches may take
 
 
@@ -68,7 +71,7 @@ def sizes(dry_run: bool, data_dir: str) -> Sizes:
     folk = sized("folk", 32, "float32")
     large = sized("folk", 1024, "bfloat16")
     return Sizes(
-        first_steps={"debug": sized("debug", 16, "float32")} | ({} if dry_run else {"folk": folk}),
+        first_steps=({} if dry_run else {"folk": folk}) | {"debug": sized("debug", 16, "float32")},
         steps={
             "folk, batch 32, float32": folk,
             "folk, batch 1024, bfloat16": large,
@@ -85,27 +88,27 @@ def sizes(dry_run: bool, data_dir: str) -> Sizes:
 
 
 def measure_first_steps(chosen: Sizes) -> Figures:
-    """Seconds from the start of a process to the end of its first step, without and with the compilation cache.
+    """Seconds from the start of a process to the end of its first step, without and with the compilation cache."""
+    return {
+        name: dict(zip(("cold", "warm"), first_step_seconds(config), strict=True))
+        for name, config in chosen.first_steps.items()
+    }
 
-    ``searched``: without the flags that `set_up_devices` chooses for a GPU; None if it takes too long.
-    """
-    found: Figures = {}
+
+def measure_search(chosen: Sizes) -> Figures:
+    """The first step without the flags that `set_up_devices` chooses for a GPU; None: it took longer."""
+    name, config = next(iter(chosen.first_steps.items()))
     search = " ".join(GPU_FLAGS).replace("false", "true")
-    for name, config in chosen.first_steps.items():
-        found[name] = dict(zip(("cold", "warm"), first_step_seconds(config), strict=True))
-        if name == "folk":
-            (found[name]["searched"],) = first_step_seconds(config, runs=1, flags=search, timeout=_PATIENCE)
-    return found
+    (seconds,) = first_step_seconds(config, runs=1, flags=search, timeout=_PATIENCE)
+    return {name: seconds, "patience": _PATIENCE}
 
 
 def measure_twin(chosen: Sizes) -> Figures:
     """What `torch_twin.py` prints."""
-    with contextlib.suppress(ModuleNotFoundError):
-        import torch  # noqa: F401
-
-        command = [sys.executable, "-c", "import torch_twin; torch_twin.main()", *chosen.twin]
-        return json.loads(subprocess.check_output(command, text=True, cwd=Path(__file__).parent))
-    return {"skipped": "torch is not installed"}
+    if importlib.util.find_spec("torch") is None:
+        return {"skipped": "torch is not installed"}
+    command = [sys.executable, "-c", "import torch_twin; torch_twin.main()", *chosen.twin]
+    return json.loads(subprocess.check_output(command, text=True, cwd=Path(__file__).parent))
 
 
 def measure_device(chosen: Sizes) -> Figures:
@@ -234,9 +237,10 @@ def largest_operations(trace: Path, number: int = 10) -> dict[str, float]:
     return {name: value / seconds.total() for name, value in seconds.most_common(number)}
 
 
-# Those of other processes come first: JAX takes most of the device's memory in this one.
-PARTS: dict[str, Callable[[Sizes], Figures]] = {
+_OTHER_PROCESSES = ("first_step", "search", "torch_twin")  # they come first: this one takes most of the device's memory
+PARTS: dict[PartName, Callable[[Sizes], Figures]] = {
     "first_step": measure_first_steps,
+    "search": measure_search,
     "torch_twin": measure_twin,
     "device": measure_device,
     "training": measure_steps,
@@ -246,11 +250,18 @@ PARTS: dict[str, Callable[[Sizes], Figures]] = {
 }
 
 
-def main(*, json_file: Annotated[str, tyro.conf.arg(name="json")], dry_run: bool = False, data_dir: str = "") -> int:
+def main(
+    *,
+    json_file: Annotated[str, tyro.conf.arg(name="json")],
+    parts: tuple[PartName, ...] = typing.get_args(PartName),
+    dry_run: bool = False,
+    data_dir: str = "",
+) -> int:
     """Measures and writes.
 
     Args:
         json_file: where all figures go.
+        parts: what is measured; the order is always the same.
         dry_run: every part in its smallest size.
         data_dir: as of a config's data.
     """
@@ -260,13 +271,14 @@ def main(*, json_file: Annotated[str, tyro.conf.arg(name="json")], dry_run: bool
     chosen = sizes(dry_run, data_dir)
     load_windows(chosen.profiled, "validation")  # prepares the data, or says what is missing
     write_text(Path(json_file), "{}\n")  # a place that cannot be written to is said now
-    for name, part in PARTS.items():
-        if name == "device":  # from here on this process computes
+    here = [name for name in PARTS if name in parts and name not in _OTHER_PROCESSES]
+    for name in [name for name in PARTS if name in parts]:
+        if here and name == here[0]:
             set_up_devices()
         print(f"{name} ...", flush=True)
         start = time.perf_counter()
         try:
-            found[name] = part(chosen)
+            found[name] = PARTS[name](chosen)
         except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:  # the others still count
             found[name] = {"error": f"{type(error).__name__}: {error}"}
         found[name]["seconds_of_this_part"] = time.perf_counter() - start

@@ -10,7 +10,7 @@ import numpy as np
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config, DataConfig
 from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.state import init_state, make_model, start_state
+from musicvae_jax.training.state import make_model, start_state, state_shapes
 from musicvae_jax.training.workdir import open_workdir
 from tests.tiny import SHALLOW, replace
 
@@ -28,7 +28,7 @@ def write_workdir(folder: Path, config: Config = LEVELS_CONFIG, seed: int = 0) -
     """Every parameter random and large, so that latents matter to the music."""
     workdir = open_workdir(folder, config)
     model, rng = make_model(config, make_codec(config.codec).fields), np.random.default_rng(seed)
-    shapes = jax.eval_shape(partial(init_state, config, model)).params
+    shapes = state_shapes(config, model).params
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)
     state = jax.jit(partial(start_state, config))(params)
     checkpoints = Checkpoints(workdir)

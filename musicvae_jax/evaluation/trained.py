@@ -26,7 +26,7 @@ from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_local_parallel
-from musicvae_jax.training.state import evaluation_variables, init_state, make_model
+from musicvae_jax.training.state import evaluation_variables, make_model, state_shapes
 from musicvae_jax.training.workdir import read_config
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
@@ -50,7 +50,7 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> "TrainedVAE":
     check_platform(config)
     codec = make_codec(config.codec)
     model = make_model(config, codec.fields)
-    shapes = jax.eval_shape(partial(init_state, config, model))
+    shapes = state_shapes(config, model)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere()), shapes)
     with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
         state, _, _ = checkpoints.restore(like, checkpoint)

@@ -51,8 +51,7 @@ class Parallel:
 
     def init(self, config: Config, model: MusicVAE) -> TrainState:
         """The state before the first step, replicated. It is made under jit, so that it can be donated."""
-        make = jax.jit(init_params, static_argnames=("model", "measures"), out_shardings=self.replicated)
-        params = make(model, config.data.measures, np.uint32(config.train.seed))
+        params = init_params(model, config.data.measures, config.train.seed)
         return jax.jit(partial(start_state, config), out_shardings=self.replicated)(params)
 
     def spread(self, device_step: Step) -> Any:

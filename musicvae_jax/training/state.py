@@ -92,9 +92,18 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
 
 
-@partial(jax.jit, static_argnames=("model", "measures"))
-def init_params(model: MusicVAE, measures: int, seed: Array | np.uint32) -> Params:
-    """The first parameters of a model of windows of so many measures. It is compiled once for all seeds."""
+def init_params(model: MusicVAE, measures: int, seed: int) -> Params:
+    """The first parameters of a model of windows of so many measures, as NumPy arrays.
+
+    They are drawn on the CPU, whatever other devices there are: XLA takes longer to compile hundreds of draws of random
+    numbers for a GPU (25 s for `folk`) than a training step.
+    """
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        return jax.device_get(_draw_params(model, measures, np.uint32(seed)))
+
+
+@partial(jax.jit, static_argnames=("model", "measures"))  # compiled once for all seeds
+def _draw_params(model: MusicVAE, measures: int, seed: Array | np.uint32) -> Params:
     key, shape = jax.random.key(seed), (measures, model.slots)
     example = Batch(
         tokens=jnp.zeros((*shape, len(model.fields)), jnp.int32),
@@ -107,7 +116,13 @@ def init_params(model: MusicVAE, measures: int, seed: Array | np.uint32) -> Para
 
 def init_state(config: Config, model: MusicVAE) -> TrainState:
     """The state before the first step."""
-    return start_state(config, init_params(model, config.data.measures, np.uint32(config.train.seed)))
+    return jax.jit(partial(start_state, config))(init_params(model, config.data.measures, config.train.seed))
+
+
+def state_shapes(config: Config, model: MusicVAE) -> TrainState:
+    """The shapes of `init_state`, without computing it."""
+    params = jax.eval_shape(partial(_draw_params, model, config.data.measures), np.uint32(0))
+    return jax.eval_shape(partial(start_state, config), params)
 
 
 def start_state(config: Config, params: Params) -> TrainState:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from musicvae_jax.evaluation.ablations import Ablation, Column, plan, read_rows
 from musicvae_jax.evaluation.evaluate import evaluate
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.figures import flatten
-from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.state import make_model, state_shapes
 from tests.tiny import replace
 from tests.trained import small_config
 
@@ -29,7 +29,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "experiments" / "results" / "abl
 def num_parameters(config: Config) -> int:
     """Parameters of a model, whose shapes are traced and which is not made."""
     model = make_model(config, make_codec(config.codec).fields)
-    shapes = jax.eval_shape(partial(init_state, config, model))
+    shapes = state_shapes(config, model)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
 
 

@@ -13,7 +13,7 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, make_parallel
-from musicvae_jax.training.state import TrainState, init_state, make_model, start_state
+from musicvae_jax.training.state import TrainState, make_model, start_state, state_shapes
 from musicvae_jax.training.step import Carried, Metrics, make_device_step
 from tests.tiny import CONFIG, FIELDS, make_batch, replace, with_attributes
 
@@ -86,7 +86,7 @@ def first_state(config: Config) -> TrainState:
 
 @functools.cache
 def _first_state(config: Config) -> TrainState:
-    rng, shapes = np.random.default_rng(0), jax.eval_shape(partial(init_state, config, make_model(config, FIELDS)))
+    rng, shapes = np.random.default_rng(0), state_shapes(config, make_model(config, FIELDS))
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         size = 0.1 if len(leaf.shape) < 2 else leaf.shape[0] ** -0.5
@@ -154,7 +154,7 @@ def assert_same_metrics(first: list[Metrics], second: list[Metrics], tolerance: 
 
 def load(workdir: Path, config: Config, kind: str = "latest"):
     """(state, data iterator state) of a checkpoint."""
-    like = jax.eval_shape(partial(init_state, config, make_model(config, make_codec(config.codec).fields)))
+    like = state_shapes(config, make_model(config, make_codec(config.codec).fields))
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like)
     state, data_state, _ = Checkpoints(workdir).restore(like, kind)

@@ -1,7 +1,6 @@
 """Programs for accelerators, lowered on a CPU: what compiles there, without a scatter, and how large it is."""
 
 import re
-from functools import partial
 
 import jax
 import numpy as np
@@ -12,7 +11,7 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.inference import decode_nll, encode, infer, reconstruct, sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.training.parallel import make_parallel
-from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.state import make_model, state_shapes
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.types import Batch
 from tests.tiny import make_batch, make_vae, replace, with_attributes
@@ -43,7 +42,7 @@ def test_the_step_has_no_scatter(name):
     """There, additions to the same row of a table wait for one another."""
     others = {"intervals": replace(NOISY, model={"intervals": True, "context": "flat"}), "attributes": NAMED}
     config, parallel, model = spread((VARIANTS | others)[name], "jit-1")
-    state, batch = jax.eval_shape(partial(init_state, config, model)), make_batch(measures=config.data.measures)
+    state, batch = state_shapes(config, model), make_batch(measures=config.data.measures)
     batch = with_attributes(batch, config) if config.data.attributes else batch
     program = lower(parallel.spread(make_device_step(config, model)).trace(state, batch))
     assert "dot_general" in program
@@ -61,7 +60,7 @@ def test_the_step_of_folk_is_no_larger_than_it_was():
     batch = Batch(np.zeros((*mask.shape, len(codec.fields)), np.int32), mask, metre, np.arange(rows, dtype=np.int32))
     config = replace(FOLK, train={"num_devices": 1})
     model, parallel = make_model(config, codec.fields), make_parallel(config.train)
-    state = jax.eval_shape(partial(init_state, config, model))
+    state = state_shapes(config, model)
     program = lower(parallel.spread(make_device_step(config, model)).trace(state, batch), ("cuda",))
     operations = re.findall(r"= \"?stablehlo\.", program)
     products = matrix_products(program)

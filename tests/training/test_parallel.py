@@ -1,7 +1,5 @@
 """Devices: which are used, and how batches lie on them."""
 
-from functools import partial
-
 import jax
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.config import ConfigError
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.training.parallel import check_platform, make_parallel
-from musicvae_jax.training.state import init_state, make_model
+from musicvae_jax.training.state import make_model, state_shapes
 from musicvae_jax.training.step import make_device_step
 from tests.data.test_batch_attributes import SCORES, STYLES
 from tests.tiny import CONFIG, replace
@@ -60,6 +58,6 @@ def test_a_step_with_microbatches_takes_attributes():
     config = replace(CONFIG, train={"num_devices": 2, "accumulate": 2}, codec={"slots": 18}, data={"measures": 4})
     model = make_model(config, MelodyCodec().fields)
     step = make_parallel(config.train).spread(make_device_step(config, model))
-    state = jax.eval_shape(partial(init_state, config, model))
+    state = state_shapes(config, model)
     plain, full = (jax.eval_shape(step, state, windows(attributes=there)) for there in (False, True))
     assert plain == full

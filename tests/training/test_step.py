@@ -11,7 +11,14 @@ from musicvae_jax.inference import forward, reconstruct
 from musicvae_jax.objectives.loss import objective
 from musicvae_jax.objectives.rates import final_weights, weights_at
 from musicvae_jax.rng import row_keys, stream
-from musicvae_jax.training.state import from_vectors, init_state, learning_rate_schedule, make_model, model_variables
+from musicvae_jax.training.state import (
+    from_vectors,
+    init_state,
+    learning_rate_schedule,
+    make_model,
+    model_variables,
+    state_shapes,
+)
 from musicvae_jax.training.step import make_device_gradients, make_device_step, make_loss, over_kept_windows
 from musicvae_jax.training.validation import make_validator
 from musicvae_jax.types import LEVELS
@@ -192,7 +199,7 @@ def test_step_validation_and_notebook_have_the_same_loss_on_the_same_latents():
 def test_the_state_keeps_its_shapes_and_types(variant, dtype):
     """A type that changes in a step would be traced again in the next; latents and statistics stay float32."""
     config, parallel, model = spread(replace(VARIANTS[variant], model={"dtype": dtype}), "jit-4")
-    state = jax.eval_shape(partial(init_state, config, model))
+    state = state_shapes(config, model)
     after, metrics = jax.eval_shape(parallel.spread(make_device_step(config, model)), state, make_batch(measures=6))
     before, later = (
         jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), each) for each in (state, after)
