@@ -200,6 +200,40 @@ BETA = Ablation(
     num_examples=446,
 )
 
+# Dims that follow one attribute of each group, at every level. Groups: rhythm, pitch, harmony, (no) dynamics, style.
+_SIZES = {"global": (8, 8, 8, 0, 8), "local": (8, 8, 8, 0, 8), "fine": (6, 6, 4, 0, 0)}
+_PRIMARY = ("note_density", "mean_pitch", "pitch_class_entropy")
+
+
+def named(**objective: Any) -> Config:
+    """`SHORT` with groups, and with dims that follow attributes where the objective has a weight for them."""
+    attributes = _PRIMARY if objective.get("attribute_weight") else ()
+    own = {
+        level: dataclasses.replace(SHORT.levels[level], groups=sizes, attributes=attributes)
+        for level, sizes in _SIZES.items()
+    }
+    levels = LevelsConfig(global_=own["global"], local=own["local"], fine=own["fine"])
+    return change(SHORT, levels, data={"attributes": bool(attributes)}, objective=objective)
+
+
+_GROUPS = tuple(Column(f"flow.groups.{level}.mig", f"MIG {level}") for level in LEVELS)
+NAMED_GROUPS = Ablation(
+    text=(
+        "Dims that follow attributes: one of rhythm (`note_density`), one of pitch (`mean_pitch`) and one of harmony "
+        "(`pitch_class_entropy`) at every level of `folk`, over the span of the level."
+    ),
+    variants={
+        "none": named(),
+        "sign-z": named(attribute_weight=5.0),
+        "sign-e": named(attribute_weight=5.0, attribute_target="e"),
+        "rank-z": named(attribute_weight=5.0, attribute_rule="rank"),
+        "rank-e": named(attribute_weight=5.0, attribute_rule="rank", attribute_target="e"),
+        "rank-e-20": named(attribute_weight=20.0, attribute_rule="rank", attribute_target="e"),
+    },
+    seeds=(0, 1),
+    columns=(*_MUSIC, *_RATES, *_GROUPS),
+)
+
 _SHORT = change(DEBUG, train={"num_steps": 20})
 SMALL = Ablation(
     text="A minute on two cores: shows that everything runs, and compares next to nothing.",
@@ -215,4 +249,11 @@ SMALL = Ablation(
     flow_windows=16,
 )
 
-ABLATIONS = {"levels": LEVELS_OR_ONE, "levels-long": LEVELS_LONG, "collapse": COLLAPSE, "beta": BETA, "debug": SMALL}
+ABLATIONS = {
+    "levels": LEVELS_OR_ONE,
+    "levels-long": LEVELS_LONG,
+    "collapse": COLLAPSE,
+    "beta": BETA,
+    "groups": NAMED_GROUPS,
+    "debug": SMALL,
+}

@@ -37,13 +37,31 @@ class ObjectiveConfig:
     """What multiplies differences of the dim."""
     attribute_target: Literal["z", "e"] = "z"
     """What follows: the latent that the decoder sees, or e of z = loc(above) + scale(above) * e."""
+    leakage_weight: float = 0.0
+    """Weight of the dependence of an attribute on the dims outside its group, summed over attributes (HSIC, Gretton et
+    al. 2005); this and the next four are of every level, see `objectives.independence`."""
+    orthogonality_weight: float = 0.0
+    """Weight of the squared covariances of dims of different groups."""
+    group_correlation_weight: float = 0.0
+    """Weight of the total correlation of the groups, in nats (Chen et al. 2018)."""
+    dim_correlation_weight: float = 0.0
+    """Weight of the total correlation of the dims, in nats (beta-TCVAE, Chen et al. 2018)."""
+    dip_weight: float = 0.0
+    """Weight of the squared distance of the covariance of the dims from the identity (Kumar et al. 2018)."""
 
     def __post_init__(self) -> None:
         check_types(self)
         check_not_negative(self, "beta", "beta_warmup_steps", "kl_balance_steps", "kl_per_phrase", "span_weight")
-        check_not_negative(self, "attribute_weight")
+        check_not_negative(self, "attribute_weight", "leakage_weight", "orthogonality_weight", "dip_weight")
+        check_not_negative(self, "group_correlation_weight", "dim_correlation_weight")
         check_not_negative(self, "controller_proportional", "controller_integral")
         check_positive(self, "controller_min_beta", "controller_max_beta", "attribute_sharpness")
         low, high = self.controller_min_beta, self.controller_max_beta
         allowed = f"at most controller_max_beta = {high}"
         check(low <= high, "ObjectiveConfig.controller_min_beta", low, allowed)
+
+    @property
+    def independence_weights(self) -> dict[str, float]:
+        """Term of `objectives.independence` -> its weight, of those that are on."""
+        names = ("leakage", "orthogonality", "group_correlation", "dim_correlation", "dip")
+        return {name: weight for name in names if (weight := getattr(self, f"{name}_weight"))}

@@ -198,6 +198,17 @@ RULES = (
                "levels.*.attributes", "train.batch_size", "train.accumulate"),
     ),
     Rule(
+        "leakage_weight", "no attributes", "there is nothing that other groups could leak",
+        _once(lambda c: c.objective.leakage_weight and not any(level.attributes for level in c.levels.on.values()),
+              "objective.leakage_weight"),
+    ),
+    Rule(
+        "leakage, orthogonality, group_correlation, dim_correlation or dip_weight", "one window in a microbatch",
+        "they are over the latents of several windows",
+        _once(lambda c: c.objective.independence_weights and c.train.batch_size // c.train.accumulate < 2,
+              "train.batch_size", "train.accumulate"),
+    ),
+    Rule(
         "a total set point", "set points of levels", "two controllers would move one weight",
         _level(lambda c, level: c.objective.kl_per_phrase and level.kl_per_phrase, *_SET_POINT),
     ),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from musicvae_jax.config import Config, ObjectiveConfig
+from musicvae_jax.config import Config, LevelConfig, ObjectiveConfig
 from musicvae_jax.objectives.rates import Mean, identity, own_latents
 from musicvae_jax.types import ATTRIBUTES, Array, Batch, VAEOutput
 
@@ -36,20 +36,32 @@ def attribute_loss(
     """
     level = config.levels[name]
     followed = level.followed
-    if not batch.attributes:
-        raise ValueError("the batch has no attributes: allowed are batches of windows that are loaded with attributes")
-    # Slices, because the gradient of a gather is a scatter.
-    values = jnp.stack([batch.attributes[level.span_name][..., _COLUMNS[attribute]] for attribute in followed], -1)
-    known = jnp.isfinite(values) & own_latents(output, name)[..., None]
+    values, known = attribute_values(name, level, output, batch)
     codes = output.latents[name]
     if config.objective.attribute_target == "e":
         frame = output.frame[name]
         codes = (codes - frame.loc) * jnp.exp(-frame.log_scale)
-    values = jnp.where(known, values, 0.0).astype(codes.dtype)
     codes = jnp.stack([codes[..., dim] for dim in followed.values()], -1)
-    rows = [leaf.reshape(-1, len(followed)) for leaf in (codes, values, known)]
+    rows = [leaf.reshape(-1, len(followed)) for leaf in (codes, values.astype(codes.dtype), known)]
     loss, weight = pair_losses(config.objective, *rows, *map(gather, rows))
     return (loss.sum((0, 1)) / jnp.maximum(mean(weight.sum((0, 1))), 1e-9)).sum()
+
+
+def attribute_values(name: str, level: LevelConfig, output: VAEOutput, batch: Batch) -> tuple[Array, Array]:
+    """The attributes that a level follows, and where they count: float and bool[batch, time, attribute].
+
+    An attribute counts where it is defined and the window has its own latent there; elsewhere its value is 0.
+
+    Raises:
+        ValueError: the batch has no attributes.
+    """
+    if not batch.attributes:
+        raise ValueError("the batch has no attributes: allowed are batches of windows that are loaded with attributes")
+    # Slices, because the gradient of a gather is a scatter.
+    of_span = batch.attributes[level.span_name]
+    values = jnp.stack([of_span[..., _COLUMNS[attribute]] for attribute in level.followed], -1)
+    known = jnp.isfinite(values) & own_latents(output, name)[..., None]
+    return jnp.where(known, values, 0.0), known
 
 
 def pair_losses(

@@ -80,8 +80,8 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
             **{f"span_nll_{level}": span_nll for level, span_nll in output.span_nll.items()},
         }
         terms = objective(config, output, batch, weights, mean, gather)
-        of_attributes = {name: term for name, term in terms.batch.items() if name.startswith("attributes_")}
-        metrics |= {name: jnp.full_like(elbo.nll, term) for name, term in of_attributes.items()}
+        named = {name: term for name, term in terms.batch.items() if not name.startswith("rate_")}
+        metrics |= {name: jnp.full_like(elbo.nll, term) for name, term in named.items()}
         return terms, metrics, output.moments
 
     return loss

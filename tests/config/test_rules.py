@@ -74,6 +74,17 @@ CASES = {
         f"data.attributes=true objective.attribute_weight=1.0 | fine.attributes=syncopation {case}"
         for case in ("train.batch_size=4 train.accumulate=4 -> train.accumulate=2",)
     ],
+    ("leakage_weight", "no attributes"): [
+        f"data.attributes=true | objective.leakage_weight=1.0 -> {mended}"
+        for mended in ("fine.attributes=syncopation objective.attribute_weight=1.0",)
+    ],
+    (
+        "leakage, orthogonality, group_correlation, dim_correlation or dip_weight",
+        "one window in a microbatch",
+    ): [
+        f"objective.{term}_weight=1.0 | train.batch_size=4 train.accumulate=4 -> train.accumulate=2"
+        for term in ("orthogonality", "group_correlation", "dim_correlation", "dip")
+    ],
     ("a total set point", "set points of levels"): [
         "objective.kl_per_phrase=9.0 fine.kl_per_phrase=3.0 -> objective.kl_per_phrase=0"
     ],

@@ -55,16 +55,19 @@ VARIANTS = {
         fine={"prior_context": "causal", "free_bits": "per_dim_per_example", "nats": 0.2},
     ),
 }  # fmt: skip
-# Dims that follow attributes, over the pairs of latents of all devices.
+# Dims that follow attributes, and groups that are kept apart, over the latents of all devices.
 NAMED = replace(
     CONFIG,
     data={"measures": 6, "attributes": True},
     model={"level_dropout": 0.4},
-    objective={"attribute_weight": 3.0, "attribute_rule": "rank"},
+    objective={
+        "attribute_weight": 3.0, "attribute_rule": "rank", "leakage_weight": 2.0, "orthogonality_weight": 1.0,
+        "group_correlation_weight": 0.5, "dim_correlation_weight": 0.25, "dip_weight": 0.1,
+    },
     train={**PLAIN_SGD, "clip_norm": 1e9},
     **{"global": {"dim": 4, "attributes": ("note_density",)}},
     fine={"dim": 3, "groups": (1, 2, 0, 0, 0), "attributes": ("contour", "mean_pitch", "syncopation")},
-)
+)  # fmt: skip
 
 
 class Run(NamedTuple):
