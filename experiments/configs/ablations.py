@@ -229,6 +229,7 @@ NAMED_GROUPS = Ablation(
         "rank-z": named(attribute_weight=5.0, attribute_rule="rank"),
         "rank-e": named(attribute_weight=5.0, attribute_rule="rank", attribute_target="e"),
         "rank-e-20": named(attribute_weight=20.0, attribute_rule="rank", attribute_target="e"),
+        "rank-z-20": named(attribute_weight=20.0, attribute_rule="rank"),
     },
     seeds=(0, 1),
     columns=(*_MUSIC, *_RATES, *_GROUPS),
