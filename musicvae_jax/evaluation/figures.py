@@ -49,6 +49,17 @@ class GroupFigures:
 
 
 @dataclasses.dataclass(frozen=True)
+class ControlFigures:
+    """What moving a dim from its 5th to its 95th percentile does to decoded music, see `control`."""
+
+    dim: str  # such as fine/rhythm[0]
+    consistency: float
+    restrictiveness: float
+    monotonicity: float
+    changes: dict[str, float]  # attribute -> its mean change, in standard deviations over the data
+
+
+@dataclasses.dataclass(frozen=True)
 class FlowFigures:
     """What each level says, see `information_flow`."""
 
@@ -63,6 +74,7 @@ class FlowFigures:
     probes: dict[str, dict[str, ProbeFigures]]  # span -> finest level used
     skip_share: Estimate | None = None  # share of nll that the skip connection saves
     groups: dict[str, GroupFigures] = dataclasses.field(default_factory=dict)  # by level
+    control: dict[str, dict[str, ControlFigures]] = dataclasses.field(default_factory=dict)  # level -> attribute
 
 
 @dataclasses.dataclass(frozen=True)

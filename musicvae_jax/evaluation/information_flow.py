@@ -16,6 +16,7 @@ from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import Families, WindowSource
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate, strata_of
+from musicvae_jax.evaluation.control import control_figures
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures, LikenessFigures
 from musicvae_jax.evaluation.groups import group_figures
 from musicvae_jax.evaluation.level_costs import LevelCosts, level_costs
@@ -91,6 +92,7 @@ def information_flow(
         probe_windows=len(held_out.families),
         probes=probe_figures(fitted, held_out, vae.config, seed),
         groups=group_figures(held_out, vae.config, seed),
+        control=control_figures(vae, parallel, source, held_out, num_windows=min(num_windows, 64), seed=seed),
     )
 
 

@@ -105,6 +105,7 @@ def level_tables(evaluation: Evaluation) -> str:
         ]
         tables.append(_decoded(flow))
         tables += [_groups(flow)] if flow.groups else []
+        tables += [_control(flow)] if any(flow.control.values()) else []
     tables.insert(0, _table(["by level", *levels], by_level))
     if len(levels) > 1:
         rows = [
@@ -140,6 +141,18 @@ def _groups(flow: FlowFigures) -> str:
             rows.append([f"{level}/{group}", *cells, gap])
             gap = ""
     return _table(["r2 from the dims of", *heads, "MIG, of at most"], rows)
+
+
+def _control(flow: FlowFigures) -> str:
+    """What each dim that follows an attribute does after decoding, and how much it changes every attribute."""
+    moved = [(attribute, figures) for level in flow.control.values() for attribute, figures in level.items()]
+    heads = list(dict.fromkeys(name for _, figures in moved for name in figures.changes))
+    rows = []
+    for attribute, figures in moved:
+        scores = (figures.consistency, figures.restrictiveness, figures.monotonicity)
+        changes = (_number(figures.changes.get(name)) for name in heads)
+        rows.append([f"{figures.dim} {attribute}", *map(_number, scores), *changes])
+    return _table(["moved", "consistent", "restrictive", "monotonic", *(f"+ {name}" for name in heads)], rows)
 
 
 def _cells(figures: LikenessFigures, spans: Sequence[str]) -> list[str]:

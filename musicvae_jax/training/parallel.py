@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from musicvae_jax.training.state import TrainState, init_params, start_state
 from musicvae_jax.training.step import AXIS, Metrics
 from musicvae_jax.types import Batch
 
+Rows = TypeVar("Rows")  # a tree of arrays with a leading axis of rows
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
@@ -44,8 +45,8 @@ class Parallel:
             batch = jax.tree.map(lambda leaf: leaf.reshape(len(self.mesh.local_devices), -1, *leaf.shape[1:]), batch)
         return self.shard_rows(batch)
 
-    def shard_rows(self, batch: Batch) -> Batch:
-        """`shard` with one leading axis in every mode, for functions that are jitted without `spread`."""
+    def shard_rows(self, batch: Rows) -> Rows:
+        """`shard` of any arrays with one leading axis in every mode, for functions jitted without `spread`."""
         sharding = NamedSharding(self.mesh, PartitionSpec(AXIS))
         return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf), batch)
 

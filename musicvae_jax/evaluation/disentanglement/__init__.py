@@ -6,6 +6,7 @@ project can use it. Estimates move with the estimator, its settings and the numb
 was made.
 """
 
+from musicvae_jax.evaluation.disentanglement.control import Control, control_scores
 from musicvae_jax.evaluation.disentanglement.information import (
     InfoMEC,
     Information,
@@ -27,10 +28,12 @@ from musicvae_jax.evaluation.disentanglement.score import Gap, Score
 
 __all__ = [
     "DCI",
+    "Control",
     "Gap",
     "InfoMEC",
     "Information",
     "Score",
+    "control_scores",
     "dci",
     "explicitness",
     "infomec",

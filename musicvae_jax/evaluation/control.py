@@ -1,0 +1,127 @@
+"""What the dims that follow attributes do to decoded music: each is moved, the levels below it are drawn again."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.evaluation.disentanglement import control_scores
+from musicvae_jax.evaluation.figures import ControlFigures
+from musicvae_jax.evaluation.groups import PRIMARY
+from musicvae_jax.evaluation.likeness import NAMES, true_attributes
+from musicvae_jax.evaluation.probes import ProbeData
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE
+from musicvae_jax.inference import sample_prior
+from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
+from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.training.parallel import Parallel
+from musicvae_jax.types import Array, Batch, Gaussian, Latents
+
+NUM_VALUES = 8
+
+
+def control_figures(
+    vae: TrainedVAE,
+    parallel: Parallel,
+    source: WindowSource,
+    held_out: ProbeData,
+    *,
+    num_windows: int = 64,
+    num_draws: int = 2,
+    seed: int = 0,
+) -> dict[str, dict[str, ControlFigures]]:
+    """Moves each dim that follows an attribute: level -> attribute -> figures; {} without such dims.
+
+    A dim of a level takes eight values, evenly from the 5th to the 95th percentile of its posterior means, in all
+    latents of a window at once. The other dims and the levels above keep their posterior means, and the levels below
+    are drawn from their priors, with the same noise at every value. Attributes are those of the level's own spans.
+
+    Args:
+        vae: the model, its variables on the devices of ``parallel``.
+        parallel: how batches are spread.
+        source: windows of the split.
+        held_out: posterior means and attributes of the split.
+        num_windows: windows in which dims are moved.
+        num_draws: decodings of each, at each value.
+        seed: of the draws.
+    """
+    moves = [(name, attribute) for name, level in vae.config.levels.on.items() for attribute in level.followed]
+    if not moves:
+        return {}
+    batches = make_eval_batches(source, EVALUATION_ROWS, num_examples=num_windows)
+    windows = [(batch, jax.device_get(vae.encode(parallel.shard_rows(batch)))) for batch in batches]
+    keys = [stream(jax.random.key(seed), "control", draw) for draw in range(num_draws)]
+    found: dict[str, dict[str, ControlFigures]] = {name: {} for name, _ in moves}
+    for name, attribute in tqdm(moves, desc="control", unit="dim", dynamic_ncols=True):
+        level = vae.config.levels[name]
+        dim, asked = level.followed[attribute], NAMES.index(attribute)
+        data = held_out.attributes[level.span_name].reshape(-1, len(NAMES))
+        spread = _spread(data)
+        codes = held_out.means[name].reshape(-1, level.dim)[np.isfinite(data).any(1), dim]
+        values = np.linspace(np.percentile(codes, 5), np.percentile(codes, 95), NUM_VALUES)
+        if not spread[asked] > 0 or values[0] == values[-1]:  # undefined or constant in this music; a dead dim
+            continue
+        decoded = np.stack(
+            [[_decode(vae, parallel, windows, _Move(name, dim, value), key) for key in keys] for value in values]
+        )
+        columns = [
+            column
+            for column, own in enumerate(NAMES)
+            if spread[column] > 0 and (column == asked or own in PRIMARY.values())
+        ]
+        figures = control_scores(values, decoded[..., columns], spread[columns], columns.index(asked))
+        found[name][attribute] = ControlFigures(
+            dim=level.dim_names(name)[dim],
+            consistency=figures.consistency,
+            restrictiveness=figures.restrictiveness,
+            monotonicity=figures.monotonicity,
+            changes={NAMES[column]: float(change) for column, change in zip(columns, figures.changes, strict=True)},
+        )
+    return found
+
+
+class _Move(NamedTuple):
+    """A dim of a level, and what it is set to in all latents of the level."""
+
+    level: str
+    dim: int
+    value: float
+
+    def latents(self, means: Mapping[str, Gaussian]) -> Latents:
+        """The means of the level and of those above it, after the move."""
+        names = list(means)
+        given = {name: np.array(means[name].loc) for name in names[: names.index(self.level) + 1]}
+        given[self.level][..., self.dim] = self.value
+        return given
+
+
+def _spread(data: np.ndarray) -> np.ndarray:
+    """The standard deviation of every attribute, 0 where it is undefined: float64[row, attribute] to [attribute]."""
+    known = np.isfinite(data)
+    return np.array(
+        [values[there].std() if there.any() else 0.0 for values, there in zip(data.T, known.T, strict=True)]
+    )
+
+
+def _decode(
+    vae: TrainedVAE,
+    parallel: Parallel,
+    windows: Sequence[tuple[Batch, Mapping[str, Gaussian]]],
+    move: _Move,
+    key: Array,
+) -> np.ndarray:
+    """Decodes windows after a move, and measures the spans of its level: float64[window x time, attribute]."""
+    parts = []
+    for batch, means in windows:
+        mask = vae.codec.slot_mask(np.asarray(batch.metre))
+        metre, given = parallel.shard_rows((batch.metre, move.latents(means)))
+        latents = sample_prior(vae.model, vae.variables, metre, row_keys(stream(key, "prior"), batch.index), given)
+        tokens = sample_tokens(vae.model, vae.variables, latents, metre, mask, stream(key, "tokens"), SamplingConfig())
+        heard = batch._replace(tokens=np.asarray(tokens), mask=mask)
+        (values,) = true_attributes(heard, vae.codec, [vae.config.levels[move.level].span]).values()
+        parts.append(values.reshape(-1, len(NAMES)))
+    return np.concatenate(parts)
