@@ -56,6 +56,12 @@ ATTRIBUTES = (
     Attribute("style", "style", "number of a label"),
 )
 
+# One attribute for each group: the first. Style is nominal, so no dim can follow it.
+PRIMARY = {
+    group: next(attribute.name for attribute in ATTRIBUTES if attribute.group == group)
+    for group in ("rhythm", "pitch", "harmony", "dynamics")
+}
+
 
 class Batch(NamedTuple):
     """Windows of music, as the model sees them."""

@@ -202,12 +202,11 @@ BETA = Ablation(
 
 # Dims that follow one attribute of each group, at every level. Groups: rhythm, pitch, harmony, (no) dynamics, style.
 _SIZES = {"global": (8, 8, 8, 0, 8), "local": (8, 8, 8, 0, 8), "fine": (6, 6, 4, 0, 0)}
-_PRIMARY = ("note_density", "mean_pitch", "pitch_class_entropy")
 
 
 def named(**objective: Any) -> Config:
     """`SHORT` with groups, and with dims that follow attributes where the objective has a weight for them."""
-    attributes = _PRIMARY if objective.get("attribute_weight") else ()
+    attributes = ("primary",) if objective.get("attribute_weight") else ()
     own = {
         level: dataclasses.replace(SHORT.levels[level], groups=sizes, attributes=attributes)
         for level, sizes in _SIZES.items()

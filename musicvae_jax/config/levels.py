@@ -13,7 +13,7 @@ from musicvae_jax.config.checks import (
     check_probability,
     check_types,
 )
-from musicvae_jax.types import ATTRIBUTES, GROUPS, LEVELS, span_name
+from musicvae_jax.types import ATTRIBUTES, GROUPS, LEVELS, PRIMARY, span_name
 
 FreeBits = Literal["none", "total", "per_dim", "per_dim_per_example", "capacity"]
 Schedule = Literal["constant", "linear", "cyclical_linear", "cyclical_cosine", "cyclical_sigmoid"]
@@ -36,7 +36,7 @@ class LevelConfig:
 
     attributes: tuple[str, ...] = ()
     """Attributes of the level's spans that its dims follow, each the next dim of its group; see
-    `objectives.attributes`."""
+    `objectives.attributes`. The word primary alone stands for one of each group that has dims, but style."""
 
     base: Literal["normal", "ar1"] = "normal"
     """p(e) of z = loc(above) + scale(above) * e. normal: N(0, 1). ar1: an AR(1) process along time, whose KL from a
@@ -82,11 +82,15 @@ class LevelConfig:
         sizes = self.groups
         fits = not sizes or (len(sizes) == len(GROUPS) and min(sizes) >= 0 and sum(sizes) == self.dim)
         check(fits, "LevelConfig.groups", sizes, f"nothing, or {len(GROUPS)} sizes that add up to dim = {self.dim}")
-        for name in self.attributes:
-            spans = ATTRIBUTE_OF[name].spans if name in ATTRIBUTE_OF else ()
-            fits = name in ATTRIBUTE_OF and (not spans or self.span in spans)
-            known = [other for other, found in ATTRIBUTE_OF.items() if not found.spans or self.span in found.spans]
-            check(fits, "LevelConfig.attributes", self.attributes, f"names among {', '.join(known)}")
+        if self.attributes == ("primary",):
+            object.__setattr__(self, "attributes", tuple(PRIMARY[group] for group in self.layout if group in PRIMARY))
+        known = [
+            name
+            for name, found in ATTRIBUTE_OF.items()
+            if found.group in PRIMARY and (not found.spans or self.span in found.spans)
+        ]
+        fits = set(self.attributes) <= set(known)
+        check(fits, "LevelConfig.attributes", self.attributes, f"primary alone, or names among {', '.join(known)}")
         check(len(set(self.attributes)) == len(self.attributes), "LevelConfig.attributes", self.attributes, "each once")
         for group, names in _by_group(self.attributes).items():
             size = len(range(self.dim)[self.layout.get(group, slice(0))])

@@ -11,7 +11,6 @@ from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.disentanglement import control_scores
 from musicvae_jax.evaluation.figures import ControlFigures
-from musicvae_jax.evaluation.groups import PRIMARY
 from musicvae_jax.evaluation.likeness import NAMES, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE
@@ -19,7 +18,7 @@ from musicvae_jax.inference import sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel
-from musicvae_jax.types import Array, Batch, Gaussian, Latents
+from musicvae_jax.types import PRIMARY, Array, Batch, Gaussian, Latents
 
 NUM_VALUES = 8
 

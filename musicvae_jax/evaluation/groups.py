@@ -7,14 +7,7 @@ from musicvae_jax.evaluation.disentanglement import leakage, mutual_information_
 from musicvae_jax.evaluation.figures import GroupFigures
 from musicvae_jax.evaluation.likeness import GROUP_OF, NAMES
 from musicvae_jax.evaluation.probes import ProbeData
-
-# One attribute for each group; style has none that notes tell.
-PRIMARY = {
-    "rhythm": "note_density",
-    "pitch": "mean_pitch",
-    "harmony": "pitch_class_entropy",
-    "dynamics": "mean_velocity",
-}
+from musicvae_jax.types import PRIMARY
 
 
 def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, GroupFigures]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from musicvae_jax.config import Config, LevelConfig, ObjectiveConfig
 from musicvae_jax.objectives.rates import Mean, identity, own_latents
-from musicvae_jax.types import ATTRIBUTES, Array, Batch, VAEOutput
+from musicvae_jax.types import ATTRIBUTES, PRIMARY, Array, Batch, VAEOutput
 
 Gather = Callable[[Array], Array]  # the rows of all devices, from those of one
 
@@ -62,6 +63,36 @@ def attribute_values(name: str, level: LevelConfig, output: VAEOutput, batch: Ba
     values = jnp.stack([of_span[..., _COLUMNS[attribute]] for attribute in level.followed], -1)
     known = jnp.isfinite(values) & own_latents(output, name)[..., None]
     return jnp.where(known, values, 0.0), known
+
+
+def attribute_notes(config: Config, batch: Batch) -> list[str]:
+    """What a user of `LevelConfig.attributes` should know about this music, a line each.
+
+    Attributes that are undefined in all windows, such as velocities without dynamics, so that their dims follow
+    nothing; and groups without dims, though the music has their attributes.
+
+    Args:
+        config: the experiment.
+        batch: windows with attributes, enough to stand for the music.
+    """
+    notes = []
+    for name, level in config.levels.on.items():
+        if not level.attributes:
+            continue
+        values = batch.attributes[level.span_name]
+        defined = {own: bool(np.isfinite(values[..., column]).any()) for own, column in _COLUMNS.items()}
+        names = level.dim_names(name)
+        notes += [
+            f"{names[dim]}: {attribute} is undefined in this music, so the dim follows nothing"
+            for attribute, dim in level.followed.items()
+            if not defined[attribute]
+        ]
+        left = [group for group, attribute in PRIMARY.items() if group not in level.layout and defined[attribute]]
+        if left:
+            notes.append(
+                f"{name}: its {level.dim} dims leave no room for {' and '.join(left)}; see levels.{name}.groups"
+            )
+    return notes
 
 
 def pair_losses(

@@ -19,6 +19,7 @@ from musicvae_jax.config import Config
 from musicvae_jax.data.load import count_metres, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.figures import flatten
+from musicvae_jax.objectives.attributes import attribute_notes
 from musicvae_jax.objectives.controller import check_set_points
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.memory import set_aside_gaps
@@ -96,6 +97,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             print(
                 f"training: {source.summary}\nvalidation: {validation.summary}",
                 *filter(None, [monitor.silence]),
+                *attribute_notes(config, source.gather(np.linspace(0, len(source) - 1, 256).astype(np.int64))),
                 sep="\n",
             )
         step, flops = _compile(parallel.spread(make_device_step(config, model)), state, example, parallel)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from musicvae_jax.evaluation.groups import PRIMARY, group_figures
+from musicvae_jax.evaluation.groups import group_figures
 from musicvae_jax.evaluation.likeness import GROUP_OF, NAMES
 from musicvae_jax.evaluation.probes import ProbeData
-from musicvae_jax.types import GROUPS
+from musicvae_jax.types import GROUPS, PRIMARY
 from tests.models.variants import DEEP
 from tests.tiny import replace
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.config import ObjectiveConfig
+from musicvae_jax.config import ConfigError, LevelConfig, ObjectiveConfig
 from musicvae_jax.inference import reconstruct
-from musicvae_jax.objectives.attributes import attribute_loss, pair_losses
+from musicvae_jax.objectives.attributes import attribute_loss, attribute_notes, pair_losses
 from musicvae_jax.objectives.loss import objective
 from musicvae_jax.objectives.rates import final_weights, weights_at
 from musicvae_jax.types import ATTRIBUTES
@@ -124,3 +124,37 @@ def test_the_objective_has_the_terms_by_name_and_checkpoints_do_not_count_them(p
     )
     plain = terms._replace(batch={}).loss()
     assert objective(off, output, batch, weights_at(off, 0)).loss() == plain < terms.loss()
+
+
+def test_what_the_music_or_the_width_lacks_is_said_by_name(passed):
+    _, batch = passed
+    config = replace(
+        CONFIG,
+        **{"global": {"dim": 5, "groups": (1, 1, 1, 1, 1), "attributes": ("primary",)}},
+        fine={"dim": 3, "groups": (2, 1, 0, 0, 0), "attributes": ("primary",)},
+    )
+    assert list(config.levels["global"].followed) == [
+        "note_density", "mean_pitch", "pitch_class_entropy", "mean_velocity"
+    ]  # fmt: skip
+    assert list(config.levels["fine"].followed) == ["note_density", "mean_pitch"]
+    values = {span: rows.copy() for span, rows in batch.attributes.items()}
+    assert attribute_notes(config, batch) == [
+        "fine: its 3 dims leave no room for harmony and dynamics; see levels.fine.groups"
+    ]
+    for rows in values.values():
+        rows[..., COLUMN["mean_velocity"]] = np.nan
+    assert attribute_notes(config, batch._replace(attributes=values)) == [
+        "global/dynamics[0]: mean_velocity is undefined in this music, so the dim follows nothing",
+        "fine: its 3 dims leave no room for harmony; see levels.fine.groups",
+    ]
+    off = {level: {"attributes": ()} for level in ("global", "fine")}
+    assert (
+        attribute_notes(replace(config, objective={"attribute_weight": 0.0}, **off), batch._replace(attributes=()))
+        == []
+    )
+
+
+@pytest.mark.parametrize("names", [("style",), ("primary", "contour"), ("no_such",), ("arvae_contour",)])
+def test_attributes_that_no_dim_can_follow_are_refused(names):
+    with pytest.raises(ConfigError, match=r"LevelConfig\.attributes.*primary alone, or names among note_density"):
+        LevelConfig(dim=8, groups=(4, 4, 0, 0, 0), attributes=names)
