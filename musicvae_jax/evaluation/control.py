@@ -7,20 +7,24 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from musicvae_jax.config.levels import ATTRIBUTE_OF
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.disentanglement import control_scores
 from musicvae_jax.evaluation.figures import ControlFigures
-from musicvae_jax.evaluation.likeness import NAMES, true_attributes
+from musicvae_jax.evaluation.likeness import ARVAE_COLUMNS, NAMES, arvae_attributes, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE
 from musicvae_jax.inference import sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel
-from musicvae_jax.types import PRIMARY, Array, Batch, Gaussian, Latents
+from musicvae_jax.types import ATTRIBUTES, PRIMARY, Array, Batch, Gaussian, Latents
 
 NUM_VALUES = 8
+
+_ARVAE = tuple(ATTRIBUTES[column].name for column in ARVAE_COLUMNS)
+_NAMES = (*NAMES, *_ARVAE)  # of what is measured
 
 
 def control_figures(
@@ -37,7 +41,8 @@ def control_figures(
 
     A dim of a level takes eight values, evenly from the 5th to the 95th percentile of its posterior means, in all
     latents of a window at once. The other dims and the levels above keep their posterior means, and the levels below
-    are drawn from their priors, with the same noise at every value. Attributes are those of the level's own spans.
+    are drawn from their priors, with the same noise at every value. Attributes are those of the level's own spans; the
+    others that should stay are what the level's other dims follow, and the primary attributes of the other groups.
 
     Args:
         vae: the model, its variables on the devices of ``parallel``.
@@ -57,8 +62,9 @@ def control_figures(
     found: dict[str, dict[str, ControlFigures]] = {name: {} for name, _ in moves}
     for name, attribute in tqdm(moves, desc="control", unit="dim", dynamic_ncols=True):
         level = vae.config.levels[name]
-        dim, asked = level.followed[attribute], NAMES.index(attribute)
-        data = held_out.attributes[level.span_name].reshape(-1, len(NAMES))
+        dim, asked = level.followed[attribute], _NAMES.index(attribute)
+        arvae = held_out.arvae if level.span == 1 else None
+        data = _joined(held_out.attributes[level.span_name], arvae)
         spread = _spread(data)
         codes = held_out.means[name].reshape(-1, level.dim)[np.isfinite(data).any(1), dim]
         values = np.linspace(np.percentile(codes, 5), np.percentile(codes, 95), NUM_VALUES)
@@ -67,18 +73,15 @@ def control_figures(
         decoded = np.stack(
             [[_decode(vae, parallel, windows, _Move(name, dim, value), key) for key in keys] for value in values]
         )
-        columns = [
-            column
-            for column, own in enumerate(NAMES)
-            if spread[column] > 0 and (column == asked or own in PRIMARY.values())
-        ]
+        named = {*level.followed, *(PRIMARY[group] for group in PRIMARY if group != ATTRIBUTE_OF[attribute].group)}
+        columns = [column for column, own in enumerate(_NAMES) if spread[column] > 0 and own in named]
         figures = control_scores(values, decoded[..., columns], spread[columns], columns.index(asked))
         found[name][attribute] = ControlFigures(
             dim=level.dim_names(name)[dim],
             consistency=figures.consistency,
             restrictiveness=figures.restrictiveness,
             monotonicity=figures.monotonicity,
-            changes={NAMES[column]: float(change) for column, change in zip(columns, figures.changes, strict=True)},
+            changes={_NAMES[column]: float(change) for column, change in zip(columns, figures.changes, strict=True)},
         )
     return found
 
@@ -96,6 +99,13 @@ class _Move(NamedTuple):
         given = {name: np.array(means[name].loc) for name in names[: names.index(self.level) + 1]}
         given[self.level][..., self.dim] = self.value
         return given
+
+
+def _joined(attributes: np.ndarray, arvae: np.ndarray | None) -> np.ndarray:
+    """One row a latent, one column for each of `_NAMES`: float64[window, time, ...] to [row, attribute]."""
+    rows = attributes.reshape(-1, len(NAMES))
+    others = np.full((len(rows), len(_ARVAE)), np.nan) if arvae is None else arvae.reshape(-1, len(_ARVAE))
+    return np.concatenate([rows, others], 1)
 
 
 def _spread(data: np.ndarray) -> np.ndarray:
@@ -121,6 +131,7 @@ def _decode(
         latents = sample_prior(vae.model, vae.variables, metre, row_keys(stream(key, "prior"), batch.index), given)
         tokens = sample_tokens(vae.model, vae.variables, latents, metre, mask, stream(key, "tokens"), SamplingConfig())
         heard = batch._replace(tokens=np.asarray(tokens), mask=mask)
-        (values,) = true_attributes(heard, vae.codec, [vae.config.levels[move.level].span]).values()
-        parts.append(values.reshape(-1, len(NAMES)))
+        span = vae.config.levels[move.level].span
+        (values,) = true_attributes(heard, vae.codec, [span]).values()
+        parts.append(_joined(values, arvae_attributes(heard, vae.codec) if span == 1 else None))
     return np.concatenate(parts)

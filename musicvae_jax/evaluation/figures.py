@@ -38,6 +38,17 @@ class ProbeFigures:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeasureFigures:
+    """What latents of measures tell of AR-VAE's four attributes, by its estimators (Pati & Lerch 2021, section 4)."""
+
+    mig: float  # by three nearest neighbours
+    mig_ceiling: float  # of the attributes themselves as codes
+    sap: float
+    interpretability: float
+    scc: float
+
+
+@dataclasses.dataclass(frozen=True)
 class GroupFigures:
     """What the means of a level and of its groups of dims tell of attributes of its own span, see `groups`."""
 
@@ -46,6 +57,7 @@ class GroupFigures:
     mig_ceiling: float  # of these attributes themselves as codes
     leakage: dict[str, dict[str, float]]  # group of dims -> attribute -> R2 of a ridge regression, on other families
     correlation: dict[str, dict[str, float]]  # group of attributes -> attribute -> R2 from all attributes of the group
+    arvae: MeasureFigures | None = None  # of a level whose latents are measures
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,11 +3,19 @@
 import numpy as np
 
 from musicvae_jax.config import Config
-from musicvae_jax.evaluation.disentanglement import leakage, mutual_information_gap
-from musicvae_jax.evaluation.figures import GroupFigures
+from musicvae_jax.evaluation.disentanglement import (
+    interpretability,
+    leakage,
+    mutual_information_gap,
+    separated_attribute_predictability,
+    spearman,
+)
+from musicvae_jax.evaluation.figures import GroupFigures, MeasureFigures
 from musicvae_jax.evaluation.likeness import GROUP_OF, NAMES
 from musicvae_jax.evaluation.probes import ProbeData
-from musicvae_jax.types import PRIMARY
+from musicvae_jax.types import PRIMARY, Array
+
+_ROWS = 4096  # of the latents between whose neighbours distances are measured
 
 
 def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, GroupFigures]:
@@ -41,8 +49,31 @@ def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, G
             mig_ceiling=gap.ceiling,
             leakage={group: _named(scores) for group, scores in by_group.items()},
             correlation={group: _named(scores) for group, scores in alone.items() if np.isfinite(scores).any()},
+            arvae=measure_figures(means, data.arvae, seed) if level.span == 1 and data.arvae is not None else None,
         )
     return figures
+
+
+def measure_figures(means: Array, attributes: Array, seed: int = 0) -> MeasureFigures:
+    """AR-VAE's scores of latents of measures, on at most 4,096 of them at even distances.
+
+    Args:
+        means: float[window, measure, dim].
+        attributes: float[window, measure, 4], as `arvae_attributes` gives them.
+        seed: of the noise that separates equal values.
+    """
+    codes, values = (part.reshape(-1, part.shape[-1]) for part in (means, attributes))
+    known = np.flatnonzero(np.isfinite(values).all(1))
+    rows = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), _ROWS)).astype(int))]
+    codes, values = codes[rows], values[rows]
+    gap = mutual_information_gap(codes, values, estimator="knn", seed=seed)
+    return MeasureFigures(
+        mig=gap.value,
+        mig_ceiling=gap.ceiling,
+        sap=separated_attribute_predictability(codes, values).value,
+        interpretability=interpretability(codes, values).value,
+        scc=spearman(codes, values).value,
+    )
 
 
 def _named(scores: np.ndarray) -> dict[str, float]:

@@ -20,7 +20,7 @@ from musicvae_jax.evaluation.control import control_figures
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures, LikenessFigures
 from musicvae_jax.evaluation.groups import group_figures
 from musicvae_jax.evaluation.level_costs import LevelCosts, level_costs
-from musicvae_jax.evaluation.likeness import Likeness, compare, true_attributes
+from musicvae_jax.evaluation.likeness import Likeness, arvae_attributes, compare, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData, probe_figures
 from musicvae_jax.evaluation.reconstruction import of_rows, other_pieces
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
@@ -185,10 +185,10 @@ def _encode(
     for batch in make_eval_batches(source, EVALUATION_ROWS, num_examples=num_windows):
         posterior = jax.device_get(vae.encode(parallel.shard_rows(batch)))
         means = {level: gaussian.loc for level, gaussian in posterior.items()}
-        row = (batch.index, means, true_attributes(batch, vae.codec, vae.config.spans), batch.metre)
-        parts.append(_real(row, batch.index))
-    index, means, attributes, metre = _joined(parts)
-    return ProbeData(means, attributes, metre, families(index))
+        attributes, arvae = true_attributes(batch, vae.codec, vae.config.spans), arvae_attributes(batch, vae.codec)
+        parts.append(_real((batch.index, means, attributes, batch.metre, arvae), batch.index))
+    index, means, attributes, metre, arvae = _joined(parts)
+    return ProbeData(means, attributes, metre, families(index), arvae)
 
 
 def _real(rows: Any, index: Array) -> Any:

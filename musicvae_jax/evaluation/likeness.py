@@ -20,6 +20,10 @@ NAMES = tuple(ATTRIBUTES[column].name for column in COLUMNS)
 GROUP_OF = {name: ATTRIBUTES[column].group for name, column in zip(NAMES, COLUMNS, strict=True)}
 
 
+# AR-VAE's four attributes of a measure (Pati & Lerch 2021, section 4.1).
+ARVAE_COLUMNS = tuple(number for number, own in enumerate(ATTRIBUTES) if own.name.startswith("arvae_"))
+
+
 class Likeness(NamedTuple):
     """Decoded windows against the originals."""
 
@@ -31,6 +35,12 @@ def true_attributes(batch: Batch, codec: Codec, spans: Sequence[int] = STANDARD_
     """Span name -> float64[window, time, attribute], columns as in `NAMES`; NaN where undefined."""
     found = window_attributes(batch, codec, spans=spans)
     return {span: values[..., COLUMNS].astype(np.float64) for span, values in found.items()}
+
+
+def arvae_attributes(batch: Batch, codec: Codec) -> np.ndarray:
+    """AR-VAE's four attributes of every measure: float64[window, measure, 4]; NaN where undefined."""
+    (values,) = window_attributes(batch, codec, spans=(1,)).values()
+    return values[..., ARVAE_COLUMNS].astype(np.float64)
 
 
 def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec, spans: Sequence[int] = STANDARD_SPANS) -> Likeness:
