@@ -55,6 +55,9 @@ class GroupFigures:
     cells: int  # latents that were measured
     mig: float  # over one attribute of each group, by a histogram of 20 bins (Chen et al. 2018, eq. 6)
     mig_ceiling: float  # of these attributes themselves as codes
+    mig_draws: float  # mig of one draw of each posterior in place of its mean
+    mig_neighbours: float  # mig by three nearest neighbours, as AR-VAE estimates it
+    mig_all: float  # mig over all attributes; several in a group tell of each other
     leakage: dict[str, dict[str, float]]  # group of dims -> attribute -> R2 of a ridge regression, on other families
     correlation: dict[str, dict[str, float]]  # group of attributes -> attribute -> R2 from all attributes of the group
     arvae: MeasureFigures | None = None  # of a level whose latents are measures

@@ -21,7 +21,8 @@ _ROWS = 4096  # of the latents between whose neighbours distances are measured
 def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, GroupFigures]:
     """MIG and leakage of every level, from posterior means and attributes of the level's own span.
 
-    Attributes that the music does not have, such as those of dynamics on a grid, are left out.
+    Attributes that the music does not have, such as those of dynamics on a grid, are left out. Nearest neighbours are
+    those among at most 4,096 latents at even distances.
 
     Args:
         data: held-out windows.
@@ -31,12 +32,13 @@ def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, G
     figures = {}
     for name, level in config.levels.on.items():
         means, values = data.means[name], data.attributes[level.span_name]
-        codes, attributes = (np.asarray(part).reshape(-1, part.shape[-1]) for part in (means, values))
+        draws = data.draws[name] if data.draws else means
+        codes, drawn, attributes = (np.asarray(part).reshape(-1, part.shape[-1]) for part in (means, draws, values))
         there = np.isfinite(attributes).any(1)
         families = np.repeat(data.families, means.shape[1])[there]
-        codes, attributes = codes[there], attributes[there]
+        codes, drawn, attributes = codes[there], drawn[there], attributes[there]
         primary = [number for number, attribute in enumerate(NAMES) if attribute in PRIMARY.values()]
-        gap = mutual_information_gap(codes, attributes[:, primary])
+        gap, few = mutual_information_gap(codes, attributes[:, primary]), _spread(len(codes))
         by_group = leakage(codes, attributes, level.layout, families=families, seed=seed)
         own = {
             group: [number for number, attribute in enumerate(NAMES) if GROUP_OF[attribute] == group]
@@ -47,6 +49,11 @@ def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, G
             cells=len(codes),
             mig=gap.value,
             mig_ceiling=gap.ceiling,
+            mig_draws=mutual_information_gap(drawn, attributes[:, primary]).value,
+            mig_neighbours=mutual_information_gap(
+                codes[few], attributes[few][:, primary], estimator="knn", seed=seed
+            ).value,
+            mig_all=mutual_information_gap(codes, attributes).value,
             leakage={group: _named(scores) for group, scores in by_group.items()},
             correlation={group: _named(scores) for group, scores in alone.items() if np.isfinite(scores).any()},
             arvae=measure_figures(means, data.arvae, seed) if level.span == 1 and data.arvae is not None else None,
@@ -64,7 +71,7 @@ def measure_figures(means: Array, attributes: Array, seed: int = 0) -> MeasureFi
     """
     codes, values = (part.reshape(-1, part.shape[-1]) for part in (means, attributes))
     known = np.flatnonzero(np.isfinite(values).all(1))
-    rows = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), _ROWS)).astype(int))]
+    rows = known[_spread(len(known))]
     codes, values = codes[rows], values[rows]
     gap = mutual_information_gap(codes, values, estimator="knn", seed=seed)
     return MeasureFigures(
@@ -74,6 +81,11 @@ def measure_figures(means: Array, attributes: Array, seed: int = 0) -> MeasureFi
         interpretability=interpretability(codes, values).value,
         scc=spearman(codes, values).value,
     )
+
+
+def _spread(number: int) -> np.ndarray:
+    """At most `_ROWS` rows of so many, at even distances."""
+    return np.unique(np.linspace(0, max(number - 1, 0), min(number, _ROWS)).astype(int))
 
 
 def _named(scores: np.ndarray) -> dict[str, float]:

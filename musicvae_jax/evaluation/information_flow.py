@@ -78,8 +78,8 @@ def information_flow(
     # Training pieces of any length, as in the other splits.
     other = "validation" if split == TRAIN else TRAIN
     training = load_windows(vae.config, other, attributes=False, min_measures=1)
-    fitted = _encode(vae, parallel, training, Families(training), num_probed)
-    held_out = _encode(vae, parallel, source, families, num_probed)
+    fitted = _encode(vae, parallel, training, Families(training), num_probed, seed)
+    held_out = _encode(vae, parallel, source, families, num_probed, seed)
     return FlowFigures(
         windows=len(windows.index),
         draws=num_draws,
@@ -178,17 +178,21 @@ def _measure(
 
 
 def _encode(
-    vae: TrainedVAE, parallel: Parallel, source: WindowSource, families: Families, num_windows: int
+    vae: TrainedVAE, parallel: Parallel, source: WindowSource, families: Families, num_windows: int, seed: int
 ) -> ProbeData:
-    """Posterior means and attributes of windows, batch by batch."""
-    parts = []
+    """Posterior means, a draw of each posterior, and attributes of windows, batch by batch."""
+    parts, rng = [], np.random.default_rng(seed)
     for batch in make_eval_batches(source, EVALUATION_ROWS, num_examples=num_windows):
         posterior = jax.device_get(vae.encode(parallel.shard_rows(batch)))
         means = {level: gaussian.loc for level, gaussian in posterior.items()}
+        draws = {
+            level: gaussian.loc + np.exp(gaussian.log_scale) * rng.standard_normal(gaussian.loc.shape)
+            for level, gaussian in posterior.items()
+        }
         attributes, arvae = true_attributes(batch, vae.codec, vae.config.spans), arvae_attributes(batch, vae.codec)
-        parts.append(_real((batch.index, means, attributes, batch.metre, arvae), batch.index))
-    index, means, attributes, metre, arvae = _joined(parts)
-    return ProbeData(means, attributes, metre, families(index), arvae)
+        parts.append(_real((batch.index, means, attributes, batch.metre, draws, arvae), batch.index))
+    index, means, attributes, metre, draws, arvae = _joined(parts)
+    return ProbeData(means, attributes, metre, families(index), draws, arvae)
 
 
 def _real(rows: Any, index: Array) -> Any:

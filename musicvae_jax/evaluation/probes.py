@@ -29,6 +29,7 @@ class ProbeData(NamedTuple):
     attributes: dict[str, Array]  # span -> float[window, time, attribute], as `true_attributes` gives them
     metre: Array  # int32[window, measure, 2], (0, 0) in measures that a window lacks
     families: Array  # [window], see `data.families`
+    draws: dict[str, Array] | None = None  # level -> float[window, time, dim], one draw of each posterior
     arvae: Array | None = None  # float64[window, measure, 4], as `arvae_attributes` gives them
 
 

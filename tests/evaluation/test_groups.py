@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from musicvae_jax.evaluation.groups import group_figures
+from musicvae_jax.evaluation.groups import group_figures, measure_figures
 from musicvae_jax.evaluation.likeness import GROUP_OF, NAMES
 from musicvae_jax.evaluation.probes import ProbeData
 from musicvae_jax.types import GROUPS, PRIMARY
@@ -84,3 +84,32 @@ def test_correlation_is_that_of_the_attributes_alone():
 def test_every_group_but_style_has_a_primary_attribute_of_its_own():
     assert [*PRIMARY, "style"] == list(GROUPS)
     assert all(GROUP_OF[attribute] == group for group, attribute in PRIMARY.items())
+
+
+def test_scores_of_measures_are_at_their_ceiling_for_the_attributes_themselves():
+    attributes = RNG.normal(size=(300, 4, 4))
+    attributes[::3, -1] = np.nan
+    means = np.concatenate([np.nan_to_num(attributes), RNG.normal(size=(300, 4, 3))], -1)
+    found = measure_figures(means, attributes)
+    assert found.mig == pytest.approx(found.mig_ceiling, abs=0.03) and found.mig > 0.9
+    assert (found.interpretability, found.scc) == pytest.approx((1, 1)) and found.sap > 0.97
+    noise = measure_figures(RNG.normal(size=means.shape), attributes)
+    assert max(noise.mig, noise.sap, noise.interpretability) < 0.05 and noise.scc < 0.2
+    assert noise.mig_ceiling == pytest.approx(found.mig_ceiling)
+
+
+def test_only_latents_of_measures_have_the_scores_of_arvae():
+    data = make_data()._replace(arvae=RNG.normal(size=(WINDOWS, MEASURES, 4)))
+    figures = group_figures(data, CONFIG)
+    assert [level for level, found in figures.items() if found.arvae] == ["fine"]
+    assert all(found.arvae is None for found in group_figures(make_data(), CONFIG).values())
+
+
+def test_draws_of_wide_posteriors_tell_nothing_that_their_means_tell():
+    named = make_data({group: group for group in ("rhythm", "pitch", "harmony")})
+    wide = {level: RNG.normal(size=mean.shape) for level, mean in named.means.items()}
+    for draws, tells in ((named.means, True), (wide, False)):
+        for found in group_figures(named._replace(draws=draws), CONFIG).values():
+            assert min(found.mig, found.mig_neighbours) > 0.5
+            assert (found.mig_draws > 0.5) == tells
+            assert found.mig_all < found.mig  # no dim is one of the other attributes
