@@ -5,6 +5,7 @@ Examples:
     python experiments/generate.py reconstruct --workdir runs/folk --out out tune.abc piece.mid
     python experiments/generate.py interpolate --workdir runs/folk --out out a.mid b.mid --steps 9
     python experiments/generate.py resample    --workdir runs/folk --out out tune.abc --keep global --num 3
+    python experiments/generate.py traverse    --workdir runs/folk --out out tune.abc --dim "fine/rhythm[0]"
     python experiments/generate.py gallery     --workdir runs/folk --out out
 """
 
@@ -26,7 +27,7 @@ LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
 
 def main() -> int:
     """Parses the command line and runs one of the commands below; returns the exit status."""
-    classes = (Sample, Reconstruct, Interpolate, Resample, Gallery)
+    classes = (Sample, Reconstruct, Interpolate, Resample, Traverse, Gallery)
     commands: dict[str, Any] = {command.__name__.lower(): command for command in classes}
     check_first_word(commands, "command")
     return tyro.extras.subcommand_cli_from_dict(commands, description=__doc__).run()
@@ -198,6 +199,37 @@ class Resample(FileCommand):
             self.save_sound(variant, f"{stem}_{number}")
         self.save_picture(mv.plot_variants(original, variants, title=score.title or stem), stem)
         print(f"{self.num} variants with the original as MIDI and WAV, and {stem}.png: {self.out}")
+        return 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Traverse(FileCommand):
+    """Moves one dim of a piece's first window; the levels below are drawn from their priors, with the same noise.
+
+    Writes NAME_0.mid, .wav, NAME_1 ..., from the lowest value to the highest, and NAME.png with all of them.
+    """
+
+    file: Positional[str]
+    """MIDI, MusicXML or ABC file."""
+    dim: str
+    """The dim by its name, such as fine/rhythm[0]."""
+    steps: int = 5
+    """Number of points, both ends included."""
+    reach: float = 2.0
+    """The largest shift of the dim, in both directions."""
+
+    def run(self) -> int:
+        options = self.options()
+        vae = self.load()
+        score = self.read_first(vae, self.file)
+        scores = vae.traverse(score, self.dim, self.steps, self.reach, **options)
+        (stem,) = _stems([score])
+        for number, moved in enumerate(scores):
+            self.save_sound(moved, f"{stem}_{number}")
+        shifts = [f"{-self.reach + 2 * self.reach * number / (self.steps - 1):+.1f}" for number in range(self.steps)]
+        title = f"{score.title or stem}: {self.dim}"
+        self.save_picture(mv.plot_interpolation(scores, shifts, title=title), stem)
+        print(f"{self.steps} points as MIDI and WAV, and {stem}.png: {self.out}")
         return 0
 
 

@@ -168,21 +168,33 @@ def plot_variants(original: Score, variants: Sequence[Score], *, title: str = ""
     return page
 
 
-def plot_interpolation(scores: Sequence[Score]) -> Figure:
-    """The scores of an interpolation (two or more), one below the other, from 0 % at the first to 100 % at the last."""
+def plot_interpolation(scores: Sequence[Score], labels: Sequence[str] = (), *, title: str = "") -> Figure:
+    """The scores of a path (two or more), one below the other.
+
+    Args:
+        scores: from the first to the last point.
+        labels: of the points; by default from 0 % to 100 %.
+        title: heading.
+    """
     if len(scores) < 2:
         raise ValueError(f"{len(scores)} scores to interpolate: allowed is 2 or more")
+    if labels and len(labels) != len(scores):
+        raise ValueError(f"{len(labels)} labels for {len(scores)} scores: allowed is one for each")
     pitches = pitch_range(*scores)
     height = 0.8 * _roll_height(pitches)
     end = max(score.end for score in scores)
-    page = Page(_WIDTH, 0.55 + len(scores) * (height + 0.08))
+    top = 0.4 if title else 0.1
+    page = Page(_WIDTH, top + 0.45 + len(scores) * (height + 0.08))
     for number, score in enumerate(scores):
         share = number / (len(scores) - 1)
-        ax = page.place_axes(_MARGIN + 0.35, 0.1 + number * (height + 0.08), _WIDTH - _MARGIN - 0.45, height)
+        ax = page.place_axes(_MARGIN + 0.35, top + number * (height + 0.08), _WIDTH - _MARGIN - 0.45, height)
         colour = to_hex(colormaps["plasma"](0.75 * share))
         piano_roll(score, ax, styles=[NoteStyle(colour, colour)] * len(score.notes), pitches=pitches)
         ax.set_xlim(0, max(end, 1))
-        _label_row(ax, f"{share:.0%}", x=-0.045, size=9.5, is_last=share == 1)
+        label = labels[number] if labels else f"{share:.0%}"
+        _label_row(ax, label, x=-0.045, size=9.5, is_last=share == 1)
+    if title:
+        page.add_heading(title, 0.26)
     return page
 
 

@@ -1,4 +1,4 @@
-"""Resampling, temperatures and interpolation with three levels."""
+"""Resampling, temperatures, moved dims and interpolation with three levels."""
 
 import jax
 import numpy as np
@@ -117,3 +117,46 @@ def test_latents_that_only_the_longer_end_has_stay_the_same_along_a_path(vae, mo
             expected = np.broadcast_to(codes["long"][level].loc[0, there:], path[:, there:].shape)
             np.testing.assert_allclose(path[:, there:], expected, rtol=1e-5, atol=1e-6)
             assert np.ptp(path[:, :there], 0).max() > 0
+
+
+@pytest.mark.parametrize("dim", ["global/rhythm[2]", "local/rhythm[0]", "fine/rhythm[1]"])
+def test_a_traversal_moves_one_dim_and_draws_the_levels_below_with_the_same_noise(vae, dim, monkeypatch) -> None:
+    decoded = []
+    decode = type(vae).decode
+
+    def watch(self, latents, metre, **options):
+        decoded.append({level: np.asarray(part) for level, part in latents.items()})
+        return decode(self, latents, metre, **options)
+
+    monkeypatch.setattr(type(vae), "decode", watch)
+    scores = vae.traverse(PIECE, dim, 5, 3.0)
+    assert len(scores) == 5 and {len(score.measures) for score in scores} == {4}
+    (latents,), moved, place = decoded, dim.split("/")[0], int(dim[-2])
+    posterior = vae.encode(jax.tree.map(lambda leaf: leaf[:1], vae.windows(PIECE)))
+    for number, level in enumerate(LEVELS):
+        shift = latents[level] - np.asarray(posterior[level].loc)
+        if number < LEVELS.index(moved):
+            np.testing.assert_allclose(shift, 0, atol=1e-6)
+        elif level == moved:
+            expected = np.zeros_like(shift)
+            expected[..., place] = np.array([-3.0, -1.5, 0.0, 1.5, 3.0])[:, None]
+            np.testing.assert_allclose(shift, expected, atol=1e-5)
+    monkeypatch.undo()
+    # At no shift it is what the same noise gives at the posterior means.
+    again = vae.traverse(PIECE, dim, 3, 1e-6)
+    assert len(set(notes(again))) == 1 and notes(again)[0] == notes(scores)[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"dim": "fine/harmony[0]"}, r"dim = 'fine/harmony\[0\]': allowed is such as global/rhythm\[0\], local"),
+        ({"steps": 1}, "steps = 1"),
+        ({"reach": 0.0}, "reach = 0.0: allowed is above 0"),
+        ({"reach": float("inf")}, "reach = inf"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_a_wrong_traversal_is_refused(vae, arguments, said) -> None:
+    with pytest.raises(UserError, match=said):
+        vae.traverse(PIECE, **({"dim": "fine/rhythm[0]"} | arguments))

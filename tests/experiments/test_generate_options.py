@@ -36,6 +36,14 @@ COMMANDS: list[tuple[str, int, str, list[Any], dict[str, Any], list[str]]] = [
         {"temperature": {"fine": 0.25}, "sampling": COOL},
         ["tune0_mid_0", "tune0_mid_1"],
     ),
+    (
+        "traverse",
+        1,
+        "--dim fine/rhythm[0] --steps 2 --reach 1.5",
+        ["fine/rhythm[0]", 2, 1.5],
+        {"sampling": COOL},
+        ["tune0_mid_0", "tune0_mid_1"],
+    ),
 ]
 
 
