@@ -215,7 +215,14 @@ def named(**objective: Any) -> Config:
     return change(SHORT, levels, data={"attributes": bool(attributes)}, objective=objective)
 
 
-_GROUPS = tuple(Column(f"flow.groups.{level}.mig", f"MIG {level}") for level in LEVELS)
+_GROUPS = (
+    *(Column(f"flow.groups.{level}.mig", f"MIG {level}") for level in LEVELS),
+    *(
+        Column(f"flow.control.{level}.{attribute}.changes.{attribute}", f"{level}, + {attribute}", ".1f")
+        for level in LEVELS
+        for attribute in ("note_density", "mean_pitch", "pitch_class_entropy")
+    ),
+)
 NAMED_GROUPS = Ablation(
     text=(
         "Dims that follow attributes: one of rhythm (`note_density`), one of pitch (`mean_pitch`) and one of harmony "
@@ -229,6 +236,7 @@ NAMED_GROUPS = Ablation(
         "rank-z-1": named(attribute_weight=1.0, attribute_rule="rank"),
         "rank-z-5": named(attribute_weight=5.0, attribute_rule="rank"),
         "rank-e-5": named(attribute_weight=5.0, attribute_rule="rank", attribute_target="e"),
+        "control": named(attribute_weight=1.0, control_weight=5.0),
         "leakage": named(attribute_weight=1.0, leakage_weight=5.0),
         "orthogonality": named(attribute_weight=1.0, orthogonality_weight=1.0),
         "group-correlation": named(attribute_weight=1.0, group_correlation_weight=1.0),

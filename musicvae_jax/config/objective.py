@@ -37,6 +37,9 @@ class ObjectiveConfig:
     """What multiplies differences of the dim."""
     attribute_target: Literal["z", "e"] = "z"
     """What follows: the latent that the decoder sees, or e of z = loc(above) + scale(above) * e."""
+    control_weight: float = 0.0
+    """Weight of the difference between the attribute that the decoder expects and the one that a moved dim asks for, in
+    nats per window; see `objectives.control`. It takes a second pass through the decoder."""
     leakage_weight: float = 0.0
     """Weight of the dependence of an attribute on the dims outside its group, summed over attributes (HSIC, Gretton et
     al. 2005); this and the next four are of every level, see `objectives.independence`."""
@@ -52,7 +55,9 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         check_types(self)
         check_not_negative(self, "beta", "beta_warmup_steps", "kl_balance_steps", "kl_per_phrase", "span_weight")
-        check_not_negative(self, "attribute_weight", "leakage_weight", "orthogonality_weight", "dip_weight")
+        check_not_negative(
+            self, "attribute_weight", "control_weight", "leakage_weight", "orthogonality_weight", "dip_weight"
+        )
         check_not_negative(self, "group_correlation_weight", "dim_correlation_weight")
         check_not_negative(self, "controller_proportional", "controller_integral")
         check_positive(self, "controller_min_beta", "controller_max_beta", "attribute_sharpness")

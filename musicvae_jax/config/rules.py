@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from musicvae_jax.config.checks import ConfigError
-from musicvae_jax.config.data import DataConfig
+from musicvae_jax.config.data import CodecConfig, DataConfig
 from musicvae_jax.config.levels import LevelConfig, LevelsConfig
 from musicvae_jax.config.model import ModelConfig
 from musicvae_jax.config.objective import ObjectiveConfig
@@ -18,6 +18,8 @@ from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
 class Parts(Protocol):
     """What rules read of a `Config`."""
 
+    @property
+    def codec(self) -> CodecConfig: ...
     @property
     def data(self) -> DataConfig: ...
     @property
@@ -196,6 +198,19 @@ RULES = (
         "attributes", "one window in a microbatch", "pairs would be within one window",
         _level(lambda c, level: level.attributes and c.train.batch_size // c.train.accumulate < 2,
                "levels.*.attributes", "train.batch_size", "train.accumulate"),
+    ),
+    Rule(
+        "control_weight", "no attributes among note_density, mean_pitch, pitch_class_entropy",
+        "a decoder's expectation of others is not known",
+        _once(lambda c: c.objective.control_weight and not any(
+                  {"note_density", "mean_pitch", "pitch_class_entropy"} & {*level.attributes}
+                  for level in c.levels.on.values()),
+              "objective.control_weight"),
+    ),
+    Rule(
+        "control_weight", "codec = performance", "the number of notes that the decoder expects is known on a grid only",
+        _once(lambda c: c.objective.control_weight and c.codec.name == "performance",
+              "objective.control_weight", "codec.name"),
     ),
     Rule(
         "leakage_weight", "no attributes", "there is nothing that other groups could leak",

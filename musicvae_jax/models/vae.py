@@ -87,6 +87,10 @@ class MusicVAE(nn.Module):
         """Teacher-forced logits of a batch under given latents; see `MusicDecoder`."""
         return self.decoder(latents, batch)
 
+    def place(self, metre: Array, given: Mapping[str, Array], e: Mapping[str, Array]) -> Latents:
+        """See `LatentStack.place`."""
+        return self.stack.place(metre, given, e)
+
     def sample_prior(
         self, metre: Array, given: Mapping[str, Array] | None = None, temperature: Mapping[str, float] | None = None
     ) -> Latents:

@@ -14,6 +14,7 @@ from musicvae_jax.config import Config
 from musicvae_jax.inference import forward
 from musicvae_jax.models.latent.batch_norm import average_moments
 from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.objectives.control import control_loss, roll_rows
 from musicvae_jax.objectives.controller import ControllerState, update_controller
 from musicvae_jax.objectives.loss import Terms, elbo_terms, objective
 from musicvae_jax.objectives.rates import balanced_weights, identity, weights_at
@@ -63,6 +64,10 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
     mean = partial(jax.lax.pmean, axis_name=axes) if axes else identity
     gather = partial(jax.lax.all_gather, axis_name=axes, tiled=True) if axes else identity
 
+    def shift(x: Array, number: int) -> Array:
+        rows = roll_rows(gather(x), number)
+        return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(axes) * len(x), len(x)) if axes else rows
+
     def loss(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Terms, Metrics, dict[str, Moments]]:
         variables = model_variables(params, carried.moments)
         output = forward(model, variables, batch, keys, deterministic=False, batch_axes=axes)
@@ -80,6 +85,19 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
             **{f"span_nll_{level}": span_nll for level, span_nll in output.span_nll.items()},
         }
         terms = objective(config, output, batch, weights, mean, gather)
+        if config.objective.control_weight:
+            controlled = control_loss(
+                config,
+                output,
+                batch,
+                model.fields,
+                carried.step,
+                place=partial(model.apply, variables, batch.metre, method="place"),
+                decode=lambda latents: model.apply(variables, latents, batch, method="decode"),
+                shift=shift,
+                mean=mean,
+            )
+            terms.batch["control"] = config.objective.control_weight * controlled
         named = {name: term for name, term in terms.batch.items() if not name.startswith("rate_")}
         metrics |= {name: jnp.full_like(elbo.nll, term) for name, term in named.items()}
         return terms, metrics, output.moments

@@ -23,6 +23,7 @@ from musicvae_jax.training.step import make_device_gradients, make_device_step, 
 from musicvae_jax.training.validation import make_validator
 from musicvae_jax.types import LEVELS
 from tests.tiny import CONFIG, FIELDS, make_batch, replace
+from tests.training import runs
 from tests.training.runs import (
     NAMED,
     NOISE,
@@ -38,6 +39,7 @@ from tests.training.runs import (
     start,
 )
 
+PITCHED = (FIELDS[0]._replace(first_pitch=2), FIELDS[1])
 METRICS = {
     "loss", "nll", "kl", "kl_global", "kl_local", "kl_fine", "beta_global", "beta_local", "beta_fine",
     "span_nll_global", "span_nll_local", "tokens", "phrases", "grad_norm", "learning_rate",
@@ -78,14 +80,17 @@ def test_one_and_four_devices_train_the_same_model_with_every_option(variant, wa
 
 
 @pytest.mark.parametrize("way", ["jit-4", slow("pmap-4")])
-def test_terms_over_several_latents_are_over_those_of_all_devices(way):
+def test_terms_over_several_latents_are_over_those_of_all_devices(way, monkeypatch):
+    monkeypatch.setattr(runs, "FIELDS", PITCHED)  # so that the decoder expects pitches
+    config = replace(NAMED, model={"dtype": "float64"}, objective={"control_weight": 2.0})
     with jax.enable_x64(True):
-        one, four = (run_steps(replace(NAMED, model={"dtype": "float64"}), where, 2) for where in ("jit-1", way))
+        one, four = (run_steps(config, where, 2) for where in ("jit-1", way))
     assert_near(first_gradients(one), first_gradients(four), 1e-9)
     assert_near(one.last, four.last, 1e-9)
     assert_same_metrics(one.metrics, four.metrics, 1e-9)
     terms = ("attributes", "leakage", "orthogonality", "group_correlation", "dim_correlation", "dip")
     assert all(one.metrics[0][f"{term}_fine"] != 0 for term in terms)
+    assert one.metrics[0]["control"] > 0
 
 
 @pytest.mark.parametrize("way", ["jit-4", slow("pmap-4")])

@@ -117,6 +117,21 @@ class LatentStack(nn.Module):
             found.log_ratio[name] = jnp.where(own, ratio, 0)
         return found
 
+    def place(self, metre: Array, given: Mapping[str, Array], e: Mapping[str, Array]) -> Latents:
+        """Latents of all levels, z = loc(above) + scale(above) * e where they are not given.
+
+        Args:
+            metre: int32[..., measure, 2].
+            given: level -> float[..., time, dim].
+            e: level -> float[..., time, dim].
+        """
+        latents: Latents = {}
+        for name, level in self.levels.on.items():
+            conditions = self._conditions(name, latents, metre)
+            z = given[name] if name in given else draw_in_frame(conditions.frame, e[name], level.is_causal)
+            latents[name] = jnp.where(conditions.present[..., None], z, 0)
+        return latents
+
     def sample(
         self, metre: Array, given: Mapping[str, Array] | None = None, temperature: Mapping[str, float] | None = None
     ) -> Latents:

@@ -1,0 +1,144 @@
+"""The decoder obeys the dims that follow attributes: they are moved, and what is decoded must have moved along.
+
+A code can tell an attribute and the decoder still read it elsewhere, because other dims and other levels tell it, too.
+So each dim that follows an attribute takes its value from another window, and the attribute that the decoder then
+expects is compared with that of the other window.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from musicvae_jax.config import Config
+from musicvae_jax.models.latent.gaussian import to_frame
+from musicvae_jax.models.spans import into_spans
+from musicvae_jax.objectives.attributes import attribute_values
+from musicvae_jax.objectives.rates import Mean, identity
+from musicvae_jax.types import Array, Batch, Field, Latents, VAEOutput
+
+EXPECTED = ("note_density", "mean_pitch", "pitch_class_entropy")  # attributes that `expected_attributes` knows
+Place = Callable[[Latents, Latents], Latents]  # given latents, and e of all levels -> latents of all levels
+Decode = Callable[[Latents], Sequence[Array]]  # latents -> logits per field
+Shift = Callable[[Array, int], Array]  # rows, and a number -> the rows of the windows so many further on
+
+_LEAST = 1e-3  # notes, or quarters, of a span that count as none
+_CLASSES = 12
+
+
+def expected_attributes(logits: Sequence[Array], batch: Batch, fields: Sequence[Field], span: int) -> dict[str, Array]:
+    """Attributes of the notes that a decoder on a grid expects: name -> float[..., time].
+
+    With probabilities of 0 and 1 they are those of `codec.attributes`: notes per quarter, the mean MIDI pitch, and the
+    entropy of the pitch classes in nats, of the expected number of notes of each pitch in the span.
+
+    Args:
+        logits: per field, float[..., measure, slot, vocab], under teacher forcing.
+        batch: the windows, whose slots and metres count.
+        fields: of a slot.
+        span: in measures; 0 is the window.
+    """
+    counts = jnp.zeros(())
+    for field, of_field in zip(fields, logits, strict=True):
+        if field.first_pitch is not None:
+            probability = jnp.where(batch.mask[..., None], jax.nn.softmax(of_field), 0.0)
+            counts = counts + probability[..., field.first_pitch :].sum(-2)  # float[..., measure, pitch]
+    quarters = 4 * batch.metre[..., 0] / jnp.maximum(batch.metre[..., 1], 1)
+    measures = span or counts.shape[-2]
+    notes, length = into_spans(counts, measures, -2).sum(-2), into_spans(quarters, measures, -1).sum(-1)
+    number, pitches = notes.sum(-1), jnp.arange(notes.shape[-1])
+    by_class = notes @ jax.nn.one_hot(pitches % _CLASSES, _CLASSES, dtype=notes.dtype)
+    some = jnp.maximum(number, _LEAST)
+    return {
+        "note_density": number / jnp.maximum(length, _LEAST),
+        "mean_pitch": notes @ pitches.astype(notes.dtype) / some,
+        "pitch_class_entropy": jnp.log(some) - (by_class * jnp.log(by_class + _LEAST**3)).sum(-1) / some,
+    }
+
+
+def roll_rows(x: Array, number: int) -> Array:
+    """For each window the row of the window so many further on, where one device has all windows."""
+    return jnp.roll(x, -number, 0)
+
+
+def control_loss(
+    config: Config,
+    output: VAEOutput,
+    batch: Batch,
+    fields: Sequence[Field],
+    step: Array | int,
+    place: Place,
+    decode: Decode,
+    shift: Shift = roll_rows,
+    mean: Mean = identity,
+) -> Array:
+    """How far decoded attributes are from those asked for: float[], a device's share.
+
+    The levels take turns, step by step. In every latent of the level, the dim of the first attribute takes its value
+    from the next window, that of the second attribute from the one after, and so on; the levels above keep their
+    latents and those below their e of z = loc(above) + scale(above) * e. The loss is Huber's, of the difference between
+    the expected attribute and that of the other window in standard deviations, the mean over the latents where both
+    windows have the attribute, summed over attributes. It has a gradient for decoder and frames, none for the encoder.
+
+    Args:
+        config: the experiment.
+        output: of the model.
+        batch: its input, with attributes.
+        fields: of a slot.
+        step: number of the training step.
+        place: latents of all levels, from those given and from e.
+        decode: logits under teacher forcing.
+        shift: rows of the window so many further on, on any device.
+        mean: of a number over devices.
+    """
+    output = jax.lax.stop_gradient(output)
+    e = {name: to_frame(output.latents[name], frame) for name, frame in output.frame.items()}
+    moves = [_move(config, name, output, batch, shift) for name in controlled_levels(config)]
+    turn = jnp.asarray(step) % len(moves)
+    placed = [place(move.given, e) for move in moves]
+    latents = {
+        name: jnp.select([turn == number for number in range(len(moves))], [one[name] for one in placed])
+        for name in output.latents
+    }
+    logits, losses = decode(latents), []
+    for move in moves:
+        expected = expected_attributes(logits, batch, fields, move.span)
+        of_attributes = []
+        for name, (asked, known) in move.asked.items():
+            number = jnp.maximum(mean(known.sum(dtype=asked.dtype)), 1e-9)
+            centre = mean(jnp.where(known, asked, 0).sum()) / number
+            spread = jnp.sqrt(mean(jnp.where(known, (asked - centre) ** 2, 0).sum()) / number + 1e-6)
+            difference = jnp.where(known, (expected[name] - asked) / spread, 0)
+            of_attributes.append(optax.losses.huber_loss(difference).sum() / number)
+        losses.append(sum(of_attributes, jnp.zeros(())))
+    return jnp.select([turn == number for number in range(len(moves))], losses)
+
+
+class _Moved(NamedTuple):
+    """A level whose dims have moved."""
+
+    given: Latents  # of the level and those above it
+    asked: dict[str, tuple[Array, Array]]  # attribute -> its value in the other window, and whether it counts
+    span: int
+
+
+def controlled_levels(config: Config) -> list[str]:
+    """The levels with dims that follow one of `EXPECTED`."""
+    return [name for name, level in config.levels.on.items() if set(level.attributes) & set(EXPECTED)]
+
+
+def _move(config: Config, name: str, output: VAEOutput, batch: Batch, shift: Shift) -> _Moved:
+    level, names = config.levels[name], list(config.levels.on)
+    values, known = attribute_values(name, level, output, batch)
+    z, asked = output.latents[name], {}
+    for number, (attribute, dim) in enumerate(level.followed.items()):
+        if attribute not in EXPECTED:
+            continue
+        both = known[..., number] & shift(known[..., number], number + 1)
+        moved = jnp.where(both, shift(z[..., dim], number + 1), z[..., dim])
+        z = jnp.where(jnp.arange(level.dim) == dim, moved[..., None], z)
+        asked[attribute] = shift(values[..., number], number + 1).astype(z.dtype), both
+    above = {own: output.latents[own] for own in names[: names.index(name)]}
+    return _Moved(above | {name: z}, asked, level.span)

@@ -1,0 +1,173 @@
+"""Decoded attributes: what a decoder expects, what moved dims ask for, and where the gradient goes."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicvae_jax.codec import MelodyCodec, VoicesCodec
+from musicvae_jax.config import LevelConfig
+from musicvae_jax.data.attributes import window_attributes
+from musicvae_jax.evaluation.likeness import NAMES, true_attributes
+from musicvae_jax.inference import reconstruct
+from musicvae_jax.models.latent.gaussian import to_frame
+from musicvae_jax.objectives.control import EXPECTED, control_loss, controlled_levels, expected_attributes, roll_rows
+from musicvae_jax.types import Batch
+from tests.models.variants import DEEP
+from tests.tiny import make_vae, replace
+
+ROWS, MEASURES = 8, 3
+CODECS = {
+    "melody": MelodyCodec(subdivisions=("0", "1/2"), slots=8),
+    "voices": VoicesCodec(subdivisions=("0", "1/2"), slots=8, voices=2),
+}
+CODEC = CODECS["melody"]
+CONFIG = replace(
+    DEEP,
+    data={"attributes": True},
+    objective={"attribute_weight": 1.0, "control_weight": 1.0},
+    **{"global": {"dim": 5, "groups": (1, 1, 1, 1, 1), "attributes": ("note_density", "mean_pitch")}},
+    fine={"dim": 3, "groups": (1, 1, 1, 0, 0), "attributes": ("contour", "pitch_class_entropy")},
+)
+LEVELS = list(CONFIG.levels.on)
+
+
+def make_music(codec=CODEC, seed=0) -> Batch:
+    """Random notes, holds and rests in two metres; the last measure of every third window is missing."""
+    rng = np.random.default_rng(seed)
+    metre = np.full((ROWS, MEASURES, 2), 4, np.int32)
+    metre[1::2, :, 0] = 3
+    metre[::3, -1] = 0
+    mask = codec.slot_mask(metre)
+    shape = (*mask.shape, len(codec.fields))
+    density = rng.uniform(0.2, 0.9, (ROWS, 1, 1, 1))
+    tokens = np.where(rng.random(shape) < density, rng.integers(40, 90, shape), rng.integers(0, 2, shape))
+    batch = Batch(np.where(mask[..., None], tokens, 0).astype(np.int32), mask, metre, np.arange(ROWS, dtype=np.int32))
+    return batch._replace(attributes=window_attributes(batch, codec, spans=(1, 2, 0)))
+
+
+def certain(tokens, fields):
+    """Logits of a decoder that is sure of these tokens."""
+    return [100.0 * jax.nn.one_hot(tokens[..., number], field.size) for number, field in enumerate(fields)]
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+@pytest.mark.parametrize("span", [1, 2, 0])
+def test_a_decoder_that_is_certain_expects_the_attributes_of_its_music(codec, span):
+    batch = make_music(codec)
+    found = expected_attributes(certain(batch.tokens, codec.fields), batch, codec.fields, span)
+    (true,) = true_attributes(batch, codec, (span,)).values()
+    for name in EXPECTED:
+        expected = true[..., NAMES.index(name)]
+        known = np.isfinite(expected)
+        np.testing.assert_allclose(found[name][known], expected[known], rtol=1e-4, atol=1e-4)
+    assert all(np.isfinite(values).all() for values in found.values())
+
+
+@pytest.fixture(scope="module")
+def passed():
+    """A model, its variables, its output and the batch."""
+    batch = make_music()
+    model, variables = make_vae(CONFIG, CODEC.fields)
+    model = model.clone(slots=CODEC.slots)
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: model.init({"params": jax.random.key(0), "latent": jax.random.key(0)}, batch))
+    variables = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype), shapes)
+    output = reconstruct(model, variables, batch, jax.random.split(jax.random.key(0), ROWS))
+    return model, variables, output, batch
+
+
+def loss(passed, decode, step, config=CONFIG, place=None):
+    model, variables, output, batch = passed
+    own = partial(model.apply, variables, batch.metre, method="place")
+    return control_loss(config, output, batch, CODEC.fields, step, place or own, decode)
+
+
+def test_latents_are_placed_where_they_were_drawn(passed):
+    model, variables, output, batch = passed
+    e = {name: to_frame(output.latents[name], frame) for name, frame in output.frame.items()}
+    for given in ((), ("global",), ("global", "local")):
+        known = {name: output.latents[name] for name in given}
+        placed = model.apply(variables, batch.metre, known, e, method="place")
+        for name in LEVELS:
+            np.testing.assert_allclose(placed[name], output.latents[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("step", "name"), [(0, "global"), (1, "fine"), (2, "global")])
+def test_levels_take_turns_and_their_dims_come_from_other_windows(passed, step, name):
+    *_, output, _ = passed
+    seen = {}
+
+    def decode(latents):
+        seen.update(latents)
+        return output.logits
+
+    loss(passed, decode, step)
+    assert controlled_levels(CONFIG) == ["global", "fine"]
+    shifts = {"global": {0: 1, 1: 2}, "fine": {2: 2}}[name]  # dim -> windows further on: its place among attributes
+    before = np.asarray(output.latents[name])
+    for dim in range(before.shape[-1]):
+        asked = np.roll(before[..., dim], -shifts[dim], 0) if dim in shifts else before[..., dim]
+        moved = np.asarray(seen[name][..., dim])
+        there = np.isclose(moved, before[..., dim], atol=1e-5)
+        assert np.isclose(moved, asked, atol=1e-5)[~there].all()
+        assert (not there.all()) == (dim in shifts)
+    for above in LEVELS[: LEVELS.index(name)]:
+        np.testing.assert_allclose(seen[above], output.latents[above], rtol=1e-5)
+    for below in LEVELS[LEVELS.index(name) + 1 :]:
+        assert not np.allclose(seen[below], output.latents[below])  # its frame has moved
+
+
+def test_a_decoder_that_obeys_costs_nothing_and_one_that_does_not_costs_more(passed):
+    *_, batch = passed
+    one = replace(CONFIG, **{"global": {"attributes": ("note_density",)}}, fine={"attributes": ()})
+    full = batch._replace(metre=np.full_like(batch.metre, 4), mask=np.ones_like(batch.mask))
+    full = full._replace(attributes=window_attributes(full, CODEC, spans=(1, 2, 0)))
+    model, variables, _, _ = passed
+    output = reconstruct(model, variables, full, jax.random.split(jax.random.key(0), ROWS))
+    obeying = certain(np.roll(full.tokens, -1, 0), CODEC.fields)
+    deaf = certain(full.tokens, CODEC.fields)
+    losses = [loss((model, variables, output, full), lambda _, of=of: of, 0, one) for of in (obeying, deaf)]
+    assert losses[0] == pytest.approx(0, abs=1e-5) and losses[1] > 0.2
+    # In standard deviations, so the unit does not matter: half the square of small differences (Huber).
+    values = full.attributes["window"][:, 0, 0].astype(float)
+    difference = np.abs(values - np.roll(values, -1)) / values.std()
+    huber = np.where(difference <= 1, 0.5 * difference**2, difference - 0.5)
+    assert losses[1] == pytest.approx(huber.mean(), rel=1e-3)
+
+
+def test_only_decoder_and_frames_have_a_gradient(passed):
+    model, variables, _, batch = passed
+    keys = jax.random.split(jax.random.key(0), ROWS)
+
+    def of(params):
+        own = {"params": params}
+        output = reconstruct(model, own, batch, keys)
+        return control_loss(
+            CONFIG, output, batch, CODEC.fields, 0, partial(model.apply, own, batch.metre, method="place"),
+            lambda latents: model.apply(own, latents, batch, method="decode"),
+        )  # fmt: skip
+
+    slope = jax.grad(of)(variables["params"])
+    sizes = {name: sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(part)) for name, part in slope.items()}
+    assert all(np.isfinite(size) for size in sizes.values())
+    moved = {name for name, size in sizes.items() if size > 0}
+    assert "decoder" in moved and "encoder" not in moved
+    assert not {name for name in moved if name.startswith(("heads", "span_heads"))}
+    assert {"priors_local", "priors_fine"} <= moved
+
+
+def test_missing_attributes_ask_for_nothing(passed):
+    model, variables, output, batch = passed
+    nothing = {span: np.full_like(values, np.nan) for span, values in batch.attributes.items()}
+    silent = model, variables, output, batch._replace(attributes=nothing)
+    assert loss(silent, lambda _: output.logits, 0) == 0
+    np.testing.assert_array_equal(roll_rows(np.arange(4), 1), [1, 2, 3, 0])
+
+
+def test_levels_without_known_attributes_are_not_controlled():
+    assert LevelConfig(dim=8, attributes=("contour",), groups=(4, 4, 0, 0, 0)).followed == {"contour": 4}
+    config = replace(CONFIG, fine={"attributes": ("contour",)})
+    assert controlled_levels(config) == ["global"]
