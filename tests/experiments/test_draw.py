@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from configs.ablations import ABLATIONS
 
-from musicvae_jax.analysis import curves
+from musicvae_jax.analysis import curves, groups
 from musicvae_jax.evaluation.ablations import make_row, plan
 from tests.pictures import assert_picture
 
@@ -22,6 +22,17 @@ def rows_of(seed, **more):
     return [make_row(run, results[run.variant] | more) for run in runs]
 
 
+def leaks(variant, value, names=("note_density", "mean_pitch")):
+    """Rows of a variant, of two seeds whose mean is the value."""
+    runs = [run for run in plan("groups", ABLATIONS["groups"]) if run.variant == variant]
+    keys = [f"flow.groups.{level}.leakage.{group}.{name}" for level, group in PLACES for name in names]
+    return [make_row(run, dict.fromkeys(keys, value + (0.1 if run.seed else -0.1))) for run in runs]
+
+
+PLACES = [("global", "rhythm"), ("fine", "pitch")]
+GROUPS = [*leaks("none", 0.2), *leaks("sign-z-1", 0.6), *leaks("sign-z-5", 0.7, ("contour",))]
+
+
 @pytest.fixture
 def scripts(tmp_path, call):
     """script -> call of it that writes a.png, with a run's metrics and an ablation's results."""
@@ -30,16 +41,19 @@ def scripts(tmp_path, call):
     other = [row | {"recipe": row["recipe"] | {"train.num_steps": 7}} for row in rows_of(1, onset_f1=0.8)]
     rows = [*rows_of(0, onset_f1=0.9), *other, *rows_of(0), *rows_of(1)]
     (tmp_path / "levels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "groups.jsonl").write_text("".join(json.dumps(row) + "\n" for row in GROUPS))
     out = ("--out", tmp_path / "a.png")
     return {
         "schedules": partial(call, "draw_schedules.py", *out),
         "runs": partial(call, "draw_runs.py", *out, "--runs"),
         "rates": partial(call, "draw_rates.py", *out, "--results", tmp_path, "--curves"),
+        "groups": partial(call, "draw_groups.py", *out, "--results", tmp_path, "--maps"),
     }
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments"), [("schedules", []), ("runs", ["a run={0}", "b={0}"]), ("rates", CURVES)]
+    ("script", "arguments"),
+    [("schedules", []), ("runs", ["a run={0}", "b={0}"]), ("rates", CURVES), ("groups", ["a=none", "b=sign-z-1"])],
 )
 def test_a_picture_is_drawn(script, arguments, scripts, tmp_path):
     ended = scripts[script](*(argument.format(tmp_path) for argument in arguments))
@@ -75,3 +89,20 @@ def test_wrong_arguments_are_refused_in_one_line(script, arguments, said, script
     status, _, error = scripts[script](*(str(argument).format(tmp_path) for argument in arguments))
     assert status == 2 and said in error and error.count("\n") == 1
     assert not (tmp_path / "a.png").exists()
+
+
+def test_maps_are_means_over_seeds_of_the_same_groups(scripts, monkeypatch):
+    plot = create_autospec(groups.plot_leakage, side_effect=groups.plot_leakage)
+    monkeypatch.setattr(groups, "plot_leakage", plot)
+    assert scripts["groups"]("before=none", "after=sign-z-1").status == 0
+    (maps,) = plot.call_args.args
+    for title, value in (("before", 0.2), ("after", 0.6)):
+        assert list(maps[title]) == ["global/rhythm", "fine/pitch"]
+        for read in maps[title].values():
+            assert read == pytest.approx({"note_density": value, "mean_pitch": value})
+    ended = scripts["groups"]("a=rank-z-1")
+    assert ended.status == 2 and "no finished run of 'rank-z-1'" in ended.error
+    with pytest.raises(ValueError, match="a, b differ: allowed are the same in all maps"):
+        groups.plot_leakage({"a": maps["before"], "b": {"global/rhythm": {"contour": 0.1}}})
+    with pytest.raises(ValueError, match="maps is empty"):
+        groups.plot_leakage({})
