@@ -310,5 +310,6 @@ ABLATIONS = {
     "collapse": COLLAPSE,
     "beta": BETA,
     "groups": NAMED_GROUPS,
+    "ar-vae": AR_VAE,
     "debug": SMALL,
 }
