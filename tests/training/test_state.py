@@ -1,5 +1,6 @@
-"""Laws of the optimiser and of its learning rate, against formulas in NumPy."""
+"""Laws of the first state, of the optimiser and of its learning rate, against formulas in NumPy."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -7,7 +8,18 @@ import numpy as np
 import pytest
 
 from musicvae_jax.config import TrainConfig
-from musicvae_jax.training.state import from_vectors, learning_rate_schedule, make_optimizer, to_vectors
+from musicvae_jax.training.parallel import make_parallel
+from musicvae_jax.training.state import (
+    from_vectors,
+    init_params,
+    learning_rate_schedule,
+    make_model,
+    make_optimizer,
+    start_state,
+    state_shapes,
+    to_vectors,
+)
+from tests.tiny import CONFIG, FIELDS, replace
 
 RATE, DECAY = 0.1, 0.3
 CONSTANT: dict[str, Any] = {"learning_rate": RATE, "warmup_steps": 0, "final_learning_rate": 1.0, "clip_norm": 1e9}
@@ -72,3 +84,22 @@ def test_three_steps_are_those_of_adamw_with_decay_of_matrices_only():
             expected[name] -= rate * (moved + (DECAY * expected[name] if name == "matrix" else 0))
     for name, value in expected.items():
         np.testing.assert_allclose(params[name], value, rtol=1e-5)
+
+
+def test_first_parameters_are_drawn_on_the_host_and_depend_on_the_seed_alone():
+    """What the other devices run to make the first state has no random numbers, which they would compile for long."""
+    config = replace(CONFIG, model={"decoder_layers": 1})
+    model = make_model(config, FIELDS)
+    first, again, other = (init_params(model, config.data.measures, seed) for seed in (0, 0, 1))
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(first))
+    same, changed = (
+        [np.array_equal(one, two) for one, two in zip(*map(jax.tree.leaves, (first, others)), strict=True)]
+        for others in (again, other)
+    )
+    assert all(same) and not all(changed)
+    program = str(jax.make_jaxpr(partial(start_state, config))(first))
+    assert "concatenate" in program and "random" not in program and "threefry" not in program
+    state = make_parallel(config.train).init(config, model)
+    assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, state_shapes(config, model))
+    for one, two in zip(*map(jax.tree.leaves, (state.params, first)), strict=True):
+        np.testing.assert_array_equal(one, two)
