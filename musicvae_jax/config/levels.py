@@ -38,6 +38,9 @@ class LevelConfig:
     """Attributes of the level's spans that its dims follow, each the next dim of its group; see
     `objectives.attributes`. The word primary alone stands for one of each group that has dims, but style."""
 
+    group_heads: bool = False
+    """Each group must predict the attributes of its name, of the level's spans, from its own dims; see `supervised`."""
+
     base: Literal["normal", "ar1"] = "normal"
     """p(e) of z = loc(above) + scale(above) * e. normal: N(0, 1). ar1: an AR(1) process along time, whose KL from a
     posterior that is independent along time cannot be 0 (delta-VAE, Razavi et al. 2019)."""
@@ -96,6 +99,9 @@ class LevelConfig:
             size = len(range(self.dim)[self.layout.get(group, slice(0))])
             allowed = f"at most as many of {group} as the group has dims: {size}"
             check(len(names) <= size, "LevelConfig.attributes", self.attributes, allowed)
+        groups = list(self.layout)
+        fits = not self.group_heads or bool(self.supervised)
+        check(fits, "LevelConfig.group_heads", self.group_heads, f"False with no group but {' and '.join(groups)}")
         timed = (self.schedule == "constant") == (self.schedule_steps == 0)
         allowed = f"{'0' if self.schedule == 'constant' else 'above 0'} with schedule = {self.schedule!r}"
         check(timed, "LevelConfig.schedule_steps", self.schedule_steps, allowed)
@@ -138,6 +144,21 @@ class LevelConfig:
             name: layout[group].start + place
             for group, names in _by_group(self.attributes).items()
             for place, name in enumerate(names)
+        }
+
+    @property
+    def supervised(self) -> dict[str, tuple[str, ...]]:
+        """Group -> the attributes that its dims must predict under ``group_heads``: all of its name, but AR-VAE's.
+
+        Example:
+            >>> LevelConfig(dim=16).supervised["pitch"]
+            ('mean_pitch', 'pitch_range', 'contour', 'mean_interval')
+        """
+        general = [attribute for attribute in ATTRIBUTES if not attribute.spans]
+        return {
+            group: tuple(attribute.name for attribute in general if attribute.group == group)
+            for group in self.layout
+            if group in PRIMARY
         }
 
     def dim_names(self, level: str) -> list[str]:

@@ -40,6 +40,8 @@ class ObjectiveConfig:
     control_weight: float = 0.0
     """Weight of the difference between the attribute that the decoder expects and the one that a moved dim asks for, in
     nats per window; see `objectives.control`. It takes a second pass through the decoder."""
+    group_head_weight: float = 0.0
+    """Weight of the errors of the group heads, in nats per latent; see LevelConfig.group_heads."""
     leakage_weight: float = 0.0
     """Weight of the dependence of an attribute on the dims outside its group, summed over attributes (HSIC, Gretton et
     al. 2005); this and the next four are of every level, see `objectives.independence`."""
@@ -58,7 +60,7 @@ class ObjectiveConfig:
         check_not_negative(
             self, "attribute_weight", "control_weight", "leakage_weight", "orthogonality_weight", "dip_weight"
         )
-        check_not_negative(self, "group_correlation_weight", "dim_correlation_weight")
+        check_not_negative(self, "group_correlation_weight", "dim_correlation_weight", "group_head_weight")
         check_not_negative(self, "controller_proportional", "controller_integral")
         check_positive(self, "controller_min_beta", "controller_max_beta", "attribute_sharpness")
         low, high = self.controller_min_beta, self.controller_max_beta

@@ -200,6 +200,21 @@ RULES = (
                "levels.*.attributes", "train.batch_size", "train.accumulate"),
     ),
     Rule(
+        "group_heads", "data.attributes = false", "batches would carry no attributes to predict",
+        _level(lambda c, level: level.group_heads and not c.data.attributes,
+               "levels.*.group_heads", "data.attributes"),
+    ),
+    Rule(
+        "group_heads", "group_head_weight = 0", "their loss would weigh nothing",
+        _level(lambda c, level: level.group_heads and not c.objective.group_head_weight,
+               "levels.*.group_heads", "objective.group_head_weight"),
+    ),
+    Rule(
+        "group_head_weight", "no group_heads", "there is no loss to weigh",
+        _once(lambda c: c.objective.group_head_weight and not any(level.group_heads for level in c.levels.on.values()),
+              "objective.group_head_weight"),
+    ),
+    Rule(
         "control_weight", "no attributes among note_density, mean_pitch, pitch_class_entropy",
         "a decoder's expectation of others is not known",
         _once(lambda c: c.objective.control_weight and not any(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from musicvae_jax.config import LevelsConfig, ModelConfig
 from musicvae_jax.models.decoder import MusicDecoder
 from musicvae_jax.models.encoder import MusicEncoder
+from musicvae_jax.models.group_heads import GroupHeads
 from musicvae_jax.models.latent.gaussian import gaussian_from_frame
 from musicvae_jax.models.latent.stack import Inferred, LatentStack
 from musicvae_jax.models.span_heads import SpanHead
@@ -39,6 +40,9 @@ class MusicVAE(nn.Module):
         self.stack = LatentStack(self.config, self.levels)
         nn.share_scope(self, self.stack)
         self.span_heads = {name: SpanHead(*shape, name) for name, level in self.levels.on.items() if level.span_head}
+        self.group_heads = {
+            name: GroupHeads(self.config, level) for name, level in self.levels.on.items() if level.group_heads
+        }
         self.decoder = MusicDecoder(*shape)
 
     def __call__(
@@ -70,7 +74,8 @@ class MusicVAE(nn.Module):
         span_nll: dict[str, Array] = {level: head(found.latents, batch) for level, head in self.span_heads.items()}
         if found.kept:  # a draw from the prior knows nothing of this window
             span_nll = {level: jnp.where(found.kept[level], value, 0) for level, value in span_nll.items()}
-        return VAEOutput(logits=logits, span_nll=span_nll, **found._asdict())
+        predicted = {level: heads(found.latents[level]) for level, heads in self.group_heads.items()} or ()
+        return VAEOutput(logits=logits, span_nll=span_nll, predicted=predicted, **found._asdict())
 
     def encode(self, batch: Batch, deterministic: bool = True) -> dict[str, Gaussian]:
         """The posterior q(z | x) of every level, given the means of the levels above."""

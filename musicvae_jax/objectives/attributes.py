@@ -1,6 +1,6 @@
 """Dims that follow attributes: losses over pairs of latents."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -48,10 +48,19 @@ def attribute_loss(
     return (loss.sum((0, 1)) / jnp.maximum(mean(weight.sum((0, 1))), 1e-9)).sum()
 
 
-def attribute_values(name: str, level: LevelConfig, output: VAEOutput, batch: Batch) -> tuple[Array, Array]:
-    """The attributes that a level follows, and where they count: float and bool[batch, time, attribute].
+def attribute_values(
+    name: str, level: LevelConfig, output: VAEOutput, batch: Batch, attributes: Iterable[str] = ()
+) -> tuple[Array, Array]:
+    """Attributes of a level's spans, and where they count: float and bool[batch, time, attribute].
 
     An attribute counts where it is defined and the window has its own latent there; elsewhere its value is 0.
+
+    Args:
+        name: of the level.
+        level: its config.
+        output: of the model.
+        batch: its input, with attributes.
+        attributes: their names; those that the level follows if not given.
 
     Raises:
         ValueError: the batch has no attributes.
@@ -60,9 +69,48 @@ def attribute_values(name: str, level: LevelConfig, output: VAEOutput, batch: Ba
         raise ValueError("the batch has no attributes: allowed are batches of windows that are loaded with attributes")
     # Slices, because the gradient of a gather is a scatter.
     of_span = batch.attributes[level.span_name]
-    values = jnp.stack([of_span[..., _COLUMNS[attribute]] for attribute in level.followed], -1)
+    values = jnp.stack([of_span[..., _COLUMNS[attribute]] for attribute in attributes or level.followed], -1)
     known = jnp.isfinite(values) & own_latents(output, name)[..., None]
     return jnp.where(known, values, 0.0), known
+
+
+def group_head_loss(config: Config, name: str, output: VAEOutput, batch: Batch, mean: Mean = identity) -> Array:
+    """Half the squared error of a level's group heads, summed over attributes: float[], a device's share.
+
+    Attributes count in standard deviations from their mean over the batch; each is a mean over the latents where it
+    counts. So it is -log p under a normal of variance 1, up to a constant.
+
+    Args:
+        config: the experiment.
+        name: of the level.
+        output: of the model.
+        batch: its input, with attributes.
+        mean: of a number over devices.
+
+    Raises:
+        ValueError: the batch has no attributes.
+    """
+    level = config.levels[name]
+    names = [attribute for own in level.supervised.values() for attribute in own]
+    values, known = attribute_values(name, level, output, batch, names)
+    centred, _ = standardised(values, known, mean)
+    number = jnp.maximum(mean(known.sum((0, 1), dtype=centred.dtype)), 1e-9)
+    squared = jnp.where(known, (output.predicted[name] - centred) ** 2, 0)
+    return (0.5 * squared.sum((0, 1)) / number).sum()
+
+
+def standardised(values: Array, known: Array, mean: Mean = identity) -> tuple[Array, Array]:
+    """Attributes in standard deviations from their mean over a batch, and these deviations: [..., attribute] both.
+
+    Args:
+        values: float[batch, time, attribute].
+        known: bool of the same shape, which values count; the others become 0.
+        mean: of a number over devices.
+    """
+    number = jnp.maximum(mean(known.sum((0, 1), dtype=values.dtype)), 1e-9)
+    centre = mean(jnp.where(known, values, 0).sum((0, 1))) / number
+    spread = jnp.sqrt(mean(jnp.where(known, (values - centre) ** 2, 0).sum((0, 1))) / number + 1e-6)
+    return jnp.where(known, (values - centre) / spread, 0), spread
 
 
 def attribute_notes(config: Config, batch: Batch) -> list[str]:

@@ -15,7 +15,7 @@ import optax
 from musicvae_jax.config import Config
 from musicvae_jax.models.latent.gaussian import to_frame
 from musicvae_jax.models.spans import into_spans
-from musicvae_jax.objectives.attributes import attribute_values
+from musicvae_jax.objectives.attributes import attribute_values, standardised
 from musicvae_jax.objectives.rates import Mean, identity
 from musicvae_jax.types import Array, Batch, Field, Latents, VAEOutput
 
@@ -107,10 +107,9 @@ def control_loss(
         expected = expected_attributes(logits, batch, fields, move.span)
         of_attributes = []
         for name, (asked, known) in move.asked.items():
-            number = jnp.maximum(mean(known.sum(dtype=asked.dtype)), 1e-9)
-            centre = mean(jnp.where(known, asked, 0).sum()) / number
-            spread = jnp.sqrt(mean(jnp.where(known, (asked - centre) ** 2, 0).sum()) / number + 1e-6)
+            _, spread = standardised(asked[..., None], known[..., None], mean)
             difference = jnp.where(known, (expected[name] - asked) / spread, 0)
+            number = jnp.maximum(mean(known.sum(dtype=asked.dtype)), 1e-9)
             of_attributes.append(optax.losses.huber_loss(difference).sum() / number)
         losses.append(sum(of_attributes, jnp.zeros(())))
     return jnp.select([turn == number for number in range(len(moves))], losses)

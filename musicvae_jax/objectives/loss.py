@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from musicvae_jax.config import Config
 from musicvae_jax.models.embedding import of_class
-from musicvae_jax.objectives.attributes import Gather, attribute_loss
+from musicvae_jax.objectives.attributes import Gather, attribute_loss, group_head_loss
 from musicvae_jax.objectives.independence import independence_terms
 from musicvae_jax.objectives.rates import Mean, Weights, charge, charge_per_dim, identity, own_latents
 from musicvae_jax.types import Array, Batch, VAEOutput
@@ -74,7 +74,8 @@ def objective(
     """Every term of the loss of a batch.
 
     ``nll``; ``rate_<level>``, beta x the charged KL; ``span_<level>``, the weighted nll of the span head;
-    ``attributes_<level>``, the weighted loss of dims that follow attributes; ``leakage_<level>`` and the other terms of
+    ``attributes_<level>``, the weighted loss of dims that follow attributes;
+    ``group_heads_<level>``, the weighted error of the group heads; ``leakage_<level>`` and the other terms of
     `independence_terms`.
 
     Args:
@@ -101,6 +102,9 @@ def objective(
         if level.attributes and weights.attributes:
             loss = attribute_loss(config, name, output, batch, gather, mean)
             of_batch[f"attributes_{name}"] = weights.attributes * loss
+        if level.group_heads and weights.group_heads:
+            loss = group_head_loss(config, name, output, batch, mean)
+            of_batch[f"group_heads_{name}"] = weights.group_heads * loss
         if weights.independence:
             terms = independence_terms(name, level, output, batch, weights.independence, gather, mean)
             of_batch |= {f"{term}_{name}": value for term, value in terms.items()}

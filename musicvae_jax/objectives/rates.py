@@ -88,6 +88,7 @@ class Weights(NamedTuple):
     capacity: dict[str, Array]  # level -> float[], nats per window
     span: float = 0.0  # of the span heads' nll
     attributes: float = 0.0  # of the loss of dims that follow attributes
+    group_heads: float = 0.0  # of the errors of the group heads
     independence: Mapping[str, float] = MappingProxyType({})  # term of `independence_terms` -> its weight
 
 
@@ -102,6 +103,7 @@ def weights_at(config: Config, step: Array | int, controller: ControllerState | 
         {name: capacity_schedule(level)(step) for name, level in config.levels.on.items()},
         config.objective.span_weight,
         config.objective.attribute_weight,
+        config.objective.group_head_weight,
         config.objective.independence_weights,
     )
 
@@ -109,12 +111,12 @@ def weights_at(config: Config, step: Array | int, controller: ControllerState | 
 def final_weights(config: Config) -> Weights:
     """The weights by which checkpoints compare: those of the last step.
 
-    They are 1 where a controller steers, because its weights differ from run to run. Span heads, attributes and the
-    independence of groups do not count.
+    They are 1 where a controller steers, because its weights differ from run to run. Span heads, attributes, group
+    heads and the independence of groups do not count.
     """
     weights, steered = weights_at(config, config.train.num_steps - 1), steered_levels(config)
     beta = {name: 1.0 if name in steered else beta for name, beta in weights.beta.items()}
-    return weights._replace(beta=beta, span=0.0, attributes=0.0, independence={})
+    return weights._replace(beta=beta, span=0.0, attributes=0.0, group_heads=0.0, independence={})
 
 
 def balance(kl: Mapping[str, Array], sizes: Mapping[str, Array | float]) -> dict[str, Array]:

@@ -74,6 +74,16 @@ CASES = {
         f"data.attributes=true objective.attribute_weight=1.0 | fine.attributes=syncopation {case}"
         for case in ("train.batch_size=4 train.accumulate=4 -> train.accumulate=2",)
     ],
+    ("group_heads", "data.attributes = false"): [
+        "objective.group_head_weight=1.0 | fine.group_heads=true data.attributes=false -> data.attributes=true"
+    ],
+    ("group_heads", "group_head_weight = 0"): [
+        f"data.attributes=true | fine.group_heads=true objective.group_head_weight=0.0 -> {mended}"
+        for mended in ("objective.group_head_weight=1.0",)
+    ],
+    ("group_head_weight", "no group_heads"): [
+        "data.attributes=true | objective.group_head_weight=1.0 -> fine.group_heads=true"
+    ],
     ("control_weight", "no attributes among note_density, mean_pitch, pitch_class_entropy"): [
         f"data.attributes=true objective.attribute_weight=1.0 fine.attributes={other} | {case}"
         for other in ("rhythmic_complexity", "syncopation")

@@ -7,7 +7,7 @@ import pytest
 
 from musicvae_jax.config import ConfigError, LevelConfig, ObjectiveConfig
 from musicvae_jax.inference import reconstruct
-from musicvae_jax.objectives.attributes import attribute_loss, attribute_notes, pair_losses
+from musicvae_jax.objectives.attributes import attribute_loss, attribute_notes, group_head_loss, pair_losses
 from musicvae_jax.objectives.loss import objective
 from musicvae_jax.objectives.rates import final_weights, weights_at
 from musicvae_jax.types import ATTRIBUTES
@@ -158,3 +158,67 @@ def test_what_the_music_or_the_width_lacks_is_said_by_name(passed):
 def test_attributes_that_no_dim_can_follow_are_refused(names):
     with pytest.raises(ConfigError, match=r"LevelConfig\.attributes.*primary alone, or names among note_density"):
         LevelConfig(dim=8, groups=(4, 4, 0, 0, 0), attributes=names)
+
+
+HEADS = replace(
+    DEEP,
+    data={"attributes": True},
+    objective={"group_head_weight": 2.0},
+    **{"global": {"dim": 5, "groups": (1, 1, 1, 1, 1), "group_heads": True}},
+    fine={"dim": 3, "groups": (2, 1, 0, 0, 0), "group_heads": True},
+)
+
+
+@pytest.fixture(scope="module")
+def headed():
+    """A model with group heads, its variables, its output, and the batch."""
+    vae, variables = make_vae(HEADS)
+    batch = with_attributes(make_batch(), HEADS)
+    keys = jax.random.split(jax.random.key(0), len(batch.index))
+    return vae, variables, reconstruct(vae, variables, batch, keys), batch
+
+
+def test_the_error_of_group_heads_is_that_of_attributes_in_standard_deviations(headed):
+    *_, output, batch = headed
+    for name, level in HEADS.levels.on.items():
+        if not level.group_heads:
+            assert name not in output.predicted
+            continue
+        expected, standard = 0.0, []
+        columns = [COLUMN[attribute] for names in level.supervised.values() for attribute in names]
+        assert output.predicted[name].shape[-1] == len(columns)
+        for number, column in enumerate(columns):
+            values = batch.attributes[level.span_name][..., column]
+            known = np.isfinite(values) & np.asarray(output.present[name])
+            z = np.where(known, (values - values[known].mean()) / np.sqrt(values[known].var() + 1e-6), 0)
+            expected += 0.5 * ((np.asarray(output.predicted[name])[..., number] - z)[known] ** 2).mean()
+            standard.append(z)
+        np.testing.assert_allclose(group_head_loss(HEADS, name, output, batch), expected, rtol=1e-4)
+        right = output._replace(predicted={name: np.stack(standard, -1)})
+        assert group_head_loss(HEADS, name, right, batch) == pytest.approx(0, abs=1e-6)
+    terms = objective(HEADS, output, batch, weights_at(HEADS, 0)).batch
+    assert set(terms) == {"group_heads_global", "group_heads_fine"}
+    np.testing.assert_allclose(terms["group_heads_fine"], 2 * group_head_loss(HEADS, "fine", output, batch), rtol=1e-6)
+    assert not objective(HEADS, output, batch, final_weights(HEADS)).batch
+
+
+def test_a_group_predicts_its_attributes_from_its_own_dims(headed):
+    vae, variables, output, _ = headed
+    level = HEADS.levels["global"]
+    names = [(group, attribute) for group, own in level.supervised.items() for attribute in own]
+    assert {group for group, _ in names} == {"rhythm", "pitch", "harmony", "dynamics"}
+    assert not any(attribute.startswith("arvae_") for _, attribute in names)
+
+    def predict(z):
+        return vae.apply(variables, z, method=lambda model, z: model.group_heads["global"](z))
+
+    z = output.latents["global"]
+    before = np.asarray(predict(z))
+    for group, dims in level.layout.items():
+        changed = np.asarray(predict(z.at[..., dims].add(1.0)) != before).any((0, 1))
+        np.testing.assert_array_equal(changed, [own == group for own, _ in names])
+
+
+def test_a_level_without_a_group_that_has_attributes_has_no_heads():
+    with pytest.raises(ConfigError, match=r"LevelConfig\.group_heads = True: allowed is False with no group but style"):
+        LevelConfig(dim=3, groups=(0, 0, 0, 0, 3), group_heads=True)

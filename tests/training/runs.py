@@ -63,10 +63,14 @@ NAMED = replace(
     objective={
         "attribute_weight": 3.0, "attribute_rule": "rank", "leakage_weight": 2.0, "orthogonality_weight": 1.0,
         "group_correlation_weight": 0.5, "dim_correlation_weight": 0.25, "dip_weight": 0.1,
+        "group_head_weight": 1.5,
     },
     train={**PLAIN_SGD, "clip_norm": 1e9},
     **{"global": {"dim": 4, "attributes": ("note_density",)}},
-    fine={"dim": 3, "groups": (1, 2, 0, 0, 0), "attributes": ("contour", "mean_pitch", "syncopation")},
+    fine={
+        "dim": 3, "groups": (1, 2, 0, 0, 0), "attributes": ("contour", "mean_pitch", "syncopation"),
+        "group_heads": True,
+    },
 )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def test_terms_over_several_latents_are_over_those_of_all_devices(way, monkeypat
     assert_near(first_gradients(one), first_gradients(four), 1e-9)
     assert_near(one.last, four.last, 1e-9)
     assert_same_metrics(one.metrics, four.metrics, 1e-9)
-    terms = ("attributes", "leakage", "orthogonality", "group_correlation", "dim_correlation", "dip")
+    terms = ("attributes", "group_heads", "leakage", "orthogonality", "group_correlation", "dim_correlation", "dip")
     assert all(one.metrics[0][f"{term}_fine"] != 0 for term in terms)
     assert one.metrics[0]["control"] > 0
 
