@@ -231,7 +231,7 @@ _GROUPS = (
 NAMED_GROUPS = Ablation(
     text=(
         "Dims that follow attributes: one of rhythm (`note_density`), one of pitch (`mean_pitch`) and one of harmony "
-        "(`pitch_class_entropy`) at every level of `folk`, over the span of the level. `sign` and `rank` are the rules, "
+        "(`pitch_class_entropy`) at every level of `folk`, over the level's span. `sign` and `rank` are the rules, "
         "`z` and `e` the targets, and the number is the weight. The last five are `sign-z-1` with one more term. "
         "`fine, + mean_pitch` is what moving the dim from its 5th to its 95th percentile changes in decoded music, in "
         "standard deviations over the data; for a normal dim that controls its attribute it would be 3.3."
