@@ -202,9 +202,9 @@ def test_flags_in_prose_exist(parse, capsys):
 
 
 CONFIG_FIELDS = set(flat(Config()))
-FIGURES = RARE_FIGURES | {
-    key for path in (ROOT / "experiments/results").glob("*.test.json") for key in json.loads(path.read_text())
-}
+RESULTS = ROOT / "experiments/results"
+FIGURES = RARE_FIGURES | {key for path in RESULTS.glob("*.test.json") for key in json.loads(path.read_text())}
+FIGURES |= {key for line in (RESULTS / "ablations/groups.jsonl").read_text().splitlines() for key in json.loads(line)}
 
 
 def unknown(names: Iterable[str], known: set[str]) -> set[str]:
