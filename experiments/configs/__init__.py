@@ -43,6 +43,20 @@ FOLK = dataclasses.replace(
     objective=ObjectiveConfig(span_weight=0.2),
 )
 
+# `folk` with one dim of each group that follows an attribute of its span, and a decoder that obeys it. Tunes have no
+# dynamics, and a measure has few dims.
+_PRIMARY: dict[str, Any] = {"attributes": ("primary",)}
+FOLK_NAMED = dataclasses.replace(
+    FOLK,
+    data=dataclasses.replace(FOLK.data, attributes=True),
+    levels=LevelsConfig(
+        global_=dataclasses.replace(FOLK.levels["global"], groups=(8, 8, 8, 0, 8), **_PRIMARY),
+        local=dataclasses.replace(FOLK.levels["local"], groups=(8, 8, 8, 0, 8), **_PRIMARY),
+        fine=dataclasses.replace(FOLK.levels["fine"], groups=(6, 6, 4, 0, 0), **_PRIMARY),
+    ),
+    objective=dataclasses.replace(FOLK.objective, attribute_weight=1.0, control_weight=5.0),
+)
+
 # For one GPU. Nobody has trained these two yet: rate and number of steps are a start. Dropout and transposition are to
 # hold off overfitting, as a run sees each of the 22,000 windows of tunes a hundred times.
 _LARGE: dict[str, Any] = {
@@ -165,6 +179,7 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "demo": ("what `make demo` trains: one phrase of four measures", DEMO),
     "folk-basic": ("the basic VAE of folk tunes: eight measures, one latent", FOLK_BASIC),
     "folk": ("folk tunes with three latent levels: piece, phrase, measure", FOLK),
+    "folk-named": ("`folk` with dims that follow attributes of the music, and a decoder that obeys them", FOLK_NAMED),
     "folk-large": ("`folk` for one GPU: 512 wide, 12 layers, bfloat16; not trained yet", FOLK_LARGE),
     "chorales": ("Bach's chorales with three latent levels", CHORALES),
     "chorales-flat": ("Bach's chorales: piece and phrase, and a decoder that sees the past", CHORALES_FLAT),
