@@ -19,7 +19,7 @@ from musicvae_jax.inference import sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel
-from musicvae_jax.types import ATTRIBUTES, PRIMARY, Array, Batch, Gaussian, Latents
+from musicvae_jax.types import ATTRIBUTES, LEVELS, PRIMARY, Array, Batch, Gaussian, Latents
 
 NUM_VALUES = 8
 
@@ -95,8 +95,7 @@ class _Move(NamedTuple):
 
     def latents(self, means: Mapping[str, Gaussian]) -> Latents:
         """The means of the level and of those above it, after the move."""
-        names = list(means)
-        given = {name: np.array(means[name].loc) for name in names[: names.index(self.level) + 1]}
+        given = {name: np.array(means[name].loc) for name in LEVELS[: LEVELS.index(self.level) + 1] if name in means}
         given[self.level][..., self.dim] = self.value
         return given
 

@@ -76,7 +76,7 @@ CODEC = MelodyCodec(subdivisions=("0", "1/2"), slots=8)
 LEVEL = LevelConfig(dim=4, groups=(2, 2, 0, 0, 0), attributes=("note_density", "mean_pitch"))
 CONFIG = Config(
     data=DataConfig(attributes=True),
-    levels=LevelsConfig(global_=LEVEL, local=LevelConfig(dim=2)),
+    levels=LevelsConfig(global_=LEVEL, local=LevelConfig(dim=2), fine=LevelConfig(dim=3)),
     objective=ObjectiveConfig(attribute_weight=1.0),
 )
 ROWS, MEASURES = 64, 8
@@ -96,7 +96,9 @@ def test_dims_that_do_one_thing_are_found_to_do_it(monkeypatch):
     z = RNG.normal(size=(ROWS, 4))
     metre = np.full((ROWS, MEASURES, 2), 4, np.int32)
     batch = Batch(play(z), CODEC.slot_mask(metre), metre, np.arange(ROWS, dtype=np.int32))
+    # In the order of names, as a jitted function returns it, and not from coarse to fine.
     means = {
+        "fine": Gaussian(*np.zeros((2, ROWS, MEASURES, 3))),
         "global": Gaussian(z[:, None], 0 * z[:, None]),
         "local": Gaussian(*np.zeros((2, ROWS, 2, 2))),
     }
@@ -104,7 +106,7 @@ def test_dims_that_do_one_thing_are_found_to_do_it(monkeypatch):
 
     def sample_prior(model, variables, metre, keys, given):
         given_levels.append(set(given))
-        return {"local": jnp.zeros((ROWS, 2, 2)), **given}
+        return {"local": jnp.zeros((ROWS, 2, 2)), "fine": jnp.zeros((ROWS, MEASURES, 3)), **given}
 
     def sample_tokens(model, variables, latents, metre, mask, key, sampling):
         return play(np.asarray(latents["global"])[:, 0])
