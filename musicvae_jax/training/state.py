@@ -98,8 +98,16 @@ def init_params(model: MusicVAE, measures: int, seed: int) -> Params:
     They are drawn on the CPU, whatever other devices there are: XLA takes longer to compile hundreds of draws of random
     numbers for a GPU (25 s for `folk`) than a training step.
     """
-    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with jax.default_device(_host()):
         return jax.device_get(_draw_params(model, measures, np.uint32(seed)))
+
+
+def _host() -> jax.Device:
+    """The CPU, or the first device where JAX_PLATFORMS leaves the CPU out."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
 
 
 @partial(jax.jit, static_argnames=("model", "measures"))  # compiled once for all seeds

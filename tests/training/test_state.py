@@ -103,3 +103,18 @@ def test_first_parameters_are_drawn_on_the_host_and_depend_on_the_seed_alone():
     assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, state_shapes(config, model))
     for one, two in zip(*map(jax.tree.leaves, (state.params, first)), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_without_a_cpu_the_first_parameters_are_drawn_on_another_device(monkeypatch):
+    devices = jax.local_devices()
+
+    def without_a_cpu(backend=None):
+        if backend == "cpu":
+            raise RuntimeError("Unknown backend cpu")
+        return devices[1:]
+
+    model = make_model(CONFIG, FIELDS)
+    before = init_params(model, CONFIG.data.measures, 3)
+    monkeypatch.setattr(jax, "local_devices", without_a_cpu)
+    for one, two in zip(*map(jax.tree.leaves, (before, init_params(model, CONFIG.data.measures, 3))), strict=True):
+        np.testing.assert_array_equal(one, two)
