@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from musicvae_jax.config.checks import ConfigError
-from musicvae_jax.config.data import CodecConfig, DataConfig
+from musicvae_jax.config.data import DataConfig
 from musicvae_jax.config.levels import LevelConfig, LevelsConfig
 from musicvae_jax.config.model import ModelConfig
 from musicvae_jax.config.objective import ObjectiveConfig
@@ -18,8 +18,6 @@ from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
 class Parts(Protocol):
     """What rules read of a `Config`."""
 
-    @property
-    def codec(self) -> CodecConfig: ...
     @property
     def data(self) -> DataConfig: ...
     @property
@@ -181,8 +179,9 @@ RULES = (
               "objective.span_weight"),
     ),
     Rule(
-        "attributes", "data.attributes = false", "batches would carry no attributes to follow",
-        _level(lambda c, level: level.attributes and not c.data.attributes, "levels.*.attributes", "data.attributes"),
+        "attributes, group_heads", "data.attributes = false", "batches would carry no attributes",
+        _level(lambda c, level: (level.attributes or level.group_heads) and not c.data.attributes,
+               "levels.*.attributes", "levels.*.group_heads", "data.attributes"),
     ),
     Rule(
         "attributes", "attribute_weight = 0", "their loss would weigh nothing",
@@ -200,11 +199,6 @@ RULES = (
                "levels.*.attributes", "train.batch_size", "train.accumulate"),
     ),
     Rule(
-        "group_heads", "data.attributes = false", "batches would carry no attributes to predict",
-        _level(lambda c, level: level.group_heads and not c.data.attributes,
-               "levels.*.group_heads", "data.attributes"),
-    ),
-    Rule(
         "group_heads", "group_head_weight = 0", "their loss would weigh nothing",
         _level(lambda c, level: level.group_heads and not c.objective.group_head_weight,
                "levels.*.group_heads", "objective.group_head_weight"),
@@ -217,15 +211,8 @@ RULES = (
     Rule(
         "control_weight", "no attributes among note_density, mean_pitch, pitch_class_entropy",
         "a decoder's expectation of others is not known",
-        _once(lambda c: c.objective.control_weight and not any(
-                  {"note_density", "mean_pitch", "pitch_class_entropy"} & {*level.attributes}
-                  for level in c.levels.on.values()),
-              "objective.control_weight"),
-    ),
-    Rule(
-        "control_weight", "codec = performance", "the number of notes that the decoder expects is known on a grid only",
-        _once(lambda c: c.objective.control_weight and c.codec.name == "performance",
-              "objective.control_weight", "codec.name"),
+        _once(lambda c: c.objective.control_weight and not {"note_density", "mean_pitch", "pitch_class_entropy"}
+              & {name for level in c.levels.on.values() for name in level.attributes}, "objective.control_weight"),
     ),
     Rule(
         "leakage_weight", "no attributes", "there is nothing that other groups could leak",
@@ -233,8 +220,7 @@ RULES = (
               "objective.leakage_weight"),
     ),
     Rule(
-        "leakage, orthogonality, group_correlation, dim_correlation or dip_weight", "one window in a microbatch",
-        "they are over the latents of several windows",
+        "a term of independence", "one window in a microbatch", "it is over the latents of several windows",
         _once(lambda c: c.objective.independence_weights and c.train.batch_size // c.train.accumulate < 2,
               "train.batch_size", "train.accumulate"),
     ),

@@ -61,8 +61,8 @@ def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, G
     return figures
 
 
-def measure_figures(means: Array, attributes: Array, seed: int = 0) -> MeasureFigures:
-    """AR-VAE's scores of latents of measures, on at most 4,096 of them at even distances.
+def measure_figures(means: Array, attributes: Array, seed: int = 0) -> MeasureFigures | None:
+    """AR-VAE's scores of latents of measures, on at most 4,096 of them at even distances; None if it knows no measure.
 
     Args:
         means: float[window, measure, dim].
@@ -71,6 +71,8 @@ def measure_figures(means: Array, attributes: Array, seed: int = 0) -> MeasureFi
     """
     codes, values = (part.reshape(-1, part.shape[-1]) for part in (means, attributes))
     known = np.flatnonzero(np.isfinite(values).all(1))
+    if not len(known):
+        return None
     rows = known[_spread(len(known))]
     codes, values = codes[rows], values[rows]
     gap = mutual_information_gap(codes, values, estimator="knn", seed=seed)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from musicvae_jax.config import Config, UserError, check_seed
 from musicvae_jax.config.checks import check
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.evaluation.traversal import traverse
 from musicvae_jax.inference import encode, in_powers_of_two, sample_prior, slerp
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.spans import present_latents
@@ -209,54 +211,9 @@ class TrainedVAE:
         tokens = self.decode(latents, frame, seed=seed, sampling=sampling)
         return [self._like(score, row, metre) for row, metre in zip(tokens, frame, strict=True)]
 
-    def traverse(
-        self,
-        score: Score,
-        dim: str,
-        steps: int = 5,
-        reach: float = 2.0,
-        *,
-        seed: int = 0,
-        sampling: SamplingConfig = _GREEDY,
-    ) -> list[Score]:
-        """The first window of a piece with one dim moved: from ``-reach`` to ``reach`` is added to its posterior mean.
-
-        The dim moves in all latents of its level. The other dims of the level and the levels above stay at their
-        posterior means; the levels below are drawn from their priors, with the same noise at every step.
-
-        Args:
-            score: the piece.
-            dim: its name, such as ``"fine/rhythm[0]"``; see `LevelConfig.dim_names`.
-            steps: points at even distances, both ends included.
-            reach: the largest shift. Under a normal base 1 is a standard deviation of the prior at the top level.
-            seed: of latents and tokens.
-            sampling: how tokens are chosen.
-
-        Raises:
-            MusicError: the codec refuses the piece.
-            UserError: there is no such dim, or another argument is out of range.
-        """
-        check_seed(seed)
-        names = {name: (level, place) for level, place, name in self._dims()}
-        some = ", ".join(f"{level}/{group}[0]" for level, own in self.config.levels.on.items() for group in own.layout)
-        check(dim in names, "dim", dim, f"such as {some}")
-        check(steps >= 2, "steps", steps, "2 or more: both ends count")
-        check(reach > 0 and math.isfinite(reach), "reach", reach, "above 0")
-        moved, place = names[dim]
-        window = jax.tree.map(lambda leaf: leaf[:1], self.windows(score))
-        posterior, levels = self.encode(window), list(self.config.levels.on)
-        kept = levels[: levels.index(moved) + 1]
-        given = {level: np.repeat(np.asarray(posterior[level].loc), steps, 0) for level in kept}
-        given[moved][..., place] += np.linspace(-reach, reach, steps)[:, None]
-        frame = np.repeat(window.metre, steps, 0)
-        latents = self._draw(frame, given, None, seed, np.zeros(steps, np.int32))
-        tokens = self.decode(latents, frame, seed=seed, sampling=sampling)
-        return [self._like(score, row, metre) for row, metre in zip(tokens, frame, strict=True)]
-
-    def _dims(self) -> list[tuple[str, int, str]]:
-        """Level, place and name of every dim."""
-        levels = self.config.levels.on.items()
-        return [(name, place, dim) for name, level in levels for place, dim in enumerate(level.dim_names(name))]
+    def traverse(self, score: Score, dim: str, steps: int = 5, reach: float = 2.0, **options: Any) -> list[Score]:
+        """The first window of a piece with one dim moved; see `traversal.traverse`."""
+        return traverse(self, score, dim, steps, reach, **options)
 
     def first_window(self, score: Score) -> Score:
         """The beginning of a piece, as long as one window, as the codec keeps it.
@@ -319,19 +276,9 @@ class TrainedVAE:
             tokens[real], metre[real], tempo=score.tempo, fifths=score.fifths, mode=score.mode, title=score.title
         )
 
-    def _draw(
-        self,
-        frame: np.ndarray,
-        given: Latents,
-        temperature: Mapping[str, float] | None,
-        seed: int,
-        noise: np.ndarray | None = None,
-    ) -> Latents:
-        """The levels that are not given, from their priors, for metres int32[batch, measure, 2].
-
-        Rows with the same number in ``noise`` share it; each has its own if it is not given.
-        """
-        keys = row_keys(stream(jax.random.key(seed), "prior"), np.arange(len(frame)) if noise is None else noise)
+    def _draw(self, frame: np.ndarray, given: Latents, temperature: Mapping[str, float] | None, seed: int) -> Latents:
+        """The levels that are not given, from their priors, for metres int32[batch, measure, 2]."""
+        keys = row_keys(stream(jax.random.key(seed), "prior"), np.arange(len(frame)))
         return sample_prior(self.model, self.variables, frame, keys, given, dict(temperature or {}))
 
 

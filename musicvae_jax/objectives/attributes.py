@@ -93,7 +93,7 @@ def group_head_loss(config: Config, name: str, output: VAEOutput, batch: Batch, 
     level = config.levels[name]
     names = [attribute for own in level.supervised.values() for attribute in own]
     values, known = attribute_values(name, level, output, batch, names)
-    centred, _ = standardised(values, known, mean)
+    centred, _ = standardised(values.astype(output.predicted[name].dtype), known, mean)
     number = jnp.maximum(mean(known.sum((0, 1), dtype=centred.dtype)), 1e-9)
     squared = jnp.where(known, (output.predicted[name] - centred) ** 2, 0)
     return (0.5 * squared.sum((0, 1)) / number).sum()

@@ -39,7 +39,12 @@ def expected_attributes(logits: Sequence[Array], batch: Batch, fields: Sequence[
         batch: the windows, whose slots and metres count.
         fields: of a slot.
         span: in measures; 0 is the window.
+
+    Raises:
+        ValueError: the number of slots of a measure is that of its notes, so the decoder expects no other number.
     """
+    if fields[0].end is not None:
+        raise ValueError("control_weight: allowed with a codec on a grid, melody or voices")
     counts = jnp.zeros(())
     for field, of_field in zip(fields, logits, strict=True):
         if field.first_pitch is not None:

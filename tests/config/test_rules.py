@@ -60,7 +60,8 @@ CASES = {
     ("level_dropout", "one level or none"): ["local.dim=0 fine.dim=0 | model.level_dropout=0.1 -> fine.dim=3"],
     ("span_head", "span_weight = 0"): ["fine.span_head=true objective.span_weight=0.0 -> objective.span_weight=0.1"],
     ("span_weight", "no span_head"): ["objective.span_weight=0.1 -> global.span_head=true"],
-    ("attributes", "data.attributes = false"): [
+    ("attributes, group_heads", "data.attributes = false"): [
+        "objective.group_head_weight=1.0 | fine.group_heads=true data.attributes=false -> data.attributes=true",
         "objective.attribute_weight=1.0 | fine.attributes=syncopation data.attributes=false -> data.attributes=true"
     ],
     ("attributes", "attribute_weight = 0"): [
@@ -74,9 +75,6 @@ CASES = {
         f"data.attributes=true objective.attribute_weight=1.0 | fine.attributes=syncopation {case}"
         for case in ("train.batch_size=4 train.accumulate=4 -> train.accumulate=2",)
     ],
-    ("group_heads", "data.attributes = false"): [
-        "objective.group_head_weight=1.0 | fine.group_heads=true data.attributes=false -> data.attributes=true"
-    ],
     ("group_heads", "group_head_weight = 0"): [
         f"data.attributes=true | fine.group_heads=true objective.group_head_weight=0.0 -> {mended}"
         for mended in ("objective.group_head_weight=1.0",)
@@ -89,18 +87,11 @@ CASES = {
         for other in ("rhythmic_complexity", "syncopation")
         for case in ("objective.control_weight=1.0 -> fine.attributes=note_density",)
     ],
-    ("control_weight", "codec = performance"): [
-        f"data.attributes=true objective.attribute_weight=1.0 fine.attributes=note_density | {case}"
-        for case in ("objective.control_weight=1.0 codec.name=performance -> codec.name=voices",)
-    ],
     ("leakage_weight", "no attributes"): [
         f"data.attributes=true | objective.leakage_weight=1.0 -> {mended}"
         for mended in ("fine.attributes=syncopation objective.attribute_weight=1.0",)
     ],
-    (
-        "leakage, orthogonality, group_correlation, dim_correlation or dip_weight",
-        "one window in a microbatch",
-    ): [
+    ("a term of independence", "one window in a microbatch"): [
         f"objective.{term}_weight=1.0 | train.batch_size=4 train.accumulate=4 -> train.accumulate=2"
         for term in ("orthogonality", "group_correlation", "dim_correlation", "dip")
     ],

@@ -91,11 +91,14 @@ def test_scores_of_measures_are_at_their_ceiling_for_the_attributes_themselves()
     attributes[::3, -1] = np.nan
     means = np.concatenate([np.nan_to_num(attributes), RNG.normal(size=(300, 4, 3))], -1)
     found = measure_figures(means, attributes)
+    assert found
     assert found.mig == pytest.approx(found.mig_ceiling, abs=0.03) and found.mig > 0.9
     assert (found.interpretability, found.scc) == pytest.approx((1, 1)) and found.sap > 0.97
     noise = measure_figures(RNG.normal(size=means.shape), attributes)
+    assert noise
     assert max(noise.mig, noise.sap, noise.interpretability) < 0.05 and noise.scc < 0.2
     assert noise.mig_ceiling == pytest.approx(found.mig_ceiling)
+    assert measure_figures(means, np.full_like(attributes, np.nan)) is None
 
 
 def test_only_latents_of_measures_have_the_scores_of_arvae():
