@@ -33,9 +33,9 @@ def make_ar_vae(change: Callable[..., Config], short: Config) -> Ablation:
     make = partial(measures, change, short)
     return Ablation(
         text=(
-            "Latents of single measures that follow AR-VAE's four attributes (Pati & Lerch 2021), on tunes that share no "
-            "music with the training tunes. `beta-vae` follows nothing; `ar-vae` has the paper's loss and weights; `rank` "
-            "is the pairwise logistic loss."
+            "Latents of single measures that follow AR-VAE's four attributes (Pati & Lerch 2021), on tunes that share "
+            "no music with the training tunes. `beta-vae` follows nothing; `ar-vae` has the paper's loss and weights; "
+            "`rank` is the pairwise logistic loss."
         ),
         variants={
             "beta-vae": make(),
