@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from musicvae_jax.config.checks import ConfigError
-from musicvae_jax.config.data import DataConfig
+from musicvae_jax.config.data import CodecConfig, DataConfig
 from musicvae_jax.config.levels import LevelConfig, LevelsConfig
 from musicvae_jax.config.model import ModelConfig
 from musicvae_jax.config.objective import ObjectiveConfig
@@ -18,6 +18,8 @@ from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
 class Parts(Protocol):
     """What rules read of a `Config`."""
 
+    @property
+    def codec(self) -> CodecConfig: ...
     @property
     def data(self) -> DataConfig: ...
     @property
@@ -65,6 +67,22 @@ def _level(
                 yield tuple(place.replace("*", name) for place in places)
 
     return broken
+
+
+def _weighed(setting: str, weight: str) -> tuple[Rule, Rule]:
+    """A setting of a level with a loss, and the weight of that loss: neither goes without the other."""
+    return (
+        Rule(
+            setting, f"{weight} = 0", "the loss would weigh nothing",
+            _level(lambda c, level: getattr(level, setting) and not getattr(c.objective, weight),
+                   f"levels.*.{setting}", f"objective.{weight}"),
+        ),
+        Rule(
+            weight, f"no {setting}", "there is no loss to weigh",
+            _once(lambda c: getattr(c.objective, weight)
+                  and not any(getattr(level, setting) for level in c.levels.on.values()), f"objective.{weight}"),
+        ),
+    )  # fmt: skip
 
 
 def _settings_of_levels_off(config: Parts) -> Iterator[Places]:
@@ -168,51 +186,29 @@ RULES = (
         "level_dropout", "one level or none", "there is no level below it",
         _once(lambda c: c.model.level_dropout and len(c.levels.on) < 2, "model.level_dropout"),
     ),
-    Rule(
-        "span_head", "span_weight = 0", "its loss would weigh nothing",
-        _level(lambda c, level: level.span_head and not c.objective.span_weight,
-               "levels.*.span_head", "objective.span_weight"),
-    ),
-    Rule(
-        "span_weight", "no span_head", "there is no loss to weigh",
-        _once(lambda c: c.objective.span_weight and not any(level.span_head for level in c.levels.on.values()),
-              "objective.span_weight"),
-    ),
+    *_weighed("span_head", "span_weight"),
     Rule(
         "attributes, group_heads", "data.attributes = false", "batches would carry no attributes",
         _level(lambda c, level: (level.attributes or level.group_heads) and not c.data.attributes,
                "levels.*.attributes", "levels.*.group_heads", "data.attributes"),
     ),
-    Rule(
-        "attributes", "attribute_weight = 0", "their loss would weigh nothing",
-        _level(lambda c, level: level.attributes and not c.objective.attribute_weight,
-               "levels.*.attributes", "objective.attribute_weight"),
-    ),
-    Rule(
-        "attribute_weight", "no attributes", "there is no loss to weigh",
-        _once(lambda c: c.objective.attribute_weight and not any(level.attributes for level in c.levels.on.values()),
-              "objective.attribute_weight"),
-    ),
+    *_weighed("attributes", "attribute_weight"),
     Rule(
         "attributes", "one window in a microbatch", "pairs would be within one window",
         _level(lambda c, level: level.attributes and c.train.batch_size // c.train.accumulate < 2,
                "levels.*.attributes", "train.batch_size", "train.accumulate"),
     ),
-    Rule(
-        "group_heads", "group_head_weight = 0", "their loss would weigh nothing",
-        _level(lambda c, level: level.group_heads and not c.objective.group_head_weight,
-               "levels.*.group_heads", "objective.group_head_weight"),
-    ),
-    Rule(
-        "group_head_weight", "no group_heads", "there is no loss to weigh",
-        _once(lambda c: c.objective.group_head_weight and not any(level.group_heads for level in c.levels.on.values()),
-              "objective.group_head_weight"),
-    ),
+    *_weighed("group_heads", "group_head_weight"),
     Rule(
         "control_weight", "no attributes among note_density, mean_pitch, pitch_class_entropy",
         "a decoder's expectation of others is not known",
         _once(lambda c: c.objective.control_weight and not {"note_density", "mean_pitch", "pitch_class_entropy"}
               & {name for level in c.levels.on.values() for name in level.attributes}, "objective.control_weight"),
+    ),
+    Rule(
+        "control_weight", "codec = performance", "the number of notes that a decoder expects is known on a grid only",
+        _once(lambda c: c.objective.control_weight and c.codec.name == "performance",
+              "objective.control_weight", "codec.name"),
     ),
     Rule(
         "leakage_weight", "no attributes", "there is nothing that other groups could leak",

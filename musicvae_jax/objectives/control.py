@@ -39,12 +39,7 @@ def expected_attributes(logits: Sequence[Array], batch: Batch, fields: Sequence[
         batch: the windows, whose slots and metres count.
         fields: of a slot.
         span: in measures; 0 is the window.
-
-    Raises:
-        ValueError: the number of slots of a measure is that of its notes, so the decoder expects no other number.
     """
-    if fields[0].end is not None:
-        raise ValueError("control_weight: allowed with a codec on a grid, melody or voices")
     counts = jnp.zeros(())
     for field, of_field in zip(fields, logits, strict=True):
         if field.first_pitch is not None:
@@ -134,6 +129,7 @@ def controlled_levels(config: Config) -> list[str]:
 
 
 def _move(config: Config, name: str, output: VAEOutput, batch: Batch, shift: Shift) -> _Moved:
+    """Each dim that follows an attribute takes its value from another window, as `control_loss` says."""
     level, names = config.levels[name], list(config.levels.on)
     values, known = attribute_values(name, level, output, batch)
     z, asked = output.latents[name], {}

@@ -18,6 +18,7 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.data.load import count_metres, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.figures import flatten
 from musicvae_jax.objectives.attributes import attribute_notes
 from musicvae_jax.objectives.controller import check_set_points
@@ -97,7 +98,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             print(
                 f"training: {source.summary}\nvalidation: {validation.summary}",
                 *filter(None, [monitor.silence]),
-                *attribute_notes(config, source.gather(np.linspace(0, len(source) - 1, 256).astype(np.int64))),
+                *_notes(config, source),
                 sep="\n",
             )
         step, flops = _compile(parallel.spread(make_device_step(config, model)), state, example, parallel)
@@ -143,6 +144,13 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             if saving or evaluating:
                 throughput.restart()
     return TrainResult(state, number, number >= settings.num_steps)
+
+
+def _notes(config: Config, source: WindowSource) -> list[str]:
+    """What to know of attributes in this music, by 256 windows at even distances."""
+    if not config.data.attributes:
+        return []
+    return attribute_notes(config, source.gather(np.linspace(0, len(source) - 1, 256).astype(np.int64)))
 
 
 def _compile(step: Any, state: TrainState, batch: Batch, parallel: Parallel) -> Compiled:

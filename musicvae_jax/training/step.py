@@ -55,7 +55,8 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
 
     Metrics: ``nll``, ``kl``, ``kl_<level>``, ``span_nll_<level>`` in nats; ``beta_<level>``, the product of schedule,
     controller and KL balance; counts ``tokens``, ``phrases`` and, with level dropout, ``phrases_<level>`` of the
-    windows that keep the level. In the other windows its KL is 0.
+    windows that keep the level. In the other windows its KL is 0. Terms of the batch as a whole, but charged KLs, have
+    their names in `objective`, and ``control`` is that of `control_loss`; all are weighted.
 
     Free bits per dim, KL balance and batch normalisation depend on the batch as a whole. They use means over the batch
     and over ``axes``, the mapped axes over which the batch is spread; in a notebook there are none. Under gradient

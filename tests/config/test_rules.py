@@ -87,6 +87,10 @@ CASES = {
         for other in ("rhythmic_complexity", "syncopation")
         for case in ("objective.control_weight=1.0 -> fine.attributes=note_density",)
     ],
+    ("control_weight", "codec = performance"): [
+        f"data.attributes=true objective.attribute_weight=1.0 fine.attributes=note_density | {case}"
+        for case in ("objective.control_weight=1.0 codec.name=performance -> codec.name=voices",)
+    ],
     ("leakage_weight", "no attributes"): [
         f"data.attributes=true | objective.leakage_weight=1.0 -> {mended}"
         for mended in ("fine.attributes=syncopation objective.attribute_weight=1.0",)

@@ -171,10 +171,3 @@ def test_levels_without_known_attributes_are_not_controlled():
     assert LevelConfig(dim=8, attributes=("contour",), groups=(4, 4, 0, 0, 0)).followed == {"contour": 4}
     config = replace(CONFIG, fine={"attributes": ("contour",)})
     assert controlled_levels(config) == ["global"]
-
-
-def test_a_codec_without_a_grid_is_refused():
-    batch = make_music()
-    fields = (CODEC.fields[0]._replace(end=0),)
-    with pytest.raises(ValueError, match="control_weight: allowed with a codec on a grid, melody or voices"):
-        expected_attributes(certain(batch.tokens, fields), batch, fields, 1)
