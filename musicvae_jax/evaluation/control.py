@@ -1,5 +1,6 @@
 """What the dims that follow attributes do to decoded music: each is moved, the levels below it are drawn again."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -7,12 +8,14 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from musicvae_jax.codec.attributes.cells import make_cells
+from musicvae_jax.codec.attributes.dmelodies import are_melodies, starts
 from musicvae_jax.config.levels import ATTRIBUTE_OF
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.disentanglement import control_scores
 from musicvae_jax.evaluation.figures import ControlFigures
-from musicvae_jax.evaluation.likeness import ARVAE_COLUMNS, NAMES, arvae_attributes, true_attributes
+from musicvae_jax.evaluation.likeness import NAMES, OWN_COLUMNS, own_attributes, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE
 from musicvae_jax.inference import sample_prior
@@ -23,8 +26,11 @@ from musicvae_jax.types import ATTRIBUTES, LEVELS, PRIMARY, Array, Batch, Gaussi
 
 NUM_VALUES = 8
 
-_ARVAE = tuple(ATTRIBUTES[column].name for column in ARVAE_COLUMNS)
-_NAMES = (*NAMES, *_ARVAE)  # of what is measured
+# Span -> what is measured there: the attributes of every span, and those of this one alone.
+_MEASURED = defaultdict(
+    lambda: NAMES,
+    {span: (*NAMES, *(ATTRIBUTES[column].name for column in columns)) for span, columns in OWN_COLUMNS.items()},
+)
 
 
 def control_figures(
@@ -42,7 +48,8 @@ def control_figures(
     A dim of a level takes eight values, evenly from the 5th to the 95th percentile of its posterior means, in all
     latents of a window at once. The other dims and the levels above keep their posterior means, and the levels below
     are drawn from their priors, with the same noise at every value. Attributes are those of the level's own spans; the
-    others that should stay are what the level's other dims follow, and the primary attributes of the other groups.
+    others that should stay are what the level's other dims follow, and the primary attributes of the other groups (not
+    of a benchmark, such as dMelodies, whose attributes are a list of their own).
 
     Args:
         vae: the model, its variables on the devices of ``parallel``.
@@ -62,9 +69,9 @@ def control_figures(
     found: dict[str, dict[str, ControlFigures]] = {name: {} for name, _ in moves}
     for name, attribute in tqdm(moves, desc="control", unit="dim", dynamic_ncols=True):
         level = vae.config.levels[name]
-        dim, asked = level.followed[attribute], _NAMES.index(attribute)
-        arvae = held_out.arvae if level.span == 1 else None
-        data = _joined(held_out.attributes[level.span_name], arvae)
+        measured, dim = _MEASURED[level.span], level.followed[attribute]
+        asked = measured.index(attribute)
+        data = _joined(held_out.attributes, held_out.own, level.span_name)
         spread = _spread(data)
         codes = held_out.means[name].reshape(-1, level.dim)[np.isfinite(data).any(1), dim]
         values = np.linspace(np.percentile(codes, 5), np.percentile(codes, 95), NUM_VALUES)
@@ -73,17 +80,58 @@ def control_figures(
         decoded = np.stack(
             [[_decode(vae, parallel, windows, _Move(name, dim, value), key) for key in keys] for value in values]
         )
-        named = {*level.followed, *(PRIMARY[group] for group in PRIMARY if group != ATTRIBUTE_OF[attribute].group)}
-        columns = [column for column, own in enumerate(_NAMES) if spread[column] > 0 and own in named]
+        named, found_in = set(level.followed), ATTRIBUTE_OF[attribute]
+        if not found_in.spans:  # a benchmark has its own list
+            named |= {PRIMARY[group] for group in PRIMARY if group != found_in.group}
+        columns = [column for column, own in enumerate(measured) if spread[column] > 0 and own in named]
         figures = control_scores(values, decoded[..., columns], spread[columns], columns.index(asked))
         found[name][attribute] = ControlFigures(
             dim=level.dim_names(name)[dim],
             consistency=figures.consistency,
             restrictiveness=figures.restrictiveness,
             monotonicity=figures.monotonicity,
-            changes={_NAMES[column]: float(change) for column, change in zip(columns, figures.changes, strict=True)},
+            changes={measured[column]: float(change) for column, change in zip(columns, figures.changes, strict=True)},
         )
     return found
+
+
+def latent_density(
+    vae: TrainedVAE, parallel: Parallel, held_out: ProbeData, *, num_points: int = 2048, seed: int = 0
+) -> dict[str, float]:
+    """The share of points that decode to a melody of dMelodies: level -> share; {} of other music.
+
+    Of levels whose latents are two measures (Pati & Lerch 2021, Is Disentanglement Enough?, section 4.3, with each dim
+    drawn for itself). A point is a draw from the prior; its dims that follow an attribute are uniform between the
+    smallest and the largest posterior mean of the split. Decoding takes the likeliest token.
+
+    Args:
+        vae: the model, its variables on the devices of ``parallel``.
+        parallel: how batches are spread.
+        held_out: posterior means and attributes of the split.
+        num_points: draws.
+        seed: of them.
+    """
+    shares = {}
+    for name, level in vae.config.levels.on.items():
+        factors = held_out.own.get(level.span_name)
+        melodies = () if level.span != 2 or factors is None else np.flatnonzero(np.isfinite(factors).all((1, 2)))
+        if not len(melodies):
+            continue
+        rng, dims, valid = np.random.default_rng(seed), [*level.followed.values()], []
+        means = held_out.means[name].reshape(-1, level.dim)[:, dims]
+        metre = held_out.metre[melodies[:1]]
+        for first in range(0, num_points, EVALUATION_ROWS):
+            index = np.arange(first, first + EVALUATION_ROWS, dtype=np.int32)
+            frame = parallel.shard_rows(np.repeat(metre, EVALUATION_ROWS, 0))
+            keys = row_keys(stream(jax.random.key(seed), "density"), index)
+            latents = jax.device_get(sample_prior(vae.model, vae.variables, frame, keys))
+            moved = np.array(latents[name])
+            moved[..., dims] = rng.uniform(means.min(0), means.max(0), (*moved.shape[:-1], len(dims)))
+            tokens = vae.decode(latents | {name: moved}, np.asarray(frame), sampling=SamplingConfig(temperature=0.0))
+            notes = vae.codec.notes(tokens, vae.codec.slot_mask(np.asarray(frame)), np.asarray(frame))
+            valid.append(are_melodies(starts(make_cells(notes, np.asarray(frame), 2))))
+        shares[name] = float(np.concatenate(valid)[:num_points].mean())
+    return shares
 
 
 class _Move(NamedTuple):
@@ -100,11 +148,10 @@ class _Move(NamedTuple):
         return given
 
 
-def _joined(attributes: np.ndarray, arvae: np.ndarray | None) -> np.ndarray:
-    """One row a latent, one column for each of `_NAMES`: float64[window, time, ...] to [row, attribute]."""
-    rows = attributes.reshape(-1, len(NAMES))
-    others = np.full((len(rows), len(_ARVAE)), np.nan) if arvae is None else arvae.reshape(-1, len(_ARVAE))
-    return np.concatenate([rows, others], 1)
+def _joined(attributes: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], span: str) -> np.ndarray:
+    """One row a latent, one column for each name of `_MEASURED`: float64[window, time, ...] to [row, attribute]."""
+    parts = [attributes[span], *([own[span]] if span in own else [])]
+    return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], 1)
 
 
 def _spread(data: np.ndarray) -> np.ndarray:
@@ -130,7 +177,7 @@ def _decode(
         latents = sample_prior(vae.model, vae.variables, metre, row_keys(stream(key, "prior"), batch.index), given)
         tokens = sample_tokens(vae.model, vae.variables, latents, metre, mask, stream(key, "tokens"), SamplingConfig())
         heard = batch._replace(tokens=np.asarray(tokens), mask=mask)
-        span = vae.config.levels[move.level].span
-        (values,) = true_attributes(heard, vae.codec, [span]).values()
-        parts.append(_joined(values, arvae_attributes(heard, vae.codec) if span == 1 else None))
+        level = vae.config.levels[move.level]
+        found = true_attributes(heard, vae.codec, [level.span]), own_attributes(heard, vae.codec, [level.span])
+        parts.append(_joined(*found, level.span_name))
     return np.concatenate(parts)

@@ -49,6 +49,16 @@ class MeasureFigures:
 
 
 @dataclasses.dataclass(frozen=True)
+class FactorFigures:
+    """What latents of two measures tell of the nine factors of dMelodies, as classes (Pati et al. 2020, section 4)."""
+
+    mig: float  # by a histogram of 20 bins
+    mig_ceiling: float  # of the factors themselves as codes
+    sap: float
+    modularity: float
+
+
+@dataclasses.dataclass(frozen=True)
 class GroupFigures:
     """What the means of a level and of its groups of dims tell of attributes of its own span, see `groups`."""
 
@@ -61,6 +71,7 @@ class GroupFigures:
     leakage: dict[str, dict[str, float]]  # group of dims -> attribute -> R2 of a ridge regression, on other families
     correlation: dict[str, dict[str, float]]  # group of attributes -> attribute -> R2 from all attributes of the group
     arvae: MeasureFigures | None = None  # of a level whose latents are measures
+    factors: FactorFigures | None = None  # of a level whose latents are two measures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +101,7 @@ class FlowFigures:
     skip_share: Estimate | None = None  # share of nll that the skip connection saves
     groups: dict[str, GroupFigures] = dataclasses.field(default_factory=dict)  # by level
     control: dict[str, dict[str, ControlFigures]] = dataclasses.field(default_factory=dict)  # level -> attribute
+    latent_density: dict[str, float] = dataclasses.field(default_factory=dict)  # level -> share, see `control`
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,12 @@ from musicvae_jax.config import Config
 from musicvae_jax.evaluation.disentanglement import (
     interpretability,
     leakage,
+    modularity,
     mutual_information_gap,
     separated_attribute_predictability,
     spearman,
 )
-from musicvae_jax.evaluation.figures import GroupFigures, MeasureFigures
+from musicvae_jax.evaluation.figures import FactorFigures, GroupFigures, MeasureFigures
 from musicvae_jax.evaluation.likeness import GROUP_OF, NAMES
 from musicvae_jax.evaluation.probes import ProbeData
 from musicvae_jax.types import PRIMARY, Array
@@ -31,7 +32,7 @@ def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, G
     """
     figures = {}
     for name, level in config.levels.on.items():
-        means, values = data.means[name], data.attributes[level.span_name]
+        means, values, own_values = data.means[name], data.attributes[level.span_name], data.own.get(level.span_name)
         draws = data.draws[name] if data.draws else means
         codes, drawn, attributes = (np.asarray(part).reshape(-1, part.shape[-1]) for part in (means, draws, values))
         there = np.isfinite(attributes).any(1)
@@ -56,25 +57,23 @@ def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, G
             mig_all=mutual_information_gap(codes, attributes).value,
             leakage={group: _named(scores) for group, scores in by_group.items()},
             correlation={group: _named(scores) for group, scores in alone.items() if np.isfinite(scores).any()},
-            arvae=measure_figures(means, data.arvae, seed) if level.span == 1 and data.arvae is not None else None,
+            arvae=measure_figures(means, own_values, seed) if level.span == 1 else None,
+            factors=factor_figures(means, own_values, seed) if level.span == 2 else None,
         )
     return figures
 
 
-def measure_figures(means: Array, attributes: Array, seed: int = 0) -> MeasureFigures | None:
+def measure_figures(means: Array, attributes: Array | None, seed: int = 0) -> MeasureFigures | None:
     """AR-VAE's scores of latents of measures, on at most 4,096 of them at even distances; None if it knows no measure.
 
     Args:
         means: float[window, measure, dim].
-        attributes: float[window, measure, 4], as `arvae_attributes` gives them.
+        attributes: float[window, measure, 4], as `own_attributes` gives them; None if they were not measured.
         seed: of the noise that separates equal values.
     """
-    codes, values = (part.reshape(-1, part.shape[-1]) for part in (means, attributes))
-    known = np.flatnonzero(np.isfinite(values).all(1))
-    if not len(known):
+    codes, values = _known(means, attributes)
+    if not len(codes):
         return None
-    rows = known[_spread(len(known))]
-    codes, values = codes[rows], values[rows]
     gap = mutual_information_gap(codes, values, estimator="knn", seed=seed)
     return MeasureFigures(
         mig=gap.value,
@@ -83,6 +82,36 @@ def measure_figures(means: Array, attributes: Array, seed: int = 0) -> MeasureFi
         interpretability=interpretability(codes, values).value,
         scc=spearman(codes, values).value,
     )
+
+
+def factor_figures(means: Array, factors: Array | None, seed: int = 0) -> FactorFigures | None:
+    """dMelodies' scores of latents of two measures, on at most 4,096 at even distances; None without a melody of it.
+
+    Args:
+        means: float[window, pair, dim].
+        factors: float[window, pair, 9], as `own_attributes` gives them; None if they were not measured.
+        seed: of the halves of the rows.
+    """
+    codes, values = _known(means, factors)
+    if not len(codes):
+        return None
+    gap = mutual_information_gap(codes, values, discrete=True)
+    return FactorFigures(
+        mig=gap.value,
+        mig_ceiling=gap.ceiling,
+        sap=separated_attribute_predictability(codes, values, discrete=True, seed=seed).value,
+        modularity=modularity(codes, values, discrete=True).value,
+    )
+
+
+def _known(means: Array, attributes: Array | None) -> tuple[np.ndarray, np.ndarray]:
+    """At most `_ROWS` latents whose attributes are all known: float[row, dim] and float[row, attribute]."""
+    if attributes is None:
+        return np.zeros((0, 0)), np.zeros((0, 0))
+    codes, values = (part.reshape(-1, part.shape[-1]) for part in (means, attributes))
+    known = np.flatnonzero(np.isfinite(values).all(1))
+    rows = known[_spread(len(known))]
+    return codes[rows], values[rows]
 
 
 def _spread(number: int) -> np.ndarray:

@@ -16,11 +16,11 @@ from musicvae_jax.data.load import TRAIN, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import Families, WindowSource
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate, strata_of
-from musicvae_jax.evaluation.control import control_figures
+from musicvae_jax.evaluation.control import control_figures, latent_density
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures, LikenessFigures
 from musicvae_jax.evaluation.groups import group_figures
 from musicvae_jax.evaluation.level_costs import LevelCosts, level_costs
-from musicvae_jax.evaluation.likeness import Likeness, arvae_attributes, compare, true_attributes
+from musicvae_jax.evaluation.likeness import Likeness, compare, own_attributes, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData, probe_figures
 from musicvae_jax.evaluation.reconstruction import of_rows, other_pieces
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
@@ -93,6 +93,7 @@ def information_flow(
         probes=probe_figures(fitted, held_out, vae.config, seed),
         groups=group_figures(held_out, vae.config, seed),
         control=control_figures(vae, parallel, source, held_out, num_windows=min(num_windows, 64), seed=seed),
+        latent_density=latent_density(vae, parallel, held_out, seed=seed),
     )
 
 
@@ -189,10 +190,10 @@ def _encode(
             level: gaussian.loc + np.exp(gaussian.log_scale) * rng.standard_normal(gaussian.loc.shape)
             for level, gaussian in posterior.items()
         }
-        attributes, arvae = true_attributes(batch, vae.codec, vae.config.spans), arvae_attributes(batch, vae.codec)
-        parts.append(_real((batch.index, means, attributes, batch.metre, draws, arvae), batch.index))
-    index, means, attributes, metre, draws, arvae = _joined(parts)
-    return ProbeData(means, attributes, metre, families(index), draws, arvae)
+        attributes, own = (find(batch, vae.codec, vae.config.spans) for find in (true_attributes, own_attributes))
+        parts.append(_real((batch.index, means, attributes, batch.metre, draws, own), batch.index))
+    index, means, attributes, metre, draws, own = _joined(parts)
+    return ProbeData(means, attributes, metre, families(index), draws, own)
 
 
 def _real(rows: Any, index: Array) -> Any:

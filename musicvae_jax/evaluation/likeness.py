@@ -8,20 +8,23 @@ import numpy as np
 from musicvae_jax.codec.base import Codec, WindowNotes
 from musicvae_jax.data.attributes import window_attributes
 from musicvae_jax.evaluation.reconstruction import agreement
-from musicvae_jax.types import ATTRIBUTES, STANDARD_SPANS, Batch
+from musicvae_jax.types import ATTRIBUTES, STANDARD_SPANS, Batch, span_name
 
-# Without style and chords, which notes do not tell, and without AR-VAE's attributes, which repeat others.
+# Without style and chords, which notes do not tell, and without the attributes of a benchmark, see `own_attributes`.
 COLUMNS = tuple(
     number
     for number, attribute in enumerate(ATTRIBUTES)
-    if attribute.name not in ("style", "chord_change_rate") and not attribute.name.startswith("arvae_")
+    if attribute.name not in ("style", "chord_change_rate") and not attribute.spans
 )
 NAMES = tuple(ATTRIBUTES[column].name for column in COLUMNS)
 GROUP_OF = {name: ATTRIBUTES[column].group for name, column in zip(NAMES, COLUMNS, strict=True)}
 
-
-# AR-VAE's four attributes of a measure (Pati & Lerch 2021, section 4.1).
-ARVAE_COLUMNS = tuple(number for number, own in enumerate(ATTRIBUTES) if own.name.startswith("arvae_"))
+# Span -> the columns that are defined for it alone: AR-VAE's four attributes of measures (Pati & Lerch 2021, section
+# 4.1), and the nine factors of dMelodies, of two measures.
+OWN_COLUMNS = {
+    span: tuple(number for number, attribute in enumerate(ATTRIBUTES) if span in attribute.spans)
+    for span in sorted({span for attribute in ATTRIBUTES for span in attribute.spans})
+}
 
 
 class Likeness(NamedTuple):
@@ -37,10 +40,11 @@ def true_attributes(batch: Batch, codec: Codec, spans: Sequence[int] = STANDARD_
     return {span: values[..., COLUMNS].astype(np.float64) for span, values in found.items()}
 
 
-def arvae_attributes(batch: Batch, codec: Codec) -> np.ndarray:
-    """AR-VAE's four attributes of every measure: float64[window, measure, 4]; NaN where undefined."""
-    (values,) = window_attributes(batch, codec, spans=(1,)).values()
-    return values[..., ARVAE_COLUMNS].astype(np.float64)
+def own_attributes(batch: Batch, codec: Codec, spans: Sequence[int]) -> dict[str, np.ndarray]:
+    """Span name -> float64[window, time, attribute], columns as in `OWN_COLUMNS`, of the spans that have such."""
+    spans = [span for span in spans if span in OWN_COLUMNS]
+    found = window_attributes(batch, codec, spans=spans)
+    return {span_name(span): found[span_name(span)][..., OWN_COLUMNS[span]].astype(np.float64) for span in spans}
 
 
 def compare(draws: Sequence[np.ndarray], batch: Batch, codec: Codec, spans: Sequence[int] = STANDARD_SPANS) -> Likeness:

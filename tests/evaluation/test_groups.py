@@ -102,7 +102,7 @@ def test_scores_of_measures_are_at_their_ceiling_for_the_attributes_themselves()
 
 
 def test_only_latents_of_measures_have_the_scores_of_arvae():
-    data = make_data()._replace(arvae=RNG.normal(size=(WINDOWS, MEASURES, 4)))
+    data = make_data()._replace(own={"measure": RNG.normal(size=(WINDOWS, MEASURES, 4))})
     figures = group_figures(data, CONFIG)
     assert [level for level, found in figures.items() if found.arvae] == ["fine"]
     assert all(found.arvae is None for found in group_figures(make_data(), CONFIG).values())

@@ -9,6 +9,7 @@ import numpy as np
 
 from musicvae_jax.codec.attributes.arvae import arvae
 from musicvae_jax.codec.attributes.cells import make_cells, num_cells
+from musicvae_jax.codec.attributes.dmelodies import dmelodies
 from musicvae_jax.codec.attributes.dynamics import dynamics
 from musicvae_jax.codec.attributes.harmony import chord_change_rate, chord_changes, harmony
 from musicvae_jax.codec.attributes.pitch import pitch
@@ -50,6 +51,8 @@ def attributes(
         found = rhythm(cells, trees) | pitch(cells) | harmony(cells)
         if span == 1:
             found |= arvae(cells, found)
+        if span == 2:
+            found |= dmelodies(cells)
         if velocities:
             found |= dynamics(cells)
         if changes is not None:
