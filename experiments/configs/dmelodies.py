@@ -1,12 +1,10 @@
 """dMelodies (Pati et al. 2020): which methods find the nine factors that generated two measures."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from musicvae_jax.codec.attributes.dmelodies import FACTORS
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig
-from musicvae_jax.evaluation.ablations import Ablation, Column
 
 
 def melodies(change: Callable[..., Config], short: Config, level: dict[str, Any], **objective: Any) -> Config:

@@ -44,13 +44,21 @@ class ObjectiveConfig:
     """Weight of the errors of the group heads, in nats per latent; see LevelConfig.group_heads."""
     leakage_weight: float = 0.0
     """Weight of the dependence of an attribute on the dims outside its group, summed over attributes (HSIC, Gretton et
-    al. 2005); this and the next four are of every level, see `objectives.independence`."""
+    al. 2005); this and the other terms of independence are of every level, see `objectives.independence`."""
     orthogonality_weight: float = 0.0
     """Weight of the squared covariances of dims of different groups."""
     group_correlation_weight: float = 0.0
     """Weight of the total correlation of the groups, in nats (Chen et al. 2018)."""
     dim_correlation_weight: float = 0.0
     """Weight of the total correlation of the dims, in nats (beta-TCVAE, Chen et al. 2018)."""
+    factor_weight: float = 0.0
+    """Weight of the total correlation of the dims, in nats, as a discriminator estimates it (FactorVAE, Kim & Mnih
+    2018); see `objectives.discriminator`."""
+    discriminator_dim: int = 256
+    """Width of the layers of a discriminator; there is one for each level."""
+    discriminator_layers: int = 4
+    discriminator_learning_rate: float = 1e-4
+    """Of its own optimiser."""
     dip_weight: float = 0.0
     """Weight of the squared distance of the covariance of the dims from the identity (Kumar et al. 2018)."""
 
@@ -60,6 +68,8 @@ class ObjectiveConfig:
         check_not_negative(
             self, "attribute_weight", "control_weight", "leakage_weight", "orthogonality_weight", "dip_weight"
         )
+        check_not_negative(self, "factor_weight")
+        check_positive(self, "discriminator_dim", "discriminator_layers", "discriminator_learning_rate")
         check_not_negative(self, "group_correlation_weight", "dim_correlation_weight", "group_head_weight")
         check_not_negative(self, "controller_proportional", "controller_integral")
         check_positive(self, "controller_min_beta", "controller_max_beta", "attribute_sharpness")
@@ -69,6 +79,6 @@ class ObjectiveConfig:
 
     @property
     def independence_weights(self) -> dict[str, float]:
-        """Term of `objectives.independence` -> its weight, of those that are on."""
-        names = ("leakage", "orthogonality", "group_correlation", "dim_correlation", "dip")
+        """Term of `objectives.independence` or `objectives.discriminator` -> its weight, of those that are on."""
+        names = ("leakage", "orthogonality", "group_correlation", "dim_correlation", "factor", "dip")
         return {name: weight for name in names if (weight := getattr(self, f"{name}_weight"))}

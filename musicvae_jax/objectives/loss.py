@@ -33,9 +33,8 @@ class Terms(NamedTuple):
     """The objective, weighted, by name. Loss = mean over examples of the sum of ``per_example`` + sum of ``batch``."""
 
     per_example: dict[str, Array]  # name -> float[batch]
-    batch: dict[
-        str, Array
-    ]  # name -> float[], of a batch as a whole; on one device its share, see `rates.charge_per_dim`
+    batch: dict[str, Array]  # name -> float[], of a batch as a whole; a device's share, see `rates.charge_per_dim`
+    adversary: Array | float = 0.0  # float[], the loss of the discriminators, which is no part of the model's
 
     def loss(self) -> Array:
         """The mean loss of a window, in nats: float[]."""

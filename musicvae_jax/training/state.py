@@ -12,6 +12,7 @@ from musicvae_jax.config import Config, TrainConfig
 from musicvae_jax.models.latent.batch_norm import initial_moments, statistics
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.controller import ControllerState, init_controller
+from musicvae_jax.objectives.discriminator import Discriminators, init_discriminators
 from musicvae_jax.rng import stream
 from musicvae_jax.types import Array, Batch, Field, Moments, Variables
 
@@ -38,6 +39,7 @@ class TrainState(NamedTuple):
     ema_params: Vectors | tuple[()]  # moving average of params, or () if off
     moments: dict[str, Moments]  # level -> moving average of the moments of batch normalisation; {} without it
     controller: ControllerState | tuple[()]  # of the weights of the KLs; () without set points
+    discriminators: Discriminators | tuple[()] = ()  # of FactorVAE; () without it
 
 
 def make_model(config: Config, fields: tuple[Field, ...]) -> MusicVAE:
@@ -143,6 +145,7 @@ def start_state(config: Config, params: Params) -> TrainState:
         ema_params=vectors if config.train.ema_decay else (),
         moments=initial_moments(config.levels),
         controller=init_controller(config),
+        discriminators=init_discriminators(config),
     )
 
 

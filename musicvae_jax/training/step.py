@@ -16,6 +16,7 @@ from musicvae_jax.models.latent.batch_norm import average_moments
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.control import control_loss, roll_rows
 from musicvae_jax.objectives.controller import ControllerState, update_controller
+from musicvae_jax.objectives.discriminator import factor_terms, update_discriminators
 from musicvae_jax.objectives.loss import Terms, elbo_terms, objective
 from musicvae_jax.objectives.rates import balanced_weights, identity, weights_at
 from musicvae_jax.rng import row_keys, stream
@@ -41,10 +42,17 @@ class Carried(NamedTuple):
     step: Array
     moments: dict[str, Moments]
     controller: ControllerState | tuple[()]
+    discriminators: Params = ()  # parameters, by level
 
 
+Learnt = tuple[Params, Params]  # of the model, of the discriminators
 Loss = Callable[[Params, Carried, Batch, Array], tuple[Terms, Metrics, dict[str, Moments]]]
-Gradients = Callable[[Params, Carried, Batch], tuple[Vectors, Metrics, dict[str, Moments]]]
+Gradients = Callable[[Params, Carried, Batch], tuple[Vectors, Metrics, dict[str, Moments], Params]]
+
+
+def carried_by(state: TrainState) -> Carried:
+    """What the loss depends on of a state."""
+    return Carried(state.step, state.moments, state.controller, getattr(state.discriminators, "params", ()))
 
 
 def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Loss:
@@ -56,7 +64,8 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
     Metrics: ``nll``, ``kl``, ``kl_<level>``, ``span_nll_<level>`` in nats; ``beta_<level>``, the product of schedule,
     controller and KL balance; counts ``tokens``, ``phrases`` and, with level dropout, ``phrases_<level>`` of the
     windows that keep the level. In the other windows its KL is 0. Terms of the batch as a whole, but charged KLs, have
-    their names in `objective`, and ``control`` is that of `control_loss`; all are weighted.
+    their names in `objective`, ``control`` is that of `control_loss`, ``factor_<level>`` of `factor_terms`; all are
+    weighted. ``discriminator`` is the loss of the discriminators, log 2 for each level where they know nothing.
 
     Free bits per dim, KL balance and batch normalisation depend on the batch as a whole. They use means over the batch
     and over ``axes``, the mapped axes over which the batch is spread; in a notebook there are none. Under gradient
@@ -99,6 +108,11 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
                 mean=mean,
             )
             terms.batch["control"] = config.objective.control_weight * controlled
+        if factor_weight := config.objective.factor_weight:
+            correlation, adversary = factor_terms(config, carried.discriminators, output, keys, gather, mean)
+            terms.batch.update({f"factor_{name}": factor_weight * value for name, value in correlation.items()})
+            terms = terms._replace(adversary=adversary)
+            metrics["discriminator"] = jnp.full_like(elbo.nll, adversary)
         named = {name: term for name, term in terms.batch.items() if not name.startswith("rate_")}
         metrics |= {name: jnp.full_like(elbo.nll, term) for name, term in named.items()}
         return terms, metrics, output.moments
@@ -109,6 +123,8 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
 def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     """``gradients(params, carried, batch)`` of the mean loss per token over the global batch, the same on every device.
 
+    The last result is the gradient of the discriminators' loss for their parameters; () without them.
+
     ``batch`` is the share of one device; metrics are means over the global batch. Must run under a mapped axis named
     `AXIS`. With ``TrainConfig.accumulate`` all results are means over microbatches. They are those of the whole batch,
     but for the terms that depend on a batch as a whole, see `make_loss`.
@@ -116,15 +132,16 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
     make_terms = make_loss(config, model, (AXIS,))
     accumulate = config.train.accumulate
 
-    def mean_loss(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Array, tuple]:
-        terms, metrics, moments = make_terms(params, carried, batch, keys)
+    def mean_loss(learnt: Learnt, carried: Carried, batch: Batch, keys: Array) -> tuple[Array, tuple]:
+        params, discriminators = learnt
+        terms, metrics, moments = make_terms(params, carried._replace(discriminators=discriminators), batch, keys)
         loss = terms.loss()
         means = jax.tree.map(lambda value: value.mean(dtype=loss.dtype), metrics)
-        return loss, ({"loss": loss, **means}, moments)
+        return loss + terms.adversary, ({"loss": loss, **means}, moments)
 
     of_microbatch = jax.grad(mean_loss, has_aux=True)
 
-    def mean_over_microbatches(params: Params, carried: Carried, batch: Batch, keys: Array) -> tuple[Params, tuple]:
+    def mean_over_microbatches(params: Learnt, carried: Carried, batch: Batch, keys: Array) -> tuple[Learnt, tuple]:
         if accumulate == 1:
             return of_microbatch(params, carried, batch, keys)
         split = jax.tree.map(lambda leaf: leaf.reshape(accumulate, -1, *leaf.shape[1:]), (batch, keys))
@@ -138,17 +155,21 @@ def make_device_gradients(config: Config, model: MusicVAE) -> Gradients:
         total, _ = jax.lax.scan(add, zeros, split)
         return jax.tree.map(lambda leaf: leaf / accumulate, total)
 
-    def gradients(params: Params, carried: Carried, batch: Batch) -> tuple[Vectors, Metrics, dict[str, Moments]]:
+    def gradients(
+        params: Params, carried: Carried, batch: Batch
+    ) -> tuple[Vectors, Metrics, dict[str, Moments], Params]:
         order = np.arange(len(batch.index))
         if accumulate > 1:  # row r goes to microbatch r % accumulate, on any number of devices
             order = order.reshape(-1, accumulate).T.reshape(-1)
             batch = jax.tree.map(lambda leaf: leaf[order], batch)
         rows = jax.lax.axis_index(AXIS) * len(batch.index) + order
         keys = row_keys(stream(jax.random.key(config.train.seed), "train", carried.step), rows)
-        of_device, (metrics, moments) = mean_over_microbatches(params, carried, batch, keys)
-        grads, metrics, moments = jax.lax.pmean((to_vectors(of_device), metrics, moments), AXIS)
+        learnt = params, carried.discriminators
+        (of_model, of_discriminators), (metrics, moments) = mean_over_microbatches(learnt, carried, batch, keys)
+        of_device = to_vectors(of_model), of_discriminators
+        (grads, discriminators), metrics, moments = jax.lax.pmean((of_device, metrics, moments), AXIS)
         # The loss sums over tokens; per token, the clipping threshold does not depend on the length of the window.
-        return jax.tree.map(lambda leaf: leaf / metrics["tokens"], grads), metrics, moments
+        return jax.tree.map(lambda leaf: leaf / metrics["tokens"], grads), metrics, moments, discriminators
 
     return gradients
 
@@ -185,8 +206,8 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
     levels, decay = list(config.levels.on), config.train.ema_decay
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        carried = Carried(state.step, state.moments, state.controller)
-        grads, metrics, moments = gradients(state.params, carried, batch)
+        carried = carried_by(state)
+        grads, metrics, moments, of_discriminators = gradients(state.params, carried, batch)
         before = to_vectors(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, before)
         after, average = optax.apply_updates(before, updates), state.ema_params
@@ -205,6 +226,7 @@ def make_device_step(config: Config, model: MusicVAE) -> Callable[[TrainState, B
             ema_params=average,
             moments=average_moments(state.moments, moments, state.step),
             controller=update_controller(config, state.controller, kl_per_phrase, kept),
+            discriminators=update_discriminators(config, state.discriminators, of_discriminators),
         ), metrics
 
     return step

@@ -14,7 +14,7 @@ from musicvae_jax.config import Config
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, make_parallel
 from musicvae_jax.training.state import TrainState, make_model, start_state, state_shapes
-from musicvae_jax.training.step import Carried, Metrics, make_device_step
+from musicvae_jax.training.step import Metrics, make_device_step
 from tests.tiny import CONFIG, FIELDS, make_batch, replace, with_attributes
 
 PLAIN_SGD = {"optimizer": "sgd", "learning_rate": 0.05, "final_learning_rate": 1.0, "weight_decay": 0.0}
@@ -63,6 +63,7 @@ NAMED = replace(
     objective={
         "attribute_weight": 3.0, "attribute_rule": "rank", "leakage_weight": 2.0, "orthogonality_weight": 1.0,
         "group_correlation_weight": 0.5, "dim_correlation_weight": 0.25, "dip_weight": 0.1,
+        "factor_weight": 0.7, "discriminator_dim": 8, "discriminator_layers": 2,
         "group_head_weight": 1.5,
     },
     train={**PLAIN_SGD, "clip_norm": 1e9},
@@ -136,11 +137,6 @@ def run_steps(config: Config, way: str, steps: int = 5) -> Run:
         states.append(jax.device_get(state))
         metrics.append(jax.device_get(read))
     return Run(states, metrics, len(traces))
-
-
-def carried(state: TrainState) -> Carried:
-    """What the loss depends on beside parameters and data."""
-    return Carried(state.step, state.moments, state.controller)
 
 
 def assert_near(first: Any, second: Any, tolerance: float) -> None:

@@ -19,12 +19,11 @@ from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys
 from musicvae_jax.training.parallel import make_parallel
 from musicvae_jax.training.state import from_vectors, make_model, model_variables
-from musicvae_jax.training.step import make_device_gradients
+from musicvae_jax.training.step import carried_by, make_device_gradients
 from musicvae_jax.training.validation import make_validator
 from musicvae_jax.types import existing_fields
 from tests.data.melodies import random_melody
 from tests.tiny import CONFIG, replace
-from tests.training.runs import carried
 
 CODECS = {
     "melody": CodecConfig(),
@@ -79,7 +78,7 @@ def test_trains_validates_and_samples(name, config):
     gradients = make_device_gradients(config, model)
 
     def descend(state, batch):
-        vectors, metrics, moments = gradients(state.params, carried(state), batch)
+        vectors, metrics, moments, _ = gradients(state.params, carried_by(state), batch)
         grads = from_vectors(vectors, state.params)
         params = jax.tree.map(lambda leaf, gradient: leaf - 0.1 * gradient, state.params, grads)
         return (grads, model_variables(params, moments)), metrics

@@ -19,7 +19,7 @@ from musicvae_jax.training.state import (
     model_variables,
     state_shapes,
 )
-from musicvae_jax.training.step import make_device_gradients, make_device_step, make_loss, over_kept_windows
+from musicvae_jax.training.step import carried_by, make_device_gradients, make_device_step, make_loss, over_kept_windows
 from musicvae_jax.training.validation import make_validator
 from musicvae_jax.types import LEVELS
 from tests.tiny import CONFIG, FIELDS, make_batch, replace
@@ -33,7 +33,6 @@ from tests.training.runs import (
     VARIANTS,
     assert_near,
     assert_same_metrics,
-    carried,
     run_steps,
     spread,
     start,
@@ -89,7 +88,9 @@ def test_terms_over_several_latents_are_over_those_of_all_devices(way, monkeypat
     assert_near(one.last, four.last, 1e-9)
     assert_same_metrics(one.metrics, four.metrics, 1e-9)
     terms = ("attributes", "group_heads", "leakage", "orthogonality", "group_correlation", "dim_correlation", "dip")
-    assert all(one.metrics[0][f"{term}_fine"] != 0 for term in terms)
+    assert all(one.metrics[0][f"{term}_fine"] != 0 for term in (*terms, "factor"))
+    first, last = (jax.tree.leaves(state.discriminators.params) for state in (one.states[0], one.last))
+    assert all((before != after).any() for before, after in zip(first, last, strict=True))
     assert one.metrics[0]["control"] > 0
 
 
@@ -141,7 +142,7 @@ def test_terms_of_the_batch_are_means_over_microbatches():
         @jax.jit
         def half(params, batch, keys):
             def mean_loss(params):
-                terms, metrics, moments = make_terms(params, carried(state), batch, keys)
+                terms, metrics, moments = make_terms(params, carried_by(state), batch, keys)
                 return terms.loss(), ({"loss": terms.loss(), **jax.tree.map(jnp.mean, metrics)}, moments)
 
             return jax.grad(mean_loss, has_aux=True)(params)
@@ -219,7 +220,7 @@ def test_metrics_and_controllers_measure_a_level_in_the_windows_that_keep_it():
     with jax.enable_x64(True):
         config, _, model = spread(replace(VARIANTS["batch"], model={"dtype": "float64"}), "jit-1")
         state, batch = result.states[0], make_batch(measures=6)
-        loss = jax.jit(lambda params: make_loss(config, model)(params, carried(state), batch, step_keys(config))[1])
+        loss = jax.jit(lambda params: make_loss(config, model)(params, carried_by(state), batch, step_keys(config))[1])
         metrics = jax.device_get(loss(state.params))
     dropped = {level: metrics[f"phrases_{level}"] == 0 for level in LEVELS}
     assert dropped["global"].sum() == 0 < dropped["fine"].sum() < len(batch.index)
@@ -266,7 +267,7 @@ def test_noise_differs_between_steps_and_seeds():
         config, parallel, model = spread(replace(NOISY, train={"seed": seed}), "jit-4")
         gradients = make_device_gradients(config, model)
         nll = parallel.spread(
-            lambda state, batch, found=gradients: found(state.params, carried(state), batch)[1]["nll"]
+            lambda state, batch, found=gradients: found(state.params, carried_by(state), batch)[1]["nll"]
         )
         for number in steps:
             state = start(NOISY, parallel)  # the same parameters for any seed
