@@ -40,6 +40,9 @@ class LevelConfig:
 
     group_heads: bool = False
     """Each group must predict the attributes of its name, of the level's spans, from its own dims; see `supervised`."""
+    style_classes: int = 0
+    """Under group_heads: labels of style that the dims of the group style must tell apart, at least as many as the data
+    set has; 0: none."""
 
     base: Literal["normal", "ar1"] = "normal"
     """p(e) of z = loc(above) + scale(above) * e. normal: N(0, 1). ar1: an AR(1) process along time, whose KL from a
@@ -78,7 +81,7 @@ class LevelConfig:
     def __post_init__(self) -> None:
         check_types(self)
         check_not_negative(self, "dim", "span", "batch_norm", "beta", "schedule_steps", "nats", "capacity_steps")
-        check_not_negative(self, "kl_per_phrase")
+        check_not_negative(self, "kl_per_phrase", "style_classes")
         check_positive(self, "alpha", "cycles")
         check_probability(self, "alpha")
         check(0 < self.ramp <= 1, "LevelConfig.ramp", self.ramp, "0 < value <= 1")
@@ -100,8 +103,11 @@ class LevelConfig:
             allowed = f"at most as many of {group} as the group has dims: {size}"
             check(len(names) <= size, "LevelConfig.attributes", self.attributes, allowed)
         groups = list(self.layout)
-        fits = not self.group_heads or bool(self.supervised)
-        check(fits, "LevelConfig.group_heads", self.group_heads, f"False with no group but {' and '.join(groups)}")
+        fits = not self.group_heads or bool(self.supervised) or self.style_classes > 0
+        allowed = f"False with no group but {' and '.join(groups)}, and no style_classes"
+        check(fits, "LevelConfig.group_heads", self.group_heads, allowed)
+        fits = not self.style_classes or (self.group_heads and "style" in groups)
+        check(fits, "LevelConfig.style_classes", self.style_classes, "0 without group_heads and a group style")
         timed = (self.schedule == "constant") == (self.schedule_steps == 0)
         allowed = f"{'0' if self.schedule == 'constant' else 'above 0'} with schedule = {self.schedule!r}"
         check(timed, "LevelConfig.schedule_steps", self.schedule_steps, allowed)

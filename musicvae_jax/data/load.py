@@ -9,6 +9,7 @@ import numpy as np
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
+from musicvae_jax.config.checks import check
 from musicvae_jax.data.augment import Augmentation
 from musicvae_jax.data.piece_index import load_index
 from musicvae_jax.data.pipeline import TrainIterator, make_train_iterator
@@ -28,11 +29,19 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
         config: the experiment.
         split: e.g. ``"test"``.
         changes: fields of ``config.data`` to be replaced, such as ``attributes=False``.
+
+    Raises:
+        ConfigError: the data set has more styles than ``style_classes`` of a level.
     """
     data, codec = dataclasses.replace(config.data, **changes), make_codec(config.codec)
     sources = (data.dataset, data.data_dir, data.manual_dir, data.path)
     builder = prepare(*sources)
     records = split_records(builder, split)
+    styles = list_styles(*sources) if data.attributes else ()
+    for name, level in config.levels.on.items():
+        fits = not level.style_classes or not data.attributes or level.style_classes >= len(styles)
+        allowed = f"{len(styles)} or more, as {data.dataset} has {', '.join(styles)}"
+        check(fits, f"levels.{name}.style_classes", level.style_classes, allowed)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
     return WindowSource(
         records,
@@ -43,7 +52,7 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
         track=data.track,
         attributes=data.attributes,
         spans=config.spans,
-        styles=list_styles(*sources) if data.attributes else (),
+        styles=styles,
         index=load_index(records, codec, data.track, Path(builder.data_path), split),
     )
 

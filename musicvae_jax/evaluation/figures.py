@@ -70,6 +70,7 @@ class GroupFigures:
     mig_all: float  # mig over all attributes; several in a group tell of each other
     leakage: dict[str, dict[str, float]]  # group of dims -> attribute -> R2 of a ridge regression, on other families
     correlation: dict[str, dict[str, float]]  # group of attributes -> attribute -> R2 from all attributes of the group
+    style: dict[str, float] = dataclasses.field(default_factory=dict)  # group -> accuracy, see `label_accuracy`
     arvae: MeasureFigures | None = None  # of a level whose latents are measures
     factors: FactorFigures | None = None  # of a level whose latents are two measures
 

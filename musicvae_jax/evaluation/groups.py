@@ -5,6 +5,7 @@ import numpy as np
 from musicvae_jax.config import Config
 from musicvae_jax.evaluation.disentanglement import (
     interpretability,
+    label_accuracy,
     leakage,
     modularity,
     mutual_information_gap,
@@ -57,6 +58,11 @@ def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, G
             mig_all=mutual_information_gap(codes, attributes).value,
             leakage={group: _named(scores) for group, scores in by_group.items()},
             correlation={group: _named(scores) for group, scores in alone.items() if np.isfinite(scores).any()},
+            style={}
+            if data.style is None
+            else label_accuracy(
+                codes, np.repeat(data.style, means.shape[1])[there], level.layout, families=families, seed=seed
+            ),
             arvae=measure_figures(means, own_values, seed) if level.span == 1 else None,
             factors=factor_figures(means, own_values, seed) if level.span == 2 else None,
         )

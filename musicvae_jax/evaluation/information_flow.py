@@ -28,7 +28,9 @@ from musicvae_jax.inference import infer, sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel
-from musicvae_jax.types import Array, Batch
+from musicvae_jax.types import ATTRIBUTES, Array, Batch, span_name
+
+_STYLE = [attribute.name for attribute in ATTRIBUTES].index("style")
 
 
 class Windows(NamedTuple):
@@ -60,7 +62,8 @@ def information_flow(
     """
     check_seed(seed)
     vae, parallel = on_all_devices(vae)
-    source = load_windows(vae.config, split, attributes=False)
+    named = any(level.style_classes for level in vae.config.levels.on.values())  # then styles are asked for
+    source = load_windows(vae.config, split, attributes=named)
     families = Families(source)
     windows = _measure(vae, parallel, source, families, num_windows, num_draws, seed)
     bootstrap = Bootstrap(families(windows.index), seed)
@@ -191,9 +194,10 @@ def _encode(
             for level, gaussian in posterior.items()
         }
         attributes, own = (find(batch, vae.codec, vae.config.spans) for find in (true_attributes, own_attributes))
-        parts.append(_real((batch.index, means, attributes, batch.metre, draws, own), batch.index))
-    index, means, attributes, metre, draws, own = _joined(parts)
-    return ProbeData(means, attributes, metre, families(index), draws, own)
+        style = batch.attributes[span_name(0)][:, 0, _STYLE] if batch.attributes else None
+        parts.append(_real((batch.index, means, attributes, batch.metre, draws, own, style), batch.index))
+    index, means, attributes, metre, draws, own, style = _joined(parts)
+    return ProbeData(means, attributes, metre, families(index), draws, own, style)
 
 
 def _real(rows: Any, index: Array) -> Any:

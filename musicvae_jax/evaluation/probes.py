@@ -33,6 +33,7 @@ class ProbeData(NamedTuple):
     families: Array  # [window], see `data.families`
     draws: dict[str, Array] | None = None  # level -> float[window, time, dim], one draw of each posterior
     own: Mapping[str, Array] = MappingProxyType({})  # span -> float64[window, time, attribute], as of `own_attributes`
+    style: Array | None = None  # float[window], the number of the style, NaN if unknown; None if nobody asks
 
 
 def probe_figures(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.config import Config, LevelConfig, ObjectiveConfig
+from musicvae_jax.models.embedding import of_class
 from musicvae_jax.objectives.rates import Mean, identity, own_latents
 from musicvae_jax.types import ATTRIBUTES, PRIMARY, Array, Batch, VAEOutput
 
@@ -78,7 +79,8 @@ def group_head_loss(config: Config, name: str, output: VAEOutput, batch: Batch, 
     """Half the squared error of a level's group heads, summed over attributes: float[], a device's share.
 
     Attributes count in standard deviations from their mean over the batch; each is a mean over the latents where it
-    counts. So it is -log p under a normal of variance 1, up to a constant.
+    counts. So it is -log p under a normal of variance 1, up to a constant. With `LevelConfig.style_classes` the cross
+    entropy of the style is added, the mean over the latents whose style is known.
 
     Args:
         config: the experiment.
@@ -92,11 +94,19 @@ def group_head_loss(config: Config, name: str, output: VAEOutput, batch: Batch, 
     """
     level = config.levels[name]
     names = [attribute for own in level.supervised.values() for attribute in own]
-    values, known = attribute_values(name, level, output, batch, names)
-    centred, _ = standardised(values.astype(output.predicted[name].dtype), known, mean)
-    number = jnp.maximum(mean(known.sum((0, 1), dtype=centred.dtype)), 1e-9)
-    squared = jnp.where(known, (output.predicted[name] - centred) ** 2, 0)
-    return (0.5 * squared.sum((0, 1)) / number).sum()
+    values, known = attribute_values(name, level, output, batch, [*names, "style"])
+    predicted = output.predicted[name]
+
+    def mean_over_latents(errors: Array, known: Array) -> Array:
+        number = jnp.maximum(mean(known.sum((0, 1), dtype=predicted.dtype)), 1e-9)
+        return jnp.where(known, errors, 0).sum((0, 1)) / number
+
+    centred, _ = standardised(values[..., :-1].astype(predicted.dtype), known[..., :-1], mean)
+    loss = (0.5 * mean_over_latents((predicted[..., : len(names)] - centred) ** 2, known[..., :-1])).sum()
+    if level.style_classes:
+        log_p = jax.nn.log_softmax(predicted[..., len(names) :])
+        loss += mean_over_latents(-of_class(log_p, values[..., -1].astype(jnp.int32)), known[..., -1])
+    return loss
 
 
 def standardised(values: Array, known: Array, mean: Mean = identity) -> tuple[Array, Array]:

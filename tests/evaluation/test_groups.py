@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from musicvae_jax.evaluation.groups import group_figures, measure_figures
+from musicvae_jax.data.datasets.dmelodies import NUM_MELODIES, to_factors
+from musicvae_jax.evaluation.groups import factor_figures, group_figures, measure_figures
 from musicvae_jax.evaluation.likeness import GROUP_OF, NAMES
 from musicvae_jax.evaluation.probes import ProbeData
 from musicvae_jax.types import GROUPS, PRIMARY
@@ -106,6 +107,34 @@ def test_only_latents_of_measures_have_the_scores_of_arvae():
     figures = group_figures(data, CONFIG)
     assert [level for level, found in figures.items() if found.arvae] == ["fine"]
     assert all(found.arvae is None for found in group_figures(make_data(), CONFIG).values())
+
+
+def test_styles_are_found_in_the_group_that_tells_them_only():
+    data = make_data()
+    style = (np.arange(WINDOWS) // 2 % 3).astype(float)  # of families
+    data.means["global"][:, 0, -1] = style * 4
+    style[:8] = np.nan
+    figures = group_figures(data._replace(style=style), CONFIG)
+    found = figures["global"].style
+    assert set(found) == {"chance", *CONFIG.levels["global"].layout}
+    assert found["style"] == 1 and found["chance"] == pytest.approx(1 / 3, abs=0.1)
+    assert all(found[group] < 0.5 for group in ("rhythm", "pitch", "harmony", "dynamics"))
+    assert all(value < 0.5 for value in figures["fine"].style.values())
+    one = group_figures(data._replace(style=np.zeros(WINDOWS)), CONFIG)["global"].style
+    assert one == {} == group_figures(data, CONFIG)["global"].style
+
+
+def test_factors_as_codes_have_the_scores_of_dmelodies_at_their_ceiling():
+    factors = to_factors(RNG.integers(0, NUM_MELODIES, 2000)).astype(float)
+    factors[::7] = np.nan
+    noise = RNG.normal(size=(2000, 1, 3))
+    means = np.concatenate([np.nan_to_num(factors)[:, None], noise], -1)
+    found, lost = (factor_figures(codes, factors[:, None]) for codes in (means, RNG.normal(size=means.shape)))
+    assert found and lost
+    assert found.mig == pytest.approx(found.mig_ceiling, abs=0.05) and found.mig > 0.8
+    assert found.modularity > 0.95 and found.sap > 0.15 > lost.sap  # a linear SVM of one dim finds few of 28 classes
+    assert lost.mig < 0.05 and lost.mig_ceiling == pytest.approx(found.mig_ceiling)
+    assert factor_figures(means, np.full((2000, 1, 9), np.nan)) is None and factor_figures(means, None) is None
 
 
 def test_draws_of_wide_posteriors_tell_nothing_that_their_means_tell():

@@ -219,6 +219,38 @@ def test_a_group_predicts_its_attributes_from_its_own_dims(headed):
         np.testing.assert_array_equal(changed, [own == group for own, _ in names])
 
 
+STYLED = replace(HEADS, **{"global": {"dim": 5, "groups": (1, 1, 0, 0, 3), "group_heads": True, "style_classes": 4}})
+
+
+def test_the_dims_of_style_tell_labels_apart_by_a_linear_classifier():
+    vae, variables = make_vae(STYLED)
+    batch = with_attributes(make_batch(), STYLED)
+    labels = np.array([0, 1, 2, 3, np.nan, 1, 1, np.nan], np.float32)
+    batch.attributes["window"][:, 0, COLUMN["style"]] = labels
+    output = reconstruct(vae, variables, batch, jax.random.split(jax.random.key(0), len(batch.index)))
+    logits = np.asarray(output.predicted["global"])[:, 0, -4:]
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = -np.mean([log_p[row, int(label)] for row, label in enumerate(labels) if np.isfinite(label)])
+    without = jax.tree.map(np.array, batch)
+    without.attributes["window"][:, 0, COLUMN["style"]] = np.nan
+    found, rest = (group_head_loss(STYLED, "global", output, own) for own in (batch, without))
+    assert found - rest == pytest.approx(expected, rel=1e-4)
+
+    def predict(z):
+        return vae.apply(variables, z, method=lambda model, z: model.group_heads["global"](z))[..., -4:]
+
+    z, own = output.latents["global"], STYLED.levels["global"].layout["style"]
+    slope = jax.jacobian(predict)(z[0, 0])
+    assert np.abs(slope[:, own]).min() > 0 and not slope[:, : own.start].any()
+    np.testing.assert_allclose(slope, jax.jacobian(predict)(3 * z[0, 0]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"group_heads": False}, {"groups": (3, 2, 0, 0, 0)}, {"style_classes": -1}])
+def test_styles_are_told_apart_by_heads_of_a_group_style_only(settings):
+    with pytest.raises(ConfigError, match=r"LevelConfig\.style_classes"):
+        replace(STYLED, **{"global": settings})
+
+
 def test_a_level_without_a_group_that_has_attributes_has_no_heads():
     with pytest.raises(ConfigError, match=r"LevelConfig\.group_heads = True: allowed is False with no group but style"):
         LevelConfig(dim=3, groups=(0, 0, 0, 0, 3), group_heads=True)

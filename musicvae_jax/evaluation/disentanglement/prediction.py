@@ -179,6 +179,44 @@ def leakage(
     return result
 
 
+def label_accuracy(
+    codes: np.ndarray,
+    labels: np.ndarray,
+    groups: Mapping[str, slice | Sequence[int]],
+    *,
+    families: np.ndarray | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """How often a logistic regression from each group of dims finds a nominal label, such as a style.
+
+    It is fitted to half of the families and measured on the others.
+
+    Args:
+        codes: float[row, dim].
+        labels: float[row], NaN where unknown.
+        groups: the dims of each group, such as `LevelConfig.layout`.
+        families: [row], rows of one family stay together; each row by itself if not given.
+        seed: of the halves.
+
+    Returns:
+        Group -> share of rows; ``chance`` is that of the label that is most common in the fitted half. {} where a half
+        has fewer than two labels.
+    """
+    codes, labels = checked(codes, np.asarray(labels)[:, None])
+    here = np.isfinite(labels[:, 0])
+    family = None if families is None else np.asarray(families)[here]
+    if not here.any():
+        return {}
+    (x, y), (new_x, new_y) = halves(codes[here], labels[here, 0], seed, family)
+    if min(len(np.unique(y)), len(np.unique(new_y))) < 2:
+        return {}
+    found, counts = np.unique(y, return_counts=True)
+    result = {"chance": float((new_y == found[counts.argmax()]).mean())}
+    for name, dims in groups.items():
+        result[name] = float(_logistic().fit(x[:, dims], y).score(new_x[:, dims], new_y))
+    return result
+
+
 def _accuracy(code: np.ndarray, labels: np.ndarray, seed: int) -> float:
     (x, y), (new_x, new_y) = halves(code[:, None], labels, seed)
     machine = LinearSVC(C=0.01, class_weight="balanced", random_state=seed)
