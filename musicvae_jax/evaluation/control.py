@@ -1,6 +1,5 @@
 """What the dims that follow attributes do to decoded music: each is moved, the levels below it are drawn again."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,12 +24,6 @@ from musicvae_jax.training.parallel import Parallel
 from musicvae_jax.types import ATTRIBUTES, LEVELS, PRIMARY, Array, Batch, Gaussian, Latents
 
 NUM_VALUES = 8
-
-# Span -> what is measured there: the attributes of every span, and those of this one alone.
-_MEASURED = defaultdict(
-    lambda: NAMES,
-    {span: (*NAMES, *(ATTRIBUTES[column].name for column in columns)) for span, columns in OWN_COLUMNS.items()},
-)
 
 
 def control_figures(
@@ -69,7 +62,7 @@ def control_figures(
     found: dict[str, dict[str, ControlFigures]] = {name: {} for name, _ in moves}
     for name, attribute in tqdm(moves, desc="control", unit="dim", dynamic_ncols=True):
         level = vae.config.levels[name]
-        measured, dim = _MEASURED[level.span], level.followed[attribute]
+        measured, dim = measured_names(level.span), level.followed[attribute]
         asked = measured.index(attribute)
         data = _joined(held_out.attributes, held_out.own, level.span_name)
         spread = _spread(data)
@@ -134,6 +127,11 @@ def latent_density(
     return shares
 
 
+def measured_names(span: int) -> tuple[str, ...]:
+    """The attributes that are measured in spans of so many measures: the general ones, and those of this span alone."""
+    return *NAMES, *(ATTRIBUTES[column].name for column in OWN_COLUMNS.get(span, ()))
+
+
 class _Move(NamedTuple):
     """A dim of a level, and what it is set to in all latents of the level."""
 
@@ -149,7 +147,7 @@ class _Move(NamedTuple):
 
 
 def _joined(attributes: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], span: str) -> np.ndarray:
-    """One row a latent, one column for each name of `_MEASURED`: float64[window, time, ...] to [row, attribute]."""
+    """One row a latent, one column for each of `measured_names`: float64[window, time, ...] to [row, attribute]."""
     parts = [attributes[span], *([own[span]] if span in own else [])]
     return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts], 1)
 

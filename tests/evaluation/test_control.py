@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from musicvae_jax.codec import MelodyCodec
-from musicvae_jax.config import Config, DataConfig, LevelConfig, LevelsConfig, ObjectiveConfig
+from musicvae_jax.codec.attributes.dmelodies import FACTORS, REST, to_melody
+from musicvae_jax.config import CodecConfig, Config, DataConfig, LevelConfig, LevelsConfig, ObjectiveConfig
 from musicvae_jax.evaluation import control as moves
 from musicvae_jax.evaluation.disentanglement import control_scores
-from musicvae_jax.evaluation.likeness import true_attributes
+from musicvae_jax.evaluation.likeness import NAMES, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData
 from musicvae_jax.training.parallel import make_local_parallel
 from musicvae_jax.types import Batch, Gaussian
@@ -133,3 +134,51 @@ def test_a_model_without_named_dims_has_no_control():
     vae: Any = SimpleNamespace(config=Config())
     nothing: Any = None
     assert moves.control_figures(vae, make_local_parallel(2), nothing, ProbeData({}, {}, nothing, nothing)) == {}
+
+
+def melodies_where(good):
+    """Tokens of two measures each: a melody of dMelodies where ``good``, else one note too many."""
+    melody = to_melody(np.zeros(9, int))
+    tokens = np.where(melody == REST, 1, melody + 2).reshape(2, 8, 1)
+    spoilt = tokens.copy()
+    spoilt[0, 7] = 62
+    return np.where(np.asarray(good)[:, None, None, None], tokens, spoilt).astype(np.int32)
+
+
+@pytest.mark.parametrize(("attributes", "share"), [(("dmelodies_octave",), 0.75), ((), 0.5)])
+def test_latent_density_is_the_share_of_points_that_decode_to_melodies(monkeypatch, attributes, share):
+    """A decoder that gives melodies where dim 2 is above -1; the prior puts half of its draws there."""
+    level = LevelConfig(dim=3, span=2, groups=(1, 1, 1, 0, 0), attributes=attributes)
+    config = Config(
+        codec=CodecConfig(subdivisions=("0", "1/2"), slots=8),
+        data=DataConfig(attributes=True, measures=2),
+        levels=LevelsConfig(global_=LevelConfig(dim=0), local=level),
+        objective=ObjectiveConfig(attribute_weight=1.0 if attributes else 0.0),
+    )
+    place = level.followed.get("dmelodies_octave", 2)
+
+    def sample_prior(model, variables, metre, keys):
+        draws = np.where(RNG.random((len(keys), 1, 3)) < 0.5, -2.0, 0.0)
+        return {"local": jnp.asarray(draws)}
+
+    def decode(latents, metre, sampling):
+        assert sampling.temperature == 0
+        return melodies_where(np.asarray(latents["local"])[:, 0, place] > -1)
+
+    monkeypatch.setattr(moves, "sample_prior", sample_prior)
+    vae: Any = SimpleNamespace(model=None, config=config, codec=CODEC, variables={}, decode=decode)
+    means = RNG.uniform(-2, 2, (50, 1, 3))
+    means[:2] = [[[-2.0] * 3], [[2.0] * 3]]
+    metre = np.full((50, 2, 2), 4, np.int32)
+    held_out = ProbeData({"local": means}, {}, metre, np.arange(50), own={"2_measures": np.zeros((50, 1, 9))})
+    found = moves.latent_density(vae, make_local_parallel(64), held_out)
+    assert found == {"local": pytest.approx(share, abs=0.05)}
+    for lost in ({}, {"2_measures": np.full((50, 1, 9), np.nan)}):
+        assert moves.latent_density(vae, make_local_parallel(64), held_out._replace(own=lost)) == {}
+
+
+def test_a_benchmark_is_measured_by_its_own_attributes():
+    """Of dMelodies, a move of one factor should leave the other factors, and may change the mean pitch."""
+    names = moves.measured_names(2)
+    assert names[: len(NAMES)] == NAMES and set(names[len(NAMES) :]) == {f"dmelodies_{name}" for name in FACTORS}
+    assert moves.measured_names(4) == NAMES == moves.measured_names(0)
