@@ -44,9 +44,20 @@ class LevelConfig:
     """Under group_heads: labels of style that the dims of the group style must tell apart, at least as many as the data
     set has; 0: none."""
 
-    base: Literal["normal", "ar1"] = "normal"
+    base: Literal["normal", "ar1", "mixture", "flow", "vamp"] = "normal"
     """p(e) of z = loc(above) + scale(above) * e. normal: N(0, 1). ar1: an AR(1) process along time, whose KL from a
-    posterior that is independent along time cannot be 0 (delta-VAE, Razavi et al. 2019)."""
+    posterior that is independent along time cannot be 0 (delta-VAE, Razavi et al. 2019). mixture: of Gaussians, with
+    weights that depend on the levels above. flow: coupling layers from N(0, 1), given the levels above. vamp: the mean
+    of the posteriors of learned inputs, of the top level (Tomczak & Welling 2018)."""
+    modes: int = 8
+    """mixture, vamp: number of Gaussians."""
+    flow: Literal["affine", "spline"] = "affine"
+    """flow: what a coupling layer does to a dim (Dinh et al. 2017; Durkan et al. 2019)."""
+    flow_layers: int = 4
+    """flow: coupling layers; each changes every other dim."""
+    posterior: Literal["residual", "absolute"] = "residual"
+    """What the music says is q(e), or q(z): then the KL also trains the frame. A causal frame and a ladder have their
+    own way: q(z), and a product with the prior."""
     alpha: float = 0.9
     """ar1: the correlation of a latent with the one before it."""
     prior_context: Literal["independent", "causal"] = "independent"
@@ -82,7 +93,7 @@ class LevelConfig:
         check_types(self)
         check_not_negative(self, "dim", "span", "batch_norm", "beta", "schedule_steps", "nats", "capacity_steps")
         check_not_negative(self, "kl_per_phrase", "style_classes")
-        check_positive(self, "alpha", "cycles")
+        check_positive(self, "alpha", "cycles", "modes", "flow_layers")
         check_probability(self, "alpha")
         check(0 < self.ramp <= 1, "LevelConfig.ramp", self.ramp, "0 < value <= 1")
         sizes = self.groups
@@ -184,6 +195,11 @@ class LevelConfig:
     def span_name(self) -> str:
         """What a span is called in figures: window, phrase, measure; see `types.span_name`."""
         return span_name(self.span)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the base has parameters; its KL then has no closed form."""
+        return self.base in ("mixture", "flow", "vamp")
 
     @property
     def is_causal(self) -> bool:

@@ -3,86 +3,13 @@
 ``python -m musicvae_jax.config.rules`` prints that table.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 from musicvae_jax.config.checks import ConfigError
-from musicvae_jax.config.data import CodecConfig, DataConfig
-from musicvae_jax.config.levels import LevelConfig, LevelsConfig
-from musicvae_jax.config.model import ModelConfig
-from musicvae_jax.config.objective import ObjectiveConfig
-from musicvae_jax.config.train import TrainConfig
+from musicvae_jax.config.levels import LevelConfig
+from musicvae_jax.config.rule import Parts, Places, Rule, of_level, once, weighed
 from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
-
-
-class Parts(Protocol):
-    """What rules read of a `Config`."""
-
-    @property
-    def codec(self) -> CodecConfig: ...
-    @property
-    def data(self) -> DataConfig: ...
-    @property
-    def model(self) -> ModelConfig: ...
-    @property
-    def levels(self) -> LevelsConfig: ...
-    @property
-    def objective(self) -> ObjectiveConfig: ...
-    @property
-    def train(self) -> TrainConfig: ...
-    @property
-    def settled_validations(self) -> int: ...
-
-
-Places = tuple[str, ...]  # dotted names of fields
-
-
-class Rule(NamedTuple):
-    """Two settings that do not go together."""
-
-    setting: str
-    excluded: str
-    reason: str
-    broken: Callable[[Parts], Iterator[Places]]  # for each violation in a config, the fields that cause it
-
-
-def _once(holds: Callable[[Parts], Any], *places: str) -> Callable[[Parts], Iterator[Places]]:
-    """A rule about the config as a whole: broken where ``holds(config)`` is true."""
-
-    def broken(config: Parts) -> Iterator[Places]:
-        if holds(config):
-            yield places
-
-    return broken
-
-
-def _level(
-    holds: Callable[[Parts, LevelConfig], Any], *places: str, below_top: bool = False
-) -> Callable[[Parts], Iterator[Places]]:
-    """A rule about a level that is on: broken where ``holds(config, level)`` is true; ``*`` stands for its name."""
-
-    def broken(config: Parts) -> Iterator[Places]:
-        for number, (name, level) in enumerate(config.levels.on.items()):
-            if holds(config, level) and (number or not below_top):
-                yield tuple(place.replace("*", name) for place in places)
-
-    return broken
-
-
-def _weighed(setting: str, weight: str) -> tuple[Rule, Rule]:
-    """A setting of a level with a loss, and the weight of that loss: neither goes without the other."""
-    return (
-        Rule(
-            setting, f"{weight} = 0", "the loss would weigh nothing",
-            _level(lambda c, level: getattr(level, setting) and not getattr(c.objective, weight),
-                   f"levels.*.{setting}", f"objective.{weight}"),
-        ),
-        Rule(
-            weight, f"no {setting}", "there is no loss to weigh",
-            _once(lambda c: getattr(c.objective, weight)
-                  and not any(getattr(level, setting) for level in c.levels.on.values()), f"objective.{weight}"),
-        ),
-    )  # fmt: skip
 
 
 def _settings_of_levels_off(config: Parts) -> Iterator[Places]:
@@ -125,144 +52,178 @@ _SET_POINT = ("levels.*.kl_per_phrase", "objective.kl_per_phrase")
 RULES = (
     Rule(
         "dim = 0 at every level", "skip, a total set point", "a language model has no encoder and no KL",
-        _once(lambda c: not c.levels.on and (c.model.skip or c.objective.kl_per_phrase),
+        once(lambda c: not c.levels.on and (c.model.skip or c.objective.kl_per_phrase),
               "model.skip", "objective.kl_per_phrase"),
     ),
     Rule("dim = 0", "other settings of the level", "the level is off", _settings_of_levels_off),
     Rule("fine.span", "a local.span below it", "levels go from coarse to fine", _spans_out_of_order),
     Rule(
         "base = ar1", "inference = ladder", "a product with the prior can have a KL of 0, below the floor",
-        _level(lambda c, level: level.base == "ar1" and c.model.inference == "ladder",
+        of_level(lambda c, level: level.base == "ar1" and c.model.inference == "ladder",
                "levels.*.base", "model.inference"),
     ),
     Rule(
         "base = ar1", "prior_context = causal", "the AR(1) process is the only memory along time",
-        _level(lambda _, level: level.base == "ar1" and level.is_causal, "levels.*.base", "levels.*.prior_context"),
+        of_level(lambda _, level: level.base == "ar1" and level.is_causal, "levels.*.base", "levels.*.prior_context"),
     ),
     Rule(
         "base = ar1", "one latent in a window", "a process needs two latents, so it is never for global",
-        _level(lambda c, level: level.base == "ar1" and _is_single(c, level),
+        of_level(lambda c, level: level.base == "ar1" and _is_single(c, level),
                "levels.*.base", "levels.*.span", "data.measures"),
     ),
     Rule(
         "base = ar1", "batch_norm", "the floor of batch norm needs a prior without memory",
-        _level(lambda _, level: level.base == "ar1" and level.batch_norm, "levels.*.base", "levels.*.batch_norm"),
+        of_level(lambda _, level: level.base == "ar1" and level.batch_norm, "levels.*.base", "levels.*.batch_norm"),
     ),
     Rule(
         "batch_norm", "inference = ladder", "a product with the prior can have a KL of 0, below the floor",
-        _level(lambda c, level: level.batch_norm and c.model.inference == "ladder",
+        of_level(lambda c, level: level.batch_norm and c.model.inference == "ladder",
                "levels.*.batch_norm", "model.inference"),
     ),
     Rule(
         "batch_norm", "prior_context = causal", "batch norm needs the prior of all latents at once",
-        _level(lambda _, level: level.batch_norm and level.is_causal, "levels.*.batch_norm", "levels.*.prior_context"),
+        of_level(lambda _, level: level.batch_norm and level.is_causal,
+                 "levels.*.batch_norm", "levels.*.prior_context"),
     ),
     Rule(
         "batch_norm below the top level", "level_dropout", "a batch may have no window that keeps the level",
-        _level(lambda c, level: level.batch_norm and c.model.level_dropout,
+        of_level(lambda c, level: level.batch_norm and c.model.level_dropout,
                "levels.*.batch_norm", "model.level_dropout", below_top=True),
     ),
     Rule(
         "batch_norm", "one window in a microbatch", "one window has no variance",
-        _level(lambda c, level: level.batch_norm and c.train.batch_size // c.train.accumulate < 2,
+        of_level(lambda c, level: level.batch_norm and c.train.batch_size // c.train.accumulate < 2,
                "levels.*.batch_norm", "train.batch_size", "train.accumulate"),
     ),
     Rule(
         "prior_context = causal", "one latent in a window", "there is no earlier latent, so it is never for global",
-        _level(lambda c, level: level.is_causal and _is_single(c, level),
+        of_level(lambda c, level: level.is_causal and _is_single(c, level),
                "levels.*.prior_context", "levels.*.span", "data.measures"),
     ),
     Rule(
         "kl_estimate = draw", "free_bits = per_dim, per_dim_per_example", "a draw gives no KL by dim",
-        _level(lambda _, level: level.kl_estimate == "draw" and level.free_bits.startswith("per_dim"),
+        of_level(lambda _, level: level.kl_estimate == "draw" and level.free_bits.startswith("per_dim"),
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),
     Rule(
         "kl_estimate = draw", "free_bits = total, capacity", "the charge of one draw of the KL is biased",
-        _level(lambda _, level: level.kl_estimate == "draw" and level.free_bits in ("total", "capacity"),
+        of_level(lambda _, level: level.kl_estimate == "draw" and level.free_bits in ("total", "capacity"),
                "levels.*.kl_estimate", "levels.*.free_bits"),
     ),
     Rule(
-        "level_dropout", "one level or none", "there is no level below it",
-        _once(lambda c: c.model.level_dropout and len(c.levels.on) < 2, "model.level_dropout"),
+        "base = mixture, flow, vamp", "kl_estimate = exact", "their KL has no closed form",
+        of_level(lambda _, level: level.is_learned and level.kl_estimate == "exact",
+                 "levels.*.base", "levels.*.kl_estimate"),
     ),
-    *_weighed("span_head", "span_weight"),
+    Rule(
+        "base = mixture, flow, vamp", "inference = ladder", "a ladder multiplies Gaussians",
+        of_level(lambda c, level: level.is_learned and c.model.inference == "ladder",
+                 "levels.*.base", "model.inference"),
+    ),
+    Rule(
+        "base = mixture, flow, vamp", "batch_norm", "its floor is that of a KL from N(0, 1)",
+        of_level(lambda _, level: level.is_learned and level.batch_norm, "levels.*.base", "levels.*.batch_norm"),
+    ),
+    Rule(
+        "base = vamp", "a level below the top, prior_context = causal", "its posterior also needs what is above",
+        of_level(lambda c, level: level.base == "vamp" and (level is not c.levels[c.levels.top] or level.is_causal),
+                 "levels.*.base", "levels.*.prior_context"),
+    ),
+    Rule(
+        "base = flow", "dim = 1", "one half of the dims changes the other",
+        of_level(lambda _, level: level.base == "flow" and level.dim == 1, "levels.*.base", "levels.*.dim"),
+    ),
+    Rule(
+        "posterior = absolute", "inference = ladder", "a ladder is a product with the prior",
+        of_level(lambda c, level: level.posterior == "absolute" and c.model.inference == "ladder",
+                 "levels.*.posterior", "model.inference"),
+    ),
+    Rule(
+        "posterior = absolute", "batch_norm", "batch norm is of means in the units of the frame",
+        of_level(lambda _, level: level.posterior == "absolute" and level.batch_norm,
+                 "levels.*.posterior", "levels.*.batch_norm"),
+    ),
+    Rule(
+        "level_dropout", "one level or none", "there is no level below it",
+        once(lambda c: c.model.level_dropout and len(c.levels.on) < 2, "model.level_dropout"),
+    ),
+    *weighed("span_head", "span_weight"),
     Rule(
         "attributes, group_heads", "data.attributes = false", "batches would carry no attributes",
-        _level(lambda c, level: (level.attributes or level.group_heads) and not c.data.attributes,
+        of_level(lambda c, level: (level.attributes or level.group_heads) and not c.data.attributes,
                "levels.*.attributes", "levels.*.group_heads", "data.attributes"),
     ),
-    *_weighed("attributes", "attribute_weight"),
+    *weighed("attributes", "attribute_weight"),
     Rule(
         "attributes", "one window in a microbatch", "pairs would be within one window",
-        _level(lambda c, level: level.attributes and c.train.batch_size // c.train.accumulate < 2,
+        of_level(lambda c, level: level.attributes and c.train.batch_size // c.train.accumulate < 2,
                "levels.*.attributes", "train.batch_size", "train.accumulate"),
     ),
-    *_weighed("group_heads", "group_head_weight"),
+    *weighed("group_heads", "group_head_weight"),
     Rule(
         "control_weight", "no attributes among note_density, mean_pitch, pitch_class_entropy",
         "a decoder's expectation of others is not known",
-        _once(lambda c: c.objective.control_weight and not {"note_density", "mean_pitch", "pitch_class_entropy"}
+        once(lambda c: c.objective.control_weight and not {"note_density", "mean_pitch", "pitch_class_entropy"}
               & {name for level in c.levels.on.values() for name in level.attributes}, "objective.control_weight"),
     ),
     Rule(
         "control_weight", "codec = performance", "the number of notes that a decoder expects is known on a grid only",
-        _once(lambda c: c.objective.control_weight and c.codec.name == "performance",
+        once(lambda c: c.objective.control_weight and c.codec.name == "performance",
               "objective.control_weight", "codec.name"),
     ),
     Rule(
         "leakage_weight", "no attributes", "there is nothing that other groups could leak",
-        _once(lambda c: c.objective.leakage_weight and not any(level.attributes for level in c.levels.on.values()),
+        once(lambda c: c.objective.leakage_weight and not any(level.attributes for level in c.levels.on.values()),
               "objective.leakage_weight"),
     ),
     Rule(
         "a term of independence", "one window in a microbatch", "it is over the latents of several windows",
-        _once(lambda c: c.objective.independence_weights and c.train.batch_size // c.train.accumulate < 2,
+        once(lambda c: c.objective.independence_weights and c.train.batch_size // c.train.accumulate < 2,
               "train.batch_size", "train.accumulate"),
     ),
     Rule(
         "a total set point", "set points of levels", "two controllers would move one weight",
-        _level(lambda c, level: c.objective.kl_per_phrase and level.kl_per_phrase, *_SET_POINT),
+        of_level(lambda c, level: c.objective.kl_per_phrase and level.kl_per_phrase, *_SET_POINT),
     ),
     Rule(
         "a set point", "free_bits = capacity", "a capacity already holds the KL at a number of nats",
-        _level(lambda c, level: _is_steered(c, level) and level.free_bits == "capacity",
+        of_level(lambda c, level: _is_steered(c, level) and level.free_bits == "capacity",
                *_SET_POINT, "levels.*.free_bits"),
     ),
     Rule(
         "a set point", "a cyclical schedule", "the controller would fight the cycles",
-        _level(lambda c, level: _is_steered(c, level) and level.is_cyclical, *_SET_POINT, "levels.*.schedule"),
+        of_level(lambda c, level: _is_steered(c, level) and level.is_cyclical, *_SET_POINT, "levels.*.schedule"),
     ),
     Rule(
         "a set point", "beta = 0 of the level", "a weight of 0 moves nothing",
-        _level(lambda c, level: _is_steered(c, level) and not level.beta, *_SET_POINT, "levels.*.beta"),
+        of_level(lambda c, level: _is_steered(c, level) and not level.beta, *_SET_POINT, "levels.*.beta"),
     ),
     Rule(
         "a set point", "objective.beta = 0", "a weight of 0 moves nothing",
-        _once(lambda c: _has_set_point(c) and not c.objective.beta, "objective.beta"),
+        once(lambda c: _has_set_point(c) and not c.objective.beta, "objective.beta"),
     ),
     Rule(
         "a set point", "controller_integral = 0", "the KL would stay off its set point",
-        _once(lambda c: _has_set_point(c) and not c.objective.controller_integral, "objective.controller_integral"),
+        once(lambda c: _has_set_point(c) and not c.objective.controller_integral, "objective.controller_integral"),
     ),
     Rule(
         "schedule_steps", "a run of fewer steps", "the weight would not reach its value",
-        _level(lambda c, level: level.schedule_steps > c.train.num_steps,
+        of_level(lambda c, level: level.schedule_steps > c.train.num_steps,
                "levels.*.schedule_steps", "train.num_steps"),
     ),
     Rule(
         "on_collapse = stop", "fewer settled validations than collapse_patience", "nothing could stop the run",
-        _once(lambda c: c.train.on_collapse == "stop" and c.train.collapse_patience > c.settled_validations,
+        once(lambda c: c.train.on_collapse == "stop" and c.train.collapse_patience > c.settled_validations,
               "train.on_collapse", "train.collapse_patience", "settled_step", "settled_validations"),
     ),
     Rule(
         "on_collapse = stop", "a set point below collapse_nats per window", "the level would count as dead",
-        _level(lambda c, level: _dies_at(c, level.kl_per_phrase),
+        of_level(lambda c, level: _dies_at(c, level.kl_per_phrase),
                "train.on_collapse", "levels.*.kl_per_phrase", "train.collapse_nats"),
     ),
     Rule(
         "on_collapse = stop", "a total set point below collapse_nats per window", "every level would count as dead",
-        _once(lambda c: _dies_at(c, c.objective.kl_per_phrase),
+        once(lambda c: _dies_at(c, c.objective.kl_per_phrase),
               "train.on_collapse", "objective.kl_per_phrase", "train.collapse_nats"),
     ),
 )  # fmt: skip

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from musicvae_jax.config import Config, ConfigError, ObjectiveConfig
 from musicvae_jax.models.latent import batch_norm
-from musicvae_jax.models.latent.bases import make_base
+from musicvae_jax.models.latent.bases import committed_rate
 from musicvae_jax.types import MEASURES_PER_PHRASE, Array
 
 TOTAL = "total"
@@ -50,7 +50,7 @@ def check_set_points(config: Config) -> None:
     for name, level in config.levels.on.items():
         latents = level.num_latents(measures)
         units = {"total": 1, "per_dim": latents * level.dim, "per_dim_per_example": latents}.get(level.free_bits, 0)
-        committed = make_base(level).committed_rate(latents, level.dim)
+        committed = committed_rate(level, latents)
         if level.batch_norm:
             committed = float(batch_norm.committed_rate(level.dim, level.batch_norm)) * latents
         floors[name] = max(committed, level.nats * units) / phrases

@@ -57,6 +57,28 @@ CASES = {
     ("kl_estimate = draw", "free_bits = total, capacity"): [
         f"fine.kl_estimate=draw fine.free_bits={rule} -> fine.kl_estimate=exact" for rule in ("total", "capacity")
     ],
+    ("base = mixture, flow, vamp", "kl_estimate = exact"): [
+        f"{level}.base={base} {level}.kl_estimate=exact -> {level}.kl_estimate=draw"
+        for level, base in (("fine", "mixture"), ("local", "flow"), ("global", "vamp"))
+    ],
+    ("base = mixture, flow, vamp", "inference = ladder"): [
+        f"fine.kl_estimate=draw | fine.base={base} model.inference=ladder -> model.inference=bottom_up"
+        for base in ("mixture", "flow")
+    ],
+    ("base = mixture, flow, vamp", "batch_norm"): [
+        "fine.kl_estimate=draw | fine.base=flow fine.batch_norm=0.6 -> fine.batch_norm=0"
+    ],
+    ("base = vamp", "a level below the top, prior_context = causal"): [
+        "local.kl_estimate=draw | local.base=vamp local.prior_context=independent -> global.dim=0",
+        "local.kl_estimate=draw global.dim=0 | local.base=vamp local.prior_context=causal -> local.base=flow",
+    ],
+    ("base = flow", "dim = 1"): ["fine.kl_estimate=draw | fine.base=flow fine.dim=1 -> fine.dim=2"],
+    ("posterior = absolute", "inference = ladder"): [
+        "fine.posterior=absolute model.inference=ladder -> model.inference=bottom_up"
+    ],
+    ("posterior = absolute", "batch_norm"): [
+        "fine.posterior=absolute fine.batch_norm=0.6 -> fine.posterior=residual"
+    ],
     ("level_dropout", "one level or none"): ["local.dim=0 fine.dim=0 | model.level_dropout=0.1 -> fine.dim=3"],
     ("span_head", "span_weight = 0"): ["fine.span_head=true objective.span_weight=0.0 -> objective.span_weight=0.1"],
     ("span_weight", "no span_head"): ["objective.span_weight=0.1 -> global.span_head=true"],

@@ -1,5 +1,6 @@
 """Laws of all bases: the density, the draws, the KL in closed form and by draws, and its floor."""
 
+import dataclasses
 from functools import partial
 
 import distrax
@@ -13,7 +14,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 from musicvae_jax.config import LevelConfig
-from musicvae_jax.models.latent.bases import log_ratio, make_base
+from musicvae_jax.models.latent.bases import AR1, Base, Normal, committed_rate, log_ratio
 from musicvae_jax.models.latent.gaussian import from_frame, gaussian_from_frame
 from musicvae_jax.types import Gaussian
 from tests.models.variants import OF_LATENTS, covariance, infer, make_features, presence
@@ -27,6 +28,10 @@ all_bases = pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
 TIME = 6
 NUM = 20_000
 Q = Gaussian(*np.random.default_rng(0).normal(0, 0.5, (2, TIME, 2)).astype(np.float32))
+
+
+def make_base(level: LevelConfig) -> Base:
+    return AR1(level.alpha) if level.base == "ar1" else Normal()
 
 
 def matrix_kl(loc: np.ndarray, log_scale: np.ndarray, mean: np.ndarray, prior: np.ndarray) -> float:
@@ -113,7 +118,7 @@ def test_the_kl_is_that_of_full_gaussians_in_any_frame_and_above_its_floor(
         expected = matrix_kl(z_loc[:, dim], z_scale[:, dim], mean[:num, dim].astype(np.float64), prior)
         np.testing.assert_allclose(kl.per_dim[:num, dim].sum(dtype=float), expected, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(kl.total, kl.per_dim.sum(-1), rtol=1e-5, atol=1e-6)
-    assert kl.total[:num].sum() >= make_base(level).committed_rate(num, 2) - 1e-4
+    assert kl.total[:num].sum() >= committed_rate(level, num) - 1e-4
 
 
 @all_bases
@@ -124,7 +129,7 @@ def test_the_committed_rate_is_the_smallest_kl(level, num):
     found = minimize(
         lambda free: matrix_kl(free[:num], free[num:], np.zeros(num), prior), np.linspace(-1, 1, 2 * num), tol=1e-10
     )
-    floor = base.committed_rate(num, 3)
+    floor = committed_rate(dataclasses.replace(level, dim=3), num)
     np.testing.assert_allclose(floor, 3 * found.fun, rtol=1e-5, atol=1e-6)
     best = Gaussian(*np.repeat(found.x.reshape(2, num, 1), 3, -1))
     np.testing.assert_allclose(base.kl(best, None).total.sum(), floor, rtol=1e-5, atol=1e-6)
@@ -143,7 +148,7 @@ def test_no_encoder_gets_below_the_committed_rate(scale):
         for name in ("local", "fine"):
             level = config.levels[name]
             num = presence(config, metre)[name].sum(-1)
-            floor = np.array([make_base(level).committed_rate(int(latents), level.dim) for latents in num])
+            floor = np.array([committed_rate(level, int(latents)) for latents in num])
             assert set(num) == set(range(1, 4 if name == "local" else 6))
             assert ((floor > 0) == (num > 1)).all()
             assert (np.asarray(found.kl[name].total).sum(-1) >= floor * (1 - 1e-5)).all()

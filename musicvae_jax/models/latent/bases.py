@@ -25,7 +25,7 @@ class Base(Protocol):
         """A draw e.
 
         Args:
-            noise: float[..., time, dim], standard normal.
+            noise: float[..., time, `noise_width`], standard normal.
             context: float[..., time, feature], what the levels above say; None for the top level.
             temperature: multiplies the scale of the draw.
         """
@@ -34,15 +34,17 @@ class Base(Protocol):
         """log p(e | above) of each latent given those before it, in nats: float[..., time]."""
 
     def kl(self, q: Gaussian, context: Array | None) -> KL:
-        """KL(q(e | x) || p(e | above)) in closed form, in nats."""
-
-    def committed_rate(self, num_latents: int, dim: int) -> float:
-        """The smallest KL of the latents of a window that any posterior can have, in nats."""
+        """KL(q(e | x) || p(e | above)) in closed form, in nats; ValueError if there is none."""
 
 
-def make_base(level: LevelConfig) -> Base:
-    """The base of a level."""
-    return AR1(level.alpha) if level.base == "ar1" else Normal()
+def noise_width(level: LevelConfig) -> int:
+    """How many normal numbers the draw of a latent takes: one for each dim, and one that chooses a mode."""
+    return level.dim + (level.base in ("mixture", "vamp"))
+
+
+def committed_rate(level: LevelConfig, num_latents: int) -> float:
+    """The smallest KL of so many latents of a level that any posterior can have, in nats; 0 but for ``ar1``."""
+    return AR1(level.alpha).committed_rate(num_latents, level.dim) if level.base == "ar1" else 0.0
 
 
 def log_ratio(base: Base, q: Gaussian, e: Array, context: Array | None) -> Array:
@@ -70,10 +72,6 @@ class Normal:
         del context
         standard = distrax.Normal(jnp.zeros_like(q.loc), jnp.ones_like(q.loc))
         return _sum_dims(distribution(q).kl_divergence(standard))
-
-    def committed_rate(self, num_latents: int, dim: int) -> float:
-        del num_latents, dim
-        return 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from musicvae_jax.config import LevelsConfig, ModelConfig
-from musicvae_jax.models.latent.bases import draw_noise, log_ratio, make_base, mask_kl
+from musicvae_jax.config import LevelConfig, LevelsConfig, ModelConfig
+from musicvae_jax.models.latent.bases import draw_noise, log_ratio, mask_kl, noise_width
 from musicvae_jax.models.latent.batch_norm import MeanNorm
 from musicvae_jax.models.latent.context import ContextAbove, Frame, ancestral, draw_in_frame
 from musicvae_jax.models.latent.gaussian import (
@@ -24,6 +24,7 @@ from musicvae_jax.models.latent.gaussian import (
     standard_normal,
     to_frame,
 )
+from musicvae_jax.models.latent.learned_bases import make_base
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.types import KL, Array, Gaussian, Latents, Moments
 
@@ -66,6 +67,7 @@ class LatentStack(nn.Module):
         framed = {name: level for name, level in levels.items() if name != self.levels.top or level.is_causal}
         self.contexts = {name: ContextAbove(config, self.levels, name) for name in framed}
         self.priors = {name: Frame(config, level.dim, level.is_causal) for name, level in framed.items()}
+        self.bases = {name: make_base(config, level, self.heads[name]) for name, level in levels.items()}
         self.norms = {name: MeanNorm(level.dim, level.batch_norm) for name, level in levels.items() if level.batch_norm}
 
     def infer(
@@ -91,7 +93,7 @@ class LatentStack(nn.Module):
         found = Inferred({}, {}, {}, {}, {}, {}, {}, {})
         number_kept = self._number_kept(metre.shape[:-2]) if not deterministic and self.config.level_dropout else None
         for number, (name, level) in enumerate(self.levels.on.items()):
-            base, conditions = make_base(level), self._conditions(name, found.latents, metre)
+            base, conditions = self.bases[name], self._conditions(name, found.latents, metre)
             present = own = conditions.present
             if number_kept is not None:
                 found.kept[name] = number_kept > number
@@ -102,12 +104,13 @@ class LatentStack(nn.Module):
             if level.batch_norm:
                 loc, found.moments[name] = self.norms[name](recognised.loc, own, deterministic, batch_axes)
                 recognised = recognised._replace(loc=loc)
-            e, frame, residual = self._posterior(level.is_causal, recognised, conditions, noise)
+            e, frame, residual = self._posterior(level, recognised, conditions, noise)
             ratio = log_ratio(base, residual, e, conditions.context)
             kl = base.kl(residual, conditions.context) if level.kl_estimate == "exact" else KL(ratio, None)
             z = from_frame(e, frame)
             if number_kept is not None and number:
-                drawn = base.sample(self._noise("level_dropout", shape), conditions.context, 1.0)
+                own_noise = self._noise("level_dropout", (*present.shape, noise_width(level)))
+                drawn = base.sample(own_noise, conditions.context, 1.0)
                 z = jnp.where(own[..., None], z, draw_in_frame(conditions.frame, drawn, level.is_causal))
             if given and name in given:
                 z = given[name]
@@ -147,8 +150,8 @@ class LatentStack(nn.Module):
         for name, level in self.levels.on.items():
             conditions = self._conditions(name, latents, metre)
             # Drawn for a given level, too: the levels below then have the same noise.
-            noise = self._noise("latent", (*conditions.present.shape, level.dim))
-            e = make_base(level).sample(noise, conditions.context, temperature.get(name, 1.0))
+            noise = self._noise("latent", (*conditions.present.shape, noise_width(level)))
+            e = self.bases[name].sample(noise, conditions.context, temperature.get(name, 1.0))
             z = given[name] if name in given else draw_in_frame(conditions.frame, e, level.is_causal)
             latents[name] = jnp.where(conditions.present[..., None], z, 0)
         return latents
@@ -172,13 +175,13 @@ class LatentStack(nn.Module):
         return self.heads[name](features)
 
     def _posterior(
-        self, causal: bool, recognised: Gaussian, conditions: _Conditions, noise: Array
+        self, level: LevelConfig, recognised: Gaussian, conditions: _Conditions, noise: Array
     ) -> tuple[Array, Gaussian, Gaussian]:
         """The draw e, the frame, and the posterior q(e | x) in the units of the frame."""
-        ladder = self.config.inference == "ladder"
-        if not (ladder or causal):
+        ladder, causal = self.config.inference == "ladder", level.is_causal
+        if not (ladder or causal or level.posterior == "absolute"):
             return from_frame(noise, recognised), conditions.frame(noise), recognised
-        if not ladder:  # independent along time, so it cannot be stated in a frame that depends on the past
+        if not ladder:  # under a causal frame it is independent along time, so it cannot be stated in that frame
             z = from_frame(noise, recognised)
             frame = conditions.frame(z)
             return to_frame(z, frame), frame, gaussian_to_frame(recognised, frame)
