@@ -1,7 +1,7 @@
 """Measures in one run what an accelerator's user waits for, and how much of the chip a training step uses.
 
-The first step of a new process, without and with the compilation cache; steps of `folk` and `folk-large` beside the
-measured rate of matrix products, and beside a flat transformer VAE in PyTorch where torch is installed; sampling;
+The first step of a new process, without and with the compilation cache; steps of `folk-plain` and `folk-large` beside
+the measured rate of matrix products, and beside a flat transformer VAE in PyTorch where torch is installed; sampling;
 evaluation; the operations that take most of a step. Each part is written when it is known; a part that fails leaves its
 error, and the others go on. It is meant to take less than eight minutes on one GPU.
 
@@ -68,13 +68,13 @@ def sizes(dry_run: bool, data_dir: str) -> Sizes:
             train=dataclasses.replace(config.train, batch_size=4 if dry_run else batch_size, num_devices=1),
         )
 
-    folk = sized("folk", 32, "float32")
-    large = sized("folk", 1024, "bfloat16")
+    folk = sized("folk-plain", 32, "float32")
+    large = sized("folk-plain", 1024, "bfloat16")
     return Sizes(
-        first_steps=({} if dry_run else {"folk": folk}) | {"debug": sized("debug", 16, "float32")},
+        first_steps=({} if dry_run else {"folk-plain": folk}) | {"debug": sized("debug", 16, "float32")},
         steps={
-            "folk, batch 32, float32": folk,
-            "folk, batch 1024, bfloat16": large,
+            "folk-plain, batch 32, float32": folk,
+            "folk-plain, batch 1024, bfloat16": large,
             "folk-large, batch 512, bfloat16": sized("folk-large", 512, "bfloat16"),
         },
         sampled=(folk, 4, 2) if dry_run else (folk, 1024, 16),

@@ -1,7 +1,7 @@
 """Times the training step, the sampler and the input pipeline. Prints medians over repeats, and ratios.
 
 Example: python experiments/benchmark.py folk-basic --trace runs/trace
-         python experiments/benchmark.py folk --options --json experiments/results/options.json
+         python experiments/benchmark.py folk-plain --options --json experiments/results/options.json
 """
 
 import dataclasses

@@ -25,6 +25,7 @@ def evaluate(
     result: tuple[str, ...] = (),
     split: str = "validation",
     checkpoint: str = "best",
+    prior: str = "",
     num_examples: int | None = None,
     flow_windows: int = 256,
     iwae_draws: int = 0,
@@ -41,6 +42,7 @@ def evaluate(
             runs of one config from several seeds, the mean of the main figures is printed.
         split: validation; test, for what is adopted; or another of the data set, such as test_airds.
         checkpoint: best or latest.
+        prior: one that fit_prior.py fitted to the run; its figures go to WORKDIR/priors/PRIOR/evaluation.SPLIT.json.
         num_examples: only so many windows, spread evenly over the split; all if not given.
         flow_windows: windows that are decoded many times to measure what each level says; 0 leaves that out.
         iwae_draws: posterior draws of a tighter bound on the likelihood, each a pass over the split; 0 leaves it out.
@@ -56,6 +58,7 @@ def evaluate(
 
     from musicvae_jax.evaluation import evaluate as evaluation
     from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
+    from musicvae_jax.evaluation.fitted_priors import load_prior, prior_folder
     from musicvae_jax.evaluation.information_flow import information_flow
     from musicvae_jax.evaluation.rivals import measure_rivals
     from musicvae_jax.evaluation.tables import evaluation_text, seeds_text
@@ -68,6 +71,8 @@ def evaluate(
         return 0
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
+    if prior:
+        vae, workdir = load_prior(vae, workdir, prior), str(prior_folder(workdir, prior))
     path = evaluation_path(workdir, split)
     times = 1 + (read_evaluation(path).times_measured or 0) if path.exists() else 1
     figures = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)

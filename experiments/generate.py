@@ -45,11 +45,14 @@ class Command:
     """Seed of all random draws."""
     checkpoint: str = "best"
     """best or latest."""
+    prior: str = ""
+    """A prior that fit_prior.py fitted to the run; that of the run itself if not given."""
 
     def load(self) -> Any:
         """The `TrainedVAE` of the run."""
         mv.set_up_devices()
-        return mv.load_workdir(self.workdir, self.checkpoint)
+        vae = mv.load_workdir(self.workdir, self.checkpoint)
+        return mv.load_prior(vae, self.workdir, self.prior) if self.prior else vae
 
     def save_picture(self, figure: Any, stem: str) -> None:
         mv.save_figure(figure, Path(self.out) / f"{stem}.png")

@@ -1,6 +1,6 @@
 """Times the training step over the length of the window, and sampling with each kind of decoder context.
 
-Example: python experiments/scaling.py folk --json experiments/results/scaling.json --png docs/scaling.png
+Example: python experiments/scaling.py folk-plain --json experiments/results/scaling.json --png docs/scaling.png
 
 Absolute times drift on a busy machine, so compare ratios.
 """
@@ -52,7 +52,7 @@ class Scaling:
 def main() -> int:
     """Parses the command line, measures, prints."""
     if len(sys.argv) == 1:
-        sys.argv.append("folk")
+        sys.argv.append("folk-plain")
     text = "times training and sampling over the length of the music"
     scaling = choose({name: (text, Scaling(config=config)) for name, (_, config) in CONFIGS.items()})
     from musicvae_jax.analysis.curves import plot_scaling

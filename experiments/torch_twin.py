@@ -1,7 +1,7 @@
 """Times a flat transformer VAE in PyTorch: the rival of a training step on an accelerator. Needs torch; prints JSON.
 
 One latent, 7 + 7 layers, width 128, 144 tokens: what a user would write first, with as many parameters as the config
-`folk` (2.9 million). bfloat16 autocast and fused AdamW, eager and compiled.
+`folk-plain` (2.9 million). bfloat16 autocast and fused AdamW, eager and compiled.
 
 `accelerator.py` runs it in a process of its own.
 """

@@ -72,6 +72,7 @@ _HOMES = {
         "spearman",
     ),
     "evaluation.evaluate": ("evaluate",),
+    "evaluation.fitted_priors": ("fit_prior", "load_prior", "save_prior"),
     "evaluation.information_flow": ("information_flow",),
     "evaluation.ngram": ("NGram",),
     "evaluation.rivals": ("measure_rivals",),

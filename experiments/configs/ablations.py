@@ -7,8 +7,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from configs import DEBUG, FOLK
+from configs import DEBUG
+from configs import FOLK_PLAIN as FOLK
 from configs.ar_vae import make_ar_vae
+from configs.dmelodies import make_dmelodies
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig
 from musicvae_jax.evaluation.ablations import Ablation, Column
 from musicvae_jax.types import LEVELS
@@ -274,5 +276,6 @@ ABLATIONS = {
     "beta": BETA,
     "groups": NAMED_GROUPS,
     "ar-vae": make_ar_vae(change, SHORT),
+    "dmelodies": make_dmelodies(change, SHORT),
     "debug": SMALL,
 }

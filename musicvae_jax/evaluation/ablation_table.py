@@ -1,5 +1,6 @@
 """The Markdown table of an ablation: one row per variant, mean and standard error over seeds."""
 
+import fnmatch
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -40,8 +41,14 @@ def mean_and_error(values: Sequence[float], form: str, unit: str = "") -> str:
 
 
 def _numbers(rows: Sequence[Row], key: str) -> list[float]:
-    values = [row.get(key) for row in rows]
-    return [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
+    """The figure of every row that has it; with ``*`` in its name the mean over the figures that fit."""
+    found = []
+    for row in rows:
+        values = [row[name] for name in fnmatch.filter(row, key)]
+        known = [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
+        if known:
+            found.append(float(np.mean(known)))
+    return found
 
 
 def _setting(ablation: Ablation, done: Sequence[Row]) -> str:

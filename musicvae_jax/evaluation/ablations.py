@@ -29,7 +29,7 @@ Row = dict[str, Any]  # ablation, variant, seed, recipe, and figures by the name
 class Column(NamedTuple):
     """A figure in the table."""
 
-    key: str  # its name in evaluation.<split>.json
+    key: str  # its name in evaluation.<split>.json; * stands for all names, the figure is their mean
     heading: str
     format: str = ".3f"
 

@@ -117,6 +117,15 @@ def test_mean_and_standard_error() -> None:
     assert mean_and_error([], ".1f") == ""
 
 
+def test_a_star_in_a_column_is_the_mean_of_all_names_that_fit() -> None:
+    run, figures = plan("x", ABLATION)[0], {"parameters": 1, "train_seconds": 60.0, "devices": "one", "split": "v"}
+    of_levels = {"control.a.r2": 0.2, "control.b.r2": 0.6, "control.b.mig": 9.0, "control.c.r2": None}
+    row = make_row(run, figures | of_levels | {"num_examples": 3})
+    starred = dataclasses.replace(ABLATION, columns=(Column("control.*.r2", "mean"), Column("no.*", "none")))
+    table = make_table("x", starred, [row])
+    assert "| 0.400 |  |" in table
+
+
 def test_the_table_shows_what_is_done_and_what_is_not() -> None:
     rows = rows_of({"plain-seed0": 10.0, "plain-seed3": 35.0, "wide-seed0": 1.0}, flow=["plain-seed0"])
     rows += rows_of({"wide-seed3": 7.0}, num_examples=9)  # of another recipe

@@ -5,7 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from configs import FOLK
+from configs import FOLK_PLAIN as FOLK
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.inference import decode_nll, encode, infer, reconstruct, sample_prior

@@ -1,0 +1,73 @@
+"""Fits a prior to a trained model, which stays as it is; writes WORKDIR/priors/NAME.
+
+Examples:
+    python experiments/fit_prior.py --workdir runs/folk --base flow
+    python experiments/fit_prior.py --workdir runs/folk --base mixture --levels global --modes 16 --name genres
+    python experiments/evaluate.py  --workdir runs/folk --prior flow
+    python experiments/generate.py sample --workdir runs/folk --prior flow --out out
+"""
+
+from typing import Literal
+
+import tyro
+from commandline import run
+
+
+def fit(
+    *,
+    workdir: str,
+    base: Literal["mixture", "flow", "vamp"],
+    name: str = "",
+    levels: tuple[str, ...] = (),
+    modes: int = 8,
+    flow: Literal["affine", "spline"] = "affine",
+    flow_layers: int = 4,
+    steps: int = 1000,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    checkpoint: str = "best",
+    seed: int = 0,
+) -> int:
+    """Fits a prior to a trained model, which stays as it is; writes WORKDIR/priors/NAME.
+
+    Args:
+        workdir: the folder of the run.
+        base: what the latents of a level are distributed as, given what is above.
+        name: of the prior; that of the base if not given.
+        levels: which levels get it; all of the model if none is named, of vamp the top one.
+        modes: mixture, vamp: number of Gaussians.
+        flow: flow: what a coupling layer does to a dim.
+        flow_layers: flow: coupling layers.
+        steps: steps of the fit.
+        batch_size: windows of a step.
+        learning_rate: of the first step.
+        checkpoint: best or latest.
+        seed: of parameters, windows and draws.
+    """
+    from musicvae_jax.evaluation.fitted_priors import fit_prior, prior_folder, save_prior
+    from musicvae_jax.evaluation.trained import load_workdir
+    from musicvae_jax.training.devices import set_up_devices
+
+    prior_folder(workdir, name or base)  # refuses a bad name before the work
+    set_up_devices()
+    prior = fit_prior(
+        load_workdir(workdir, checkpoint),
+        base,
+        levels,
+        modes=modes,
+        flow=flow,
+        flow_layers=flow_layers,
+        num_steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    folder = save_prior(prior, workdir, name or base)
+    for level, before in prior.before.items():
+        print(f"KL of {level}: {before:.2f} nats per window under its own base, {prior.after[level]:.2f} under {base}")
+    print(f"the prior: {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(lambda: tyro.cli(fit))

@@ -1,0 +1,224 @@
+"""Priors that are fitted to a trained model, which stays as it is: other bases under its own frames.
+
+The KL of a model is E KL(q(e | x) || p(e)). With the posteriors fixed, fitting p to their draws lowers it by what the
+base missed of them, and leaves the nll alone.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import trange
+
+from musicvae_jax.config import Config, check_seed, from_json, to_json
+from musicvae_jax.config.checks import check
+from musicvae_jax.data.load import TRAIN, load_batches, load_windows
+from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
+from musicvae_jax.files import replacing
+from musicvae_jax.inference import infer
+from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.training.parallel import make_local_parallel
+from musicvae_jax.training.state import init_params, make_model
+from musicvae_jax.training.workdir import write_text
+from musicvae_jax.types import Array, Batch, Variables
+
+_BASES = "bases_"  # what the parameters of all bases begin with
+_EVERY = 100  # steps between measurements on validation, of which the best counts
+_VALIDATION_WINDOWS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedPrior:
+    """A model with other bases, and what they gain."""
+
+    vae: TrainedVAE
+    before: dict[str, float]  # level -> KL on validation, in nats per window
+    after: dict[str, float]
+
+
+def fit_prior(
+    vae: TrainedVAE,
+    base: str,
+    levels: Sequence[str] = (),
+    *,
+    modes: int = 8,
+    flow: str = "affine",
+    flow_layers: int = 4,
+    num_steps: int = 1000,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> FittedPrior:
+    """Fits a base to the posteriors of training windows, by the KL; the other parameters do not change.
+
+    Every hundred steps the KL is measured on 512 validation windows, and the best parameters are kept; they are those
+    of the start where nothing was gained.
+
+    Args:
+        vae: a trained model.
+        base: ``"mixture"``, ``"flow"`` or ``"vamp"``, see `LevelConfig.base`.
+        levels: which levels get it; all that are on if none is named, the top one for ``vamp``.
+        modes: see `LevelConfig.modes`.
+        flow: see `LevelConfig.flow`.
+        flow_layers: see `LevelConfig.flow_layers`.
+        num_steps: of Adam, with a cosine decay.
+        batch_size: windows of a step.
+        learning_rate: of the first step.
+        seed: of parameters, windows and draws.
+
+    Raises:
+        UserError: an argument is out of range, or the base does not go with the model; see `config.rules`.
+    """
+    check_seed(seed)
+    check(num_steps > 0, "num_steps", num_steps, "1 or more")
+    on = vae.config.levels.on
+    named = tuple(levels) or ((vae.config.levels.top,) if base == "vamp" else tuple(on))
+    check(bool(named) and set(named) <= set(on), "levels", named, f"some of {', '.join(on) or 'none: all are off'}")
+    changes = {"base": base, "modes": modes, "flow": flow, "flow_layers": flow_layers}
+    vae, on_devices = on_all_devices(vae)
+    config = with_bases(vae.config, dict.fromkeys(named, changes))
+    model = make_model(config, vae.codec.fields)
+    names = [f"{_BASES}{name}" for name in named]
+    fresh = init_params(model, config.data.measures, seed)
+    learnt = jax.device_put({name: fresh[name] for name in names}, on_devices.replicated)
+    frozen = {name: leaf for name, leaf in vae.variables["params"].items() if name not in names}
+
+    def variables_of(learnt: Any, frozen: Any) -> Variables:
+        return {**vae.variables, "params": {**frozen, **learnt}}
+
+    def kl(learnt: Any, frozen: Any, batch: Batch, key: Array) -> dict[str, Array]:
+        found = infer(model, variables_of(learnt, frozen), batch, row_keys(key, batch.index))
+        return {name: found.kl[name].total.sum(-1) for name in named}
+
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+
+    @jax.jit
+    def step(learnt: Any, state: Any, frozen: Any, batch: Batch, key: Array) -> tuple[Any, Any, Array]:
+        def mean_kl(learnt: Any) -> Array:
+            return jnp.stack(list(kl(learnt, frozen, batch, key).values())).sum(0).mean()
+
+        loss, slope = jax.value_and_grad(mean_kl)(learnt)
+        updates, state = optimizer.update(slope, state)
+        return optax.apply_updates(learnt, updates), state, loss
+
+    validation = load_windows(config, "validation", attributes=False)
+    held_out = [
+        on_devices.shard_rows(batch)
+        for batch in make_eval_batches(validation, EVALUATION_ROWS, num_examples=_VALIDATION_WINDOWS)
+    ]
+    measure, key = jax.jit(kl), jax.random.key(seed)
+
+    def on_validation(learnt: Any) -> dict[str, float]:
+        """Nats per window, with the same draws every time."""
+        draws = [
+            (np.asarray(batch.index >= 0), measure(learnt, frozen, batch, stream(key, "validation")))
+            for batch in held_out
+        ]
+        windows = sum(real.sum() for real, _ in draws)
+        return {name: float(sum(values[name][real].sum() for real, values in draws) / windows) for name in named}
+
+    before = _of_normal(vae, named, held_out, stream(key, "validation"))
+    best, after, state = learnt, on_validation(learnt), optimizer.init(learnt)
+    training = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=batch_size, seed=seed))
+    source = load_windows(training, TRAIN, attributes=False)
+    batches, parallel = load_batches(training, source), make_local_parallel(batch_size)
+    bar = trange(num_steps, desc=f"fit {base}", unit="step", dynamic_ncols=True)
+    try:
+        for number in bar:
+            batch = parallel.shard_rows(next(batches))
+            learnt, state, loss = step(learnt, state, frozen, batch, stream(key, "fit", number))
+            if (number + 1) % _EVERY == 0 or number + 1 == num_steps:
+                now = on_validation(learnt)
+                bar.set_postfix_str(f"KL {float(loss):.2f}, validation {sum(now.values()):.2f}")
+                if sum(now.values()) < sum(after.values()):
+                    best, after = learnt, now
+    finally:
+        batches.close()
+    fitted = dataclasses.replace(vae, config=config, model=model, variables=variables_of(best, frozen))
+    return FittedPrior(fitted, before, after)
+
+
+def _of_normal(vae: TrainedVAE, named: Sequence[str], batches: Sequence[Batch], key: Array) -> dict[str, float]:
+    """The KL under the model's own bases, in nats per window."""
+    totals, windows = dict.fromkeys(named, 0.0), 0
+    for batch in batches:
+        found, real = infer(vae.model, vae.variables, batch, row_keys(key, batch.index)), np.asarray(batch.index >= 0)
+        windows += int(real.sum())
+        for name in named:
+            totals[name] += float(found.kl[name].total.sum(-1)[real].sum())
+    return {name: total / windows for name, total in totals.items()}
+
+
+def with_bases(config: Config, changes: Mapping[str, dict[str, Any]]) -> Config:
+    """A config with other bases of some levels, and what a learned base needs: a KL by draws, without free bits.
+
+    Args:
+        config: of the model.
+        changes: level -> fields of `LevelConfig`.
+    """
+    free: dict[str, Any] = {"kl_estimate": "draw", "free_bits": "none", "nats": 0.0, "capacity_steps": 0}
+    fields = {"global": "global_", "local": "local", "fine": "fine"}
+    own = {fields[name]: dataclasses.replace(config.levels[name], **free | new) for name, new in changes.items()}
+    return dataclasses.replace(config, levels=dataclasses.replace(config.levels, **own))
+
+
+def save_prior(prior: FittedPrior, workdir: str | Path, name: str) -> Path:
+    """Writes WORKDIR/priors/NAME: config.json, bases.npz, and fit.json with the KLs; returns the folder.
+
+    Raises:
+        UserError: the name has other characters than letters, digits, '_', '.' and '-'.
+    """
+    folder = prior_folder(workdir, name)
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+        for path, leaf in jax.tree.leaves_with_path(_bases(prior.vae.variables))
+    }
+    with replacing(folder / "bases.npz") as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **leaves)
+    found = {"step": prior.vae.step, "before": prior.before, "after": prior.after}
+    write_text(folder / "fit.json", json.dumps(found, indent=2) + "\n")
+    write_text(folder / "config.json", to_json(prior.vae.config))
+    return folder
+
+
+def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
+    """A model with a prior that `save_prior` wrote.
+
+    Raises:
+        UserError: there is no such prior, or it was fitted to another checkpoint.
+    """
+    folder = prior_folder(workdir, name)
+    there = sorted(path.parent.name for path in (Path(workdir) / "priors").glob("*/config.json"))
+    check(name in there, "prior", name, f"one of {', '.join(there)}" if there else "none: fit one with fit_prior.py")
+    step = json.loads((folder / "fit.json").read_text())["step"]
+    check(step == vae.step, "prior", name, f"one that was fitted to step {vae.step} of the run; this one to {step}")
+    config = from_json((folder / "config.json").read_text())
+    model = make_model(config, vae.codec.fields)
+    shapes = jax.eval_shape(lambda: init_params(model, config.data.measures, 0))
+    like = _bases({"params": shapes})
+    with np.load(folder / "bases.npz") as leaves:
+        bases = jax.tree_util.tree_map_with_path(
+            lambda path, _: leaves[jax.tree_util.keystr(path, simple=True, separator="/")], like
+        )
+    params = {name: leaf for name, leaf in vae.variables["params"].items() if not name.startswith(_BASES)}
+    variables = {**vae.variables, "params": {**params, **bases}}
+    return dataclasses.replace(vae, config=config, model=model, variables=variables)
+
+
+def _bases(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of the bases of all levels."""
+    return {name: leaf for name, leaf in variables["params"].items() if name.startswith(_BASES)}
+
+
+def prior_folder(workdir: str | Path, name: str) -> Path:
+    """WORKDIR/priors/NAME; raises `UserError` for a name with other characters."""
+    check(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name)), "prior", name, "letters, digits, '_', '.' and '-'")
+    return Path(workdir) / "priors" / name
