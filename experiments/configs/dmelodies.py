@@ -7,7 +7,7 @@ from musicvae_jax.codec.attributes.dmelodies import FACTORS
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig
 from musicvae_jax.evaluation.ablations import Ablation, Column
 
-_CAPACITY: dict[str, Any] = {"free_bits": "capacity", "nats": 30.0, "capacity_steps": 2000}
+_CAPACITY: dict[str, Any] = {"free_bits": "capacity", "nats": 30.0, "capacity_steps": 1500}
 # Method -> fields of the level and of the objective. Without the factors: the first four.
 _METHODS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "beta-vae": ({}, {"beta": 1.0}),
@@ -43,7 +43,7 @@ def melodies(change: Callable[..., Config], short: Config, level: dict[str, Any]
             "token_dropout": 0.95,
         },
         objective={"beta_warmup_steps": 1000, "span_weight": 0.0, **objective},
-        train={"num_steps": 2500, "eval_every": 500, "batch_size": 128, "learning_rate": 3e-3, "ema_decay": 0.99},
+        train={"num_steps": 2000, "eval_every": 500, "batch_size": 128, "learning_rate": 3e-3, "ema_decay": 0.99},
     )
 
 

@@ -26,7 +26,7 @@ from musicvae_jax.files import replacing
 from musicvae_jax.inference import infer
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import make_local_parallel
-from musicvae_jax.training.state import init_params, make_model
+from musicvae_jax.training.state import init_params, make_model, state_shapes
 from musicvae_jax.training.workdir import write_text
 from musicvae_jax.types import Array, Batch, Variables
 
@@ -202,8 +202,7 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
     check(step == vae.step, "prior", name, f"one that was fitted to step {vae.step} of the run; this one to {step}")
     config = from_json((folder / "config.json").read_text())
     model = make_model(config, vae.codec.fields)
-    shapes = jax.eval_shape(lambda: init_params(model, config.data.measures, 0))
-    like = _bases({"params": shapes})
+    like = _bases({"params": state_shapes(config, model).params})
     with np.load(folder / "bases.npz") as leaves:
         bases = jax.tree_util.tree_map_with_path(
             lambda path, _: leaves[jax.tree_util.keystr(path, simple=True, separator="/")], like

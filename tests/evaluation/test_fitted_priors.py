@@ -1,0 +1,106 @@
+"""Priors fitted to a model that stays as it is."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from musicvae_jax import evaluate, load_workdir
+from musicvae_jax.config import UserError
+from musicvae_jax.evaluation.fitted_priors import FittedPrior, fit_prior, load_prior, save_prior, with_bases
+from musicvae_jax.inference import sample_prior
+from musicvae_jax.rng import row_keys
+from musicvae_jax.types import Variables
+from tests.tiny import replace
+from tests.untrained import LEVELS_CONFIG, write_workdir
+
+STEPS = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, folk_data_dir):
+    config = replace(
+        LEVELS_CONFIG,
+        data={"data_dir": folk_data_dir, "min_measures": 4},
+        local={"free_bits": "per_dim", "nats": 0.1},
+    )
+    return write_workdir(tmp_path_factory.mktemp("priors") / "run", config, seed=1)
+
+
+@pytest.fixture(scope="module")
+def vae(workdir):
+    return load_workdir(workdir)
+
+
+@pytest.fixture(scope="module")
+def fitted(vae) -> FittedPrior:
+    return fit_prior(vae, "mixture", ("global", "fine"), modes=3, **STEPS)
+
+
+def others(variables: Variables) -> dict:
+    return {name: leaf for name, leaf in variables["params"].items() if not name.startswith("bases_")}
+
+
+def test_a_fit_lowers_the_kl_and_leaves_the_rest(vae, fitted):
+    assert set(fitted.before) == set(fitted.after) == {"global", "fine"}
+    assert sum(fitted.after.values()) < sum(fitted.before.values()) - 3
+    jax.tree.map(np.testing.assert_array_equal, others(vae.variables), others(fitted.vae.variables))
+    levels = fitted.vae.config.levels
+    assert [levels[name].base for name in ("global", "local", "fine")] == ["mixture", "normal", "mixture"]
+    assert levels.local == vae.config.levels.local
+    before, after = (evaluate(own, "validation", num_examples=32) for own in (vae, fitted.vae))
+    assert before.nll == pytest.approx(after.nll, rel=1e-5)
+    assert before.levels["local"].kl == pytest.approx(after.levels["local"].kl, rel=1e-4)
+    assert after.kl < before.kl - 2
+
+
+def test_a_saved_prior_comes_back(vae, fitted, workdir):
+    folder = save_prior(fitted, workdir, "genres-3")
+    assert folder == workdir / "priors" / "genres-3"
+    assert json.loads((folder / "fit.json").read_text())["after"] == fitted.after
+    again = load_prior(vae, workdir, "genres-3")
+    assert again.config == fitted.vae.config and again.model == fitted.vae.model
+    jax.tree.map(np.testing.assert_array_equal, again.variables, fitted.vae.variables)
+    metre, keys = np.full((2, 4, 2), 4, np.int32), row_keys(jax.random.key(3), np.arange(2))
+    drawn = [sample_prior(own.model, own.variables, metre, keys) for own in (again, fitted.vae, vae)]
+    jax.tree.map(np.testing.assert_array_equal, drawn[0], drawn[1])
+    assert np.abs(drawn[0]["global"] - drawn[2]["global"]).min() > 0
+
+
+def test_a_prior_of_another_step_or_name_is_refused(vae, fitted, workdir):
+    save_prior(fitted, workdir, "old")
+    with pytest.raises(UserError, match="prior = 'old': allowed is one that was fitted to step 7 of the run"):
+        load_prior(vae.__class__(**{**vars(vae), "step": 7}), workdir, "old")
+    with pytest.raises(UserError, match=r"prior = 'flow': allowed is one of .*old"):
+        load_prior(vae, workdir, "flow")
+    for name in ("", "../x", "a/b", ".hidden"):
+        with pytest.raises(UserError, match="letters, digits"):
+            save_prior(fitted, workdir, name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"base": "flow", "levels": ("globl",)}, "levels = .*globl.*: allowed is some of global, local, fine"),
+        ({"base": "vamp", "levels": ("fine",)}, "base = vamp does not go with a level below the top"),
+        ({"base": "flow", "num_steps": 0}, "num_steps = 0"),
+        ({"base": "flow", "flow_layers": 0}, "flow_layers = 0"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_work(vae, arguments, said):
+    with pytest.raises(UserError, match=said):
+        fit_prior(vae, **arguments)
+
+
+def test_a_learned_base_has_no_free_bits_and_a_kl_by_draws():
+    start = replace(LEVELS_CONFIG, fine={"free_bits": "per_dim", "nats": 0.2})
+    changed = with_bases(start, {"fine": {"base": "flow"}}).levels
+    assert (changed.fine.free_bits, changed.fine.nats, changed.fine.kl_estimate) == ("none", 0.0, "draw")
+    assert changed.global_ == LEVELS_CONFIG.levels.global_
+
+
+def test_the_best_parameters_on_validation_are_kept(vae):
+    """Steps that are far too large gain nothing, so the first parameters stay."""
+    wild = fit_prior(vae, "flow", ("fine",), num_steps=3, batch_size=8, learning_rate=30.0)
+    assert wild.after["fine"] == pytest.approx(wild.before["fine"], rel=0.02)  # a flow starts as N(0, 1); one draw
