@@ -268,10 +268,11 @@ class Gallery(Command):
 
 
 def _stems(scores: list[Score]) -> list[str]:
-    """Distinct file names made from the sources of scores."""
+    """Distinct file names made from the sources of scores, of 100 bytes at most: a file name has 255."""
     stems: list[str] = []
     for score in scores:
         stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(score.source).name)
+        stem = stem.encode()[-100:].decode(errors="ignore")
         number = sum(other == stem or other.startswith(f"{stem}-") for other in stems)
         stems.append(f"{stem}-{number}" if number else stem)
     return stems

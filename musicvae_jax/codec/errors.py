@@ -6,6 +6,17 @@ from pathlib import Path
 
 from musicvae_jax.config import UserError
 
+MAX_SOURCE, MAX_DETAIL = 4096, 500  # characters of a message
+
+
+def readable(text: str, most: int) -> str:
+    """A text that any stream and file takes, of so many characters at most: other code points become question marks.
+
+    Names of files in another encoding hold such code points (surrogates).
+    """
+    text = text[: most + 1].encode("utf-8", "replace").decode()
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
 
 class MusicError(UserError):
     """A piece of music that cannot be read, or that a codec cannot hold.
@@ -15,9 +26,12 @@ class MusicError(UserError):
         place: where in the source, such as ``"measure 12"`` or ``"header"``.
         reason: one fixed word, such as ``"polyphonic"`` or ``"unreadable"``. Refusals are counted by it.
         detail: what was found and what is allowed.
+
+    The texts are `readable`, so that every error can be printed.
     """
 
     def __init__(self, source: str, place: str, reason: str, detail: str):
+        source, place, detail = readable(source, MAX_SOURCE), readable(place, MAX_DETAIL), readable(detail, MAX_DETAIL)
         super().__init__(source, place, reason, detail)
         self.source, self.place, self.reason, self.detail = source, place, reason, detail
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from musicvae_jax.codec.errors import MusicError
+from musicvae_jax.codec.errors import MAX_SOURCE, MusicError, readable
 
 TICKS_PER_QUARTER = 480  # 2^5 * 3 * 5: every usual note value is a whole number of ticks
 ONSET, DURATION, PITCH, VELOCITY, TRACK = range(5)  # columns of Score.notes
@@ -16,6 +16,7 @@ DEFAULT_VELOCITY = 80  # of notes whose source gives no loudness
 TEMPOS = (4.0, 60_000.0)  # allowed quarters per minute: those that fit the three bytes of a MIDI tempo
 MAX_MEASURES = 20_000  # ten hours of 4/4: a larger number comes from a damaged file
 MAX_TICK = 2**31 - 1
+MAX_TEXT = 200  # characters of a title
 _DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -63,7 +64,8 @@ class Score:
         fifths: key signature, -7 (flats) to 7 (sharps), or None if unknown.
         mode: ``"major"``, ``"minor"``, ``"dorian"``, ... or ``""``.
         tempo: quarters per minute.
-        title: for display.
+        title: for display. This and the other texts can be printed and stored: what is no text, such as a file name in
+            another encoding, becomes question marks. All but the source are cut to 200 characters.
         source: the file it came from, for messages.
         composer: name, or ``""``.
         style: label given by the source, such as ``"reel"``, or ``""``.
@@ -85,6 +87,11 @@ class Score:
     parts: tuple[Part, ...] = ()
     chords: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 4), np.int32))
     phrase_ends: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+
+    def __post_init__(self) -> None:
+        for name in ("title", "source", "composer", "style"):
+            most = MAX_SOURCE if name == "source" else MAX_TEXT
+            object.__setattr__(self, name, readable(getattr(self, name), most))
 
     @property
     def num_measures(self) -> int:

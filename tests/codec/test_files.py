@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from musicvae_jax.codec import (
     write_midi,
     write_score,
 )
+from musicvae_jax.codec.errors import readable
 from tests.codec.music import notes_of, score_of, scores
 
 MELODY = score_of([(0, 480, 60, 80, 0), (480, 480, 64, 80, 0)])
@@ -132,3 +134,19 @@ def test_a_batch_continues_after_bad_files_and_ends_with_a_table(tmp_path):
         assert line.startswith(error.source)
         assert line.endswith(error.detail)
     assert format_refusals([]) == ""
+
+
+@pytest.mark.parametrize("name", [b"M\xfcller.mid", b"\xff\xfe.mid", b"x" * 251 + b".mid", "日本.mid".encode()])
+def test_files_of_any_name_are_read_and_refused_in_words(tmp_path, name):
+    """Old archives have names in other encodings, which Python holds as surrogates."""
+    path = tmp_path / os.fsdecode(name)
+    write_midi(dataclasses.replace(MELODY, title=""), tmp_path / "tune.mid")
+    shutil.copyfile(tmp_path / "tune.mid", path)
+    (score,), refusals = read_scores([path])
+    assert not refusals
+    score.title.encode() and score.source.encode()
+    assert score.title == readable(path.stem, 200)
+    path.write_bytes(b"MThd")
+    scores, (error,) = read_scores([path])
+    assert not scores
+    format_refusals([error]).encode()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.codec import MusicError, check_score
+from musicvae_jax.codec import MusicError, Score, check_score
 from musicvae_jax.codec.score import join
 from tests.codec.music import score_of, scores
 from tests.data.melodies import random_melody
@@ -59,3 +59,23 @@ def test_joined_scores_follow_each_other():
         start += part.end
     assert len(whole.notes) == sum(len(part.notes) for part in parts)
     np.testing.assert_array_equal(parts[1].measures[0], random_melody(1, 3).measures[0])  # the parts are unchanged
+
+
+def titled(text: str) -> Score:
+    nothing = np.zeros((0, 5), np.int32), np.zeros((0, 3), np.int32)
+    return Score(*nothing, title=text, source=text, composer=text, style=text)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=300))
+def test_texts_of_scores_and_errors_can_be_printed_and_stored(text):
+    score, error = titled(text), MusicError(text, text, "unreadable", text)
+    for field in (score.title, score.source, score.composer, score.style, *error.args, str(error)):
+        field.encode()
+    assert len(score.title) <= 200 and len(error.detail) <= 500
+    if len(text) <= 200 and not any("\ud800" <= c <= "\udfff" for c in text):
+        assert (score.title, score.composer, error.source) == (text, text, text)
+
+
+def test_a_text_that_is_too_long_says_so():
+    assert MusicError("a", "b", "c", "x" * 501).detail == "x" * 497 + "..."
+    assert MusicError("a", "b", "c", "x" * 500).detail == "x" * 500
