@@ -131,7 +131,8 @@ class FileCommand(Command):
 class Reconstruct(FileCommand):
     """Encodes and decodes music. Writes NAME.original.mid, .wav, NAME.mid, .wav, and NAME.png with both.
 
-    A file that cannot be read or written is listed in a table at the end; the others are reconstructed.
+    A file that cannot be read or written is listed in a table at the end, and the exit status is 2; the others are
+    reconstructed.
     """
 
     files: Positional[tuple[str, ...]]
@@ -151,7 +152,7 @@ class Reconstruct(FileCommand):
         print(f"{num_written} of {num_written + len(refusals)} reconstructed: {self.out}")
         if refusals:
             print(format_refusals(refusals), file=sys.stderr)
-        return 0 if num_written else 2
+        return 2 if refusals else 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

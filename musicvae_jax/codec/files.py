@@ -68,15 +68,21 @@ def read_whole(
         sustain: hold the notes of a MIDI file while the sustain pedal is down.
 
     Raises:
-        MusicError: see the reader of each kind; "unknown_format" for another suffix.
+        MusicError: see the reader of each kind; "unknown_format" for another suffix; "unreadable" for an error that no
+            reader expects, so that a file costs only itself.
     """
     suffix = Path(path).suffix.lower()
-    if suffix in MIDI_SUFFIXES:
-        return [read_midi(path, drums=drums, sustain=sustain)]
-    if suffix in ABC_SUFFIXES:
-        return [tune.score for tune in read_abc(path, refusals)]
-    if suffix in MUSICXML_SUFFIXES:
-        return [read_musicxml(path, drums=drums)]
+    try:
+        if suffix in MIDI_SUFFIXES:
+            return [read_midi(path, drums=drums, sustain=sustain)]
+        if suffix in ABC_SUFFIXES:
+            return [tune.score for tune in read_abc(path, refusals)]
+        if suffix in MUSICXML_SUFFIXES:
+            return [read_musicxml(path, drums=drums)]
+    except MusicError:
+        raise
+    except Exception as error:
+        raise MusicError(str(path), "file", "unreadable", f"{type(error).__name__}: {error}") from error
     raise _unknown(path, MIDI_SUFFIXES + ABC_SUFFIXES + MUSICXML_SUFFIXES)
 
 

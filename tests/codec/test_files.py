@@ -12,6 +12,7 @@ from musicvae_jax.codec import (
     MusicError,
     Part,
     check_score,
+    files,
     format_refusals,
     read_score,
     read_scores,
@@ -150,3 +151,20 @@ def test_files_of_any_name_are_read_and_refused_in_words(tmp_path, name):
     scores, (error,) = read_scores([path])
     assert not scores
     format_refusals([error]).encode()
+
+
+@pytest.mark.parametrize("wrong", [ValueError("4,300 digits"), RecursionError("deep"), MemoryError(), KeyError("x")])
+def test_an_unforeseen_error_costs_its_own_file_only(tmp_path, monkeypatch, wrong):
+    for name in ("a.mid", "b.mid", "c.abc"):
+        write_score(MELODY, tmp_path / name)
+    read_midi = files.read_midi
+
+    def read(path, **options):
+        if path.name == "a.mid":
+            raise wrong
+        return read_midi(path, **options)
+
+    monkeypatch.setattr(files, "read_midi", read)
+    found, (error,) = read_scores([tmp_path / name for name in ("a.mid", "b.mid", "c.abc")])
+    assert len(found) == 2 and error.reason == "unreadable" and type(wrong).__name__ in error.detail
+    assert error.__cause__ is wrong
