@@ -45,6 +45,8 @@ class Command:
     """Seed of all random draws."""
     checkpoint: str = "best"
     """best or latest."""
+    longest_wav: float = 600.0
+    """Seconds after which the sound of a piece is cut; its MIDI file is whole."""
     prior: str = ""
     """A prior that fit_prior.py fitted to the run; that of the run itself if not given."""
 
@@ -59,7 +61,9 @@ class Command:
 
     def save_sound(self, score: Score, stem: str) -> None:
         write_midi(score, Path(self.out) / f"{stem}.mid")
-        mv.write_wav(mv.render(score), Path(self.out) / f"{stem}.wav")
+        if mv.seconds_of(score) > self.longest_wav:
+            print(f"{stem}.wav is cut after {self.longest_wav:g} of {mv.seconds_of(score):,.0f} s: --longest-wav")
+        mv.write_wav(mv.render(score, longest=self.longest_wav), Path(self.out) / f"{stem}.wav")
 
     def save_scores(self, scores: list[Score], name: str) -> None:
         """NAME_0.mid, .wav, .png, NAME_1 ..."""

@@ -78,7 +78,7 @@ _HOMES = {
     "evaluation.rivals": ("measure_rivals",),
     "evaluation.trained": ("TrainedVAE", "load_workdir"),
     # to see and to hear
-    "analysis.audio": ("listen", "render", "write_wav"),
+    "analysis.audio": ("listen", "render", "seconds_of", "write_wav"),
     "analysis.curves": ("plot_level_kl", "plot_training_curves"),
     "analysis.page": ("save_figure",),
     "analysis.piano_rolls": (

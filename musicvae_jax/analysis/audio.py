@@ -1,5 +1,6 @@
 """Sound: scores played by a piano sound font, WAV files, a player for notebooks."""
 
+import dataclasses
 import functools
 import importlib.util
 import itertools
@@ -14,10 +15,11 @@ import numpy as np
 import symusic
 
 from musicvae_jax.codec.midi import to_symusic
-from musicvae_jax.codec.score import TICKS_PER_QUARTER, Score
+from musicvae_jax.codec.score import DURATION, ONSET, TICKS_PER_QUARTER, Score, check_score
 from musicvae_jax.files import replacing
 
 SAMPLE_RATE = 44100
+LONGEST_SECONDS = 600.0  # ten minutes: 212 MB of sound
 _FADE_SECONDS = 0.01
 
 # SoundFont 2.01: two generators and the records of four tables.
@@ -28,18 +30,36 @@ _INST = np.dtype([("name", "S20"), ("bag", "<u2")])
 _SAMPLE_HEADER = np.dtype([("head", "V40"), ("pitch", "u1"), ("tail", "V5")])
 
 
-def render(score: Score, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def seconds_of(score: Score) -> float:
+    """How long the measures of a score take to play."""
+    return score.end / TICKS_PER_QUARTER * 60 / score.tempo
+
+
+def render(score: Score, sample_rate: int = SAMPLE_RATE, *, longest: float = LONGEST_SECONDS) -> np.ndarray:
     """Plays a score on a piano; silence if it has no notes.
 
+    Args:
+        score: the music.
+        sample_rate: samples per second.
+        longest: seconds after which the sound is cut: a slow tempo can make hours of two notes.
+
     Returns:
-        float32[channel, sample]: two channels, as long as the score's measures. One mezzo-forte note has a peak of
-        about 0.2; chords may exceed 1.
+        float32[channel, sample]: two channels, as long as the score's measures, or ``longest``. One mezzo-forte note
+        has a peak of about 0.2; chords may exceed 1.
 
     Raises:
         MusicError: the score is invalid.
         FileNotFoundError: the sound font is not installed.
+        ValueError: ``longest`` is not above 0.
     """
-    seconds = score.end / TICKS_PER_QUARTER * 60 / score.tempo
+    if not longest > 0:
+        raise ValueError(f"longest = {longest}: allowed is above 0, in seconds")
+    check_score(score)
+    seconds = min(seconds_of(score), longest)
+    end = int(seconds * score.tempo / 60 * TICKS_PER_QUARTER) + 1
+    heard = score.notes[score.notes[:, ONSET] < end].copy()
+    heard[:, DURATION] = np.minimum(heard[:, DURATION], end - heard[:, ONSET])
+    score = dataclasses.replace(score, notes=heard)
     audio = np.zeros((2, round(seconds * sample_rate)), np.float32)
     if not len(score.notes):  # the synthesizer raises an error without notes
         return audio

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -29,7 +28,7 @@ from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_local_parallel
 from musicvae_jax.training.state import evaluation_variables, make_model, state_shapes
-from musicvae_jax.training.workdir import read_config
+from musicvae_jax.training.workdir import read_config, read_metres
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
 # Windows that are measured together, whatever a model was trained with: enough to find pieces of equal metres.
@@ -56,7 +55,7 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> "TrainedVAE":
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere()), shapes)
     with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
         state, _, _ = checkpoints.restore(like, checkpoint)
-    metres = json.loads((Path(workdir) / "metres.json").read_text())
+    metres = read_metres(workdir)
     return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
-from musicvae_jax.training.workdir import write_text
+from musicvae_jax.training.workdir import WorkdirError, write_text
 
 
 class MetricWriter:
@@ -40,13 +40,19 @@ class MetricWriter:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl, without a last line that a killed process left incomplete."""
-    rows = []
-    for line in path.read_text().splitlines():
+    """The rows of a metrics.jsonl, without a last line that a killed process left incomplete.
+
+    Raises:
+        WorkdirError: another line is no row.
+    """
+    rows, lines = [], path.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+            rows.append({"step": int(row["step"]), **row})
+        except (ValueError, TypeError, KeyError):  # not UTF-8, not JSON, or no row
+            if number < len(lines):
+                raise WorkdirError(f"{path}, line {number}: {line[:40]!r}; allowed: an object with a step") from None
     return rows
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,11 +71,25 @@ def check_workdir(workdir: str | Path, config: Config) -> None:
 
 
 def read_config(workdir: str | Path) -> Config:
-    """The config of a run; raises `WorkdirError` if the folder holds none."""
+    """The config of a run; raises `WorkdirError` if the folder holds none, or a damaged one."""
     path = Path(workdir) / "config.json"
     if not path.exists():
         raise WorkdirError(f"{workdir} holds no run: {path.name} is missing; train one with experiments/train.py")
-    return from_json(path.read_text())
+    try:
+        return from_json(path.read_text())
+    except UserError as error:
+        raise WorkdirError(f"{path}: {error}") from None
+    except (ValueError, TypeError) as error:  # not UTF-8, or not JSON
+        raise WorkdirError(f"{path} is damaged: {error}; allowed is what train.py wrote") from None
+
+
+def read_metres(workdir: str | Path) -> dict[str, int]:
+    """The metres of a run's training music; raises `WorkdirError` if the file is missing or damaged."""
+    path = Path(workdir) / "metres.json"
+    try:
+        return {str(metre): int(count) for metre, count in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise WorkdirError(f"{path}: {error}; allowed is what train.py wrote") from None
 
 
 def free_space(folder: Path) -> str:

@@ -1,3 +1,4 @@
+import dataclasses
 import struct
 import wave
 
@@ -135,3 +136,17 @@ def test_moving_root_keys_changes_only_the_tables():
 def test_other_data_than_a_sound_font_is_refused(data):
     with pytest.raises(ValueError, match="not a SoundFont 2 file"):
         sound.move_root_keys(data)
+
+
+def test_long_music_is_cut_and_not_rendered_whole():
+    """Two notes six hundred measures apart at four quarters a minute: ten hours, as from a file of 53 bytes."""
+    whole = make_score([(0, 2, 60), (1, 1, 64)], tempo=4.0)
+    far = np.array([[2400 * 480, 480, 67, 80, 0]], np.int32)
+    measures = np.stack([np.arange(601) * 1920, np.full(601, 4), np.full(601, 4)], 1).astype(np.int32)
+    long = dataclasses.replace(whole, notes=np.concatenate([whole.notes, far]), measures=measures)
+    assert sound.seconds_of(long) == pytest.approx(601 * 4 * 15)
+    audio = sound.render(long, 8000, longest=20.0)
+    assert audio.shape == (2, 160_000) and np.abs(audio[:, :8000]).max() > 0.01 and (audio[:, -1] == 0).all()
+    np.testing.assert_array_equal(audio[:, :100_000], sound.render(long, 8000, longest=30.0)[:, :100_000])
+    with pytest.raises(ValueError, match=r"longest = 0: allowed is above 0"):
+        sound.render(long, longest=0)

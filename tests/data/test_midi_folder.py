@@ -1,6 +1,7 @@
 """A folder of music as a data set: its files, its pieces, its refusals and its splits."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 
 from musicvae_jax.codec import read_whole, write_abc, write_midi
 from musicvae_jax.config import UserError
-from musicvae_jax.data.datasets.folder_files import FolderItems, scan, walk
+from musicvae_jax.data.datasets import folder_pieces
+from musicvae_jax.data.datasets.folder_files import FolderItems, Item, scan, walk
 from musicvae_jax.data.datasets.folder_pieces import FolderPiece, Outcome, read_item, split_of
-from musicvae_jax.data.datasets.folder_report import SharedWindows
+from musicvae_jax.data.datasets.folder_report import RefusalWriter, SharedWindows
 from musicvae_jax.data.overview import refusal_table
 from musicvae_jax.data.prepare import prepare, split_records
 from musicvae_jax.data.records import to_score
@@ -202,3 +204,19 @@ def test_impossible_preparations_are_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="no music could be read"):
         prepare("midi_folder", str(tmp_path), path=str(tmp_path / "music"), num_processes=1)
     assert not [path for path in tmp_path.glob("midi_folder/*/*") if path.name != ".lock"]
+
+
+def test_many_refused_tunes_of_a_file_are_counted_and_not_all_listed(tmp_path, ready, monkeypatch) -> None:
+    monkeypatch.setattr(folder_pieces, "MOST_REFUSALS", 3)
+    text = "".join(f"X:{number}\n" for number in range(1, 12)) + "X:12\nM:3\n"
+    (tmp_path / "book.abc").write_text(text)
+    item = Item(0, str(tmp_path), "book.abc")
+    outcomes = [outcome for outcome in read_item(item) if not isinstance(outcome, FolderPiece)]
+    assert sum(outcome.tunes for outcome in outcomes) == 12
+    assert [outcome.tunes for outcome in outcomes[:3]] == [1, 1, 1] and len(outcomes) < 6
+    assert outcomes[3].detail.endswith("more of this file") and outcomes[3].place == "tunes"
+    writer = RefusalWriter(tmp_path / "refusals.json")
+    for outcome in outcomes:
+        writer.add(outcome)
+    writer.close()
+    assert writer.counts.total() == 12 and len(json.loads((tmp_path / "refusals.json").read_text())) == len(outcomes)

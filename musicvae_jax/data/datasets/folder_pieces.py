@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from musicvae_jax.data.datasets.folder_files import Item
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.splits import SHARES, melody_signatures
 
+MOST_REFUSALS = 1000  # of an item's tunes, one by one; the others are counted by reason
 TIMEOUT = 5.0  # seconds that an item may take
 SIGNATURE_BYTES = 8  # two of a million windows have the same signature by chance with probability 1 in 30 million
 _PROBLEMS = {
@@ -45,6 +47,7 @@ class FolderRefusal(NamedTuple):
     place: str
     reason: str
     detail: str
+    tunes: int = 1  # that it stands for
 
 
 Outcome = FolderPiece | FolderRefusal
@@ -99,6 +102,7 @@ def _read(item: Item) -> Iterator[Outcome]:
         text = data.decode("latin-1")
     tunes = split_tunes(text)
     start, stop = (len(tunes) * chunk // item.num_chunks for chunk in (item.chunk, item.chunk + 1))
+    listed, others = 0, Counter[str]()
     for number in range(start, stop):
         try:
             score, header = parse_abc(tunes[number], source=os.fspath(path))
@@ -106,7 +110,13 @@ def _read(item: Item) -> Iterator[Outcome]:
             score = dataclasses.replace(score, style=style.lower(), composer=composer)
             yield _piece(item, number, f"{name}#{number + 1}" if len(tunes) > 1 else name, score, file)
         except MusicError as error:
-            yield _refuse(item, number, error, f"tune {number + 1}, ")
+            if listed < MOST_REFUSALS:
+                yield _refuse(item, number, error, f"tune {number + 1}, ")
+                listed += 1
+            else:
+                others[error.reason] += 1
+    for reason, count in others.items():
+        yield FolderRefusal((item.order, stop), name, "tunes", reason, f"{count:,} more of this file", count)
 
 
 def _piece(item: Item, number: int, id: str, score: Score, file: bytes) -> FolderPiece:

@@ -26,9 +26,9 @@ class RefusalWriter:
 
     def add(self, refusal: FolderRefusal) -> None:
         self._file.write("[\n" if not self.counts else ",\n")
-        entry = {name: value for name, value in refusal._asdict().items() if name != "order"}
+        entry = {name: value for name, value in refusal._asdict().items() if name not in ("order", "tunes")}
         json.dump(entry, self._file, ensure_ascii=False)
-        self.counts[refusal.reason] += 1
+        self.counts[refusal.reason] += refusal.tunes
 
     def close(self) -> None:
         self._file.write("\n]\n" if self.counts else "[]\n")
