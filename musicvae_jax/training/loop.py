@@ -28,7 +28,7 @@ from musicvae_jax.training.metrics import MetricWriter, read_metrics
 from musicvae_jax.training.monitor import VALIDATION, CollapseMonitor
 from musicvae_jax.training.parallel import Parallel, check_platform, make_parallel
 from musicvae_jax.training.progress import Progress, compiling, validation_line
-from musicvae_jax.training.state import TrainState, evaluation_variables, make_model
+from musicvae_jax.training.state import TrainState, evaluation_variables, make_model, model_variables
 from musicvae_jax.training.step import make_device_step
 from musicvae_jax.training.throughput import Compiled, Throughput, compile_step
 from musicvae_jax.training.validation import ValidationFigures, make_validator
@@ -83,7 +83,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         model = make_model(config, make_codec(config.codec).fields)
         state = parallel.init(config, model)
         checkpoints = stack.enter_context(closing(Checkpoints(folder, clean=main_process)))
-        start, best = 0, checkpoints.metrics("best")["objective"] if checkpoints.latest_step("best") else math.inf
+        start, best = 0, checkpoints.metrics("best").get("objective", math.inf)
         if checkpoints.latest_step() is not None:
             state, data_state, _ = checkpoints.restore(state)
             batches.set_state(data_state)
@@ -130,6 +130,8 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             if saving or evaluating:  # only a state whose loss is known to be finite may be written
                 progress.report(*unread)
                 unread = None
+                # That was the loss before the update; an update can be far too large.
+                progress.check_validation(number, validate(model_variables(state.params, state.moments), held_out[:1]))
             if evaluating:
                 result = validate(evaluation_variables(state), held_out)
                 _record(writer, monitor, number, result)

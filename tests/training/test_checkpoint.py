@@ -1,7 +1,9 @@
 """The files of a run: config, checkpoints, metrics; and what is left when writing them went wrong."""
 
+import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -86,6 +88,98 @@ def test_a_checkpoint_restores_its_own_model_only(tmp_path):
     ):
         with pytest.raises(WorkdirError, match=message):
             checkpoints.restore(other)
+
+
+def two_steps(folder: Path):
+    """A workdir with the latest checkpoints of steps 1 and 2, and their states."""
+    states = {step: jax.tree.map(lambda leaf, step=step: leaf + step, make_state()) for step in (1, 2)}
+    with closing(Checkpoints(folder)) as checkpoints:
+        for step, state in states.items():
+            checkpoints.save("latest", step, state, {"next_batch": step}, {"objective": float(step)})
+    return states
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.fixture
+def half_read():
+    """Coroutines of orbax that end in the middle of a damaged file; Python reports them when it frees them."""
+    yield
+    gc.collect()
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("half_read")
+@pytest.mark.parametrize("damage", [remove, truncate, flip])
+def test_a_damaged_checkpoint_gives_the_one_before_or_itself_and_never_something_else(tmp_path, damage, capfd):
+    """Every file of a checkpoint is damaged, one at a time."""
+    states = two_steps(tmp_path / "whole")
+    root = tmp_path / "whole" / "checkpoints" / "latest" / "2"
+    files = [path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file() and path.stat().st_size]
+    assert len(files) > 4
+    fell_back = 0
+    for number, file in enumerate(files):
+        workdir = tmp_path / f"{number}"
+        shutil.copytree(tmp_path / "whole", workdir)
+        damage(workdir / "checkpoints" / "latest" / "2" / file)
+        capfd.readouterr()
+        with closing(Checkpoints(workdir)) as checkpoints:
+            state, data, metrics = checkpoints.restore(jax.tree.map(jnp.zeros_like, states[1]))
+        step = data["next_batch"]
+        jax.tree.map(np.testing.assert_array_equal, state, states[step])
+        assert metrics == {"objective": float(step)}
+        said = capfd.readouterr().err
+        assert (step == 1) == ("damaged: the 'latest' checkpoint of step 2" in said)
+        assert (step == 1) == ("'latest' checkpoint of step 1 is used in its place" in said)
+        fell_back += step == 1
+    assert fell_back >= 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("half_read")
+def test_a_run_that_trains_sets_damaged_checkpoints_aside_and_writes_their_step_again(tmp_path):
+    states = two_steps(tmp_path)
+    truncate(next((tmp_path / "checkpoints" / "latest" / "2").rglob("manifest.ocdbt")))
+    with closing(Checkpoints(tmp_path)) as reader:
+        reader.restore(states[1])
+        assert reader.latest_step() == 2  # somebody who only reads changes nothing
+    with closing(Checkpoints(tmp_path, clean=True)) as checkpoints:
+        assert checkpoints.restore(states[1])[1] == {"next_batch": 1}
+        assert checkpoints.latest_step() == 1
+        checkpoints.save("latest", 2, states[2], {"next_batch": 2}, {})
+        checkpoints.wait()
+        assert checkpoints.restore(states[1])[1] == {"next_batch": 2}
+    assert [path.name[:16] for path in (tmp_path / "checkpoints").glob("damaged-*")] == ["damaged-latest-2"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("half_read")
+def test_the_best_checkpoint_serves_where_all_latest_are_damaged_and_the_other_way_round(tmp_path, capfd):
+    states = two_steps(tmp_path)
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save("best", 1, states[1], {"next_batch": 1}, {"objective": 0.5})
+    for step in (1, 2):
+        shutil.rmtree(tmp_path / "checkpoints" / "latest" / str(step) / "state")
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        assert checkpoints.restore(states[1])[2] == {"objective": 0.5}
+        assert "the 'best' checkpoint of step 1 is used in its place" in capfd.readouterr().err
+    shutil.rmtree(tmp_path / "checkpoints" / "best" / "1" / "figures")
+    with closing(Checkpoints(tmp_path)) as checkpoints:
+        with pytest.raises(WorkdirError, match=r"every checkpoint in .* is damaged"):
+            checkpoints.restore(states[1], "best")
+        assert checkpoints.metrics("best") == {}
 
 
 def test_a_workdir_serves_one_config(tmp_path):
