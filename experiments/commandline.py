@@ -2,24 +2,76 @@
 
 import contextlib
 import io
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, TypeVar
 
-import tyro
 
-from musicvae_jax.config import UserError, nearest
+class Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+def leave(error: BaseException) -> NoReturn:
+    """Ends the process with one line. Python's own end would crash where threads of JAX still compile or compute."""
+    name, status = ("Ctrl-C", 130) if isinstance(error, KeyboardInterrupt) else ("SIGTERM", 143)
+    print(f"stopped by {name}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def watch_signals() -> None:
+    """Ctrl-C and SIGTERM end this process in one line, also while modules are imported."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise Terminated
+
+    def in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt | Terminated):
+            leave(error)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    def again(unraisable: Any) -> None:
+        """A callback, such as one of garbage collection, swallows what it raises: the signal must come again."""
+        for kind, number in ((KeyboardInterrupt, signal.SIGINT), (Terminated, signal.SIGTERM)):
+            if issubclass(unraisable.exc_type, kind):
+                threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+                return
+        sys.__unraisablehook__(unraisable)
+
+    signal.signal(signal.SIGTERM, end)
+    sys.excepthook, sys.unraisablehook = in_one_line, again
+
+
+if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent:  # a script of this folder, not a test
+    watch_signals()
+
+import tyro  # noqa: E402 -- only now: it takes a third of a second
+
+from musicvae_jax.config import UserError, nearest  # noqa: E402
 
 T = TypeVar("T")
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Calls main and exits with its status; with 2 and one line on standard error for a `UserError` or `OSError`."""
+    """Calls main and exits with its status.
+
+    It is 2, with one line on standard error, for a `UserError` or `OSError`; 130 for Ctrl-C and 143 for SIGTERM.
+    """
     try:
         sys.exit(main())
     except (UserError, OSError) as error:  # the text of an OSError names the file and the reason
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except (KeyboardInterrupt, Terminated) as error:
+        leave(error)
 
 
 def check_first_word(known: Iterable[str], kind: str) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: the training state and the position of the data iterator, saved together; the latest and the best."""
 
+import gc
 import json
 import shutil
 import sys
@@ -110,6 +111,9 @@ class Checkpoints:
             except _DamagedError as error:
                 damaged.append((name, step))
                 print(f"damaged: the {name!r} checkpoint of step {step} in {self.folder}: {error}", file=sys.stderr)
+                found = None
+            if found is None:
+                _free_quietly()
                 continue
             if damaged:
                 print(f"the {name!r} checkpoint of step {step} is used in its place", file=sys.stderr)
@@ -192,6 +196,15 @@ class Checkpoints:
             raise WorkdirError(
                 f"cannot write the checkpoint of step {step} to {self.folder} ({free_space(self.folder)}): {error}"
             ) from error
+
+
+def _free_quietly() -> None:
+    """Frees what a failed read left: Python would report its unfinished coroutines in long tracebacks."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 class _DamagedError(Exception):

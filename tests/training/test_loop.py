@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
 import pytest
 
 from musicvae_jax.codec import make_codec
