@@ -5,6 +5,7 @@ no time of their own: counted as notes they would shift all later ones.
 """
 
 import functools
+import itertools
 import re
 
 from musicvae_jax.codec.abc_keys import Key
@@ -54,7 +55,7 @@ class BarReader:
         self.broken = (1, 1)  # the factor of > or < on the next symbol
         self.tuplet, self.tuplet_left = (1, 1), 0
         self.written: _Ties = {}  # notes of the newest symbol
-        self.tied: _Ties = {}  # notes that a tie leads into the next symbol
+        self.num_tied = 0  # of them, from the first on, that a tie leads into the next symbol
         self.carried: _Ties = {}  # notes that a tie led into this symbol
 
     def read(self, body: str) -> list[Bar]:
@@ -77,7 +78,7 @@ class BarReader:
             elif kind == "tuplet":
                 self._tuplet(int(symbol["p"]), int(symbol["q"] or 0), int(symbol["r"] or 0))
             elif kind == "tie":
-                self.tied = dict(self.written)
+                self.num_tied = len(self.written)
             elif kind == "open":
                 self._next_symbol()
                 self.chord = []
@@ -122,7 +123,8 @@ class BarReader:
             self._advance(chord)
 
     def _next_symbol(self) -> None:
-        self.carried, self.tied, self.written = self.tied, {}, {}
+        self.carried = dict(itertools.islice(self.written.items(), self.num_tied))
+        self.written, self.num_tied = {}, 0
 
     def _scaled(self, text: str) -> int:
         """The length in sub-ticks that a length text means under the current broken rhythm and tuplet."""

@@ -1,6 +1,7 @@
 """MIDI files to `Score` and back, through symusic."""
 
 import os
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -190,14 +191,14 @@ def _measures(changes: list[tuple[int, Metre]], end: int, source: str) -> list[t
     gets the metre of its length (3/4 for three quarters of 4/4). If that length is not a whole number of 64ths, the
     change waits for the next bar line.
     """
-    pending = sorted(dict(changes).items())
+    pending = deque(sorted(dict(changes).items()))
     metre, position = Metre(4, 4), 0
     measures: list[tuple[int, int, int]] = []
     while position < end or pending or not measures:
         if len(measures) >= MAX_MEASURES or position + metre.ticks > MAX_TICK:
             raise MusicError(source, f"tick {end}", "length", f"over {MAX_MEASURES} measures, or {MAX_TICK} ticks")
         while pending and pending[0][0] <= position:
-            metre = pending.pop(0)[1]
+            metre = pending.popleft()[1]
         current = metre
         if pending and pending[0][0] < position + metre.ticks:
             current = _metre_of(pending[0][0] - position, metre) or metre

@@ -8,6 +8,7 @@ measures by `bars.lay_bars`, as in ABC.
 import math
 import os
 import xml.etree.ElementTree as ET
+from collections import OrderedDict, defaultdict, deque
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,29 @@ def _bars(parts: list[XmlPart]) -> tuple[list[Bar], list[int]]:
     return bars, lengths
 
 
+class _Tied:
+    """Rows of notes that end at one place and go on, each for one note: the oldest of a voice, else the oldest."""
+
+    def __init__(self) -> None:
+        # Number -> voice and row, oldest first. The first entry of a plain dict is slow to find after many are gone.
+        self._rows: OrderedDict[int, tuple[str, list[int]]] = OrderedDict()
+        self._of_voice: dict[str, deque[int]] = defaultdict(deque)
+        self._number = 0
+
+    def add(self, voice: str, row: list[int]) -> None:
+        self._rows[self._number] = voice, row
+        self._of_voice[voice].append(self._number)
+        self._number += 1
+
+    def take(self, voice: str) -> list[int] | None:
+        """A row, which is then gone; None if there is none."""
+        if not self._rows:
+            return None
+        if not self._of_voice[voice]:
+            voice = next(iter(self._rows.values()))[0]
+        return self._rows.pop(self._of_voice[voice].popleft())[1]
+
+
 def _join_ties(
     staves: list[list[XmlNote]], bars: list[Bar], lengths: list[int], starts: list[int]
 ) -> tuple[np.ndarray, list[int]]:
@@ -160,22 +184,19 @@ def _join_ties(
     rows: list[list[int]] = []
     phrase_ends: set[int] = set()
     for track, staff in enumerate(staves):
-        tied: dict[tuple[int, int], list[tuple[str, list[int]]]] = {}  # pitch and end -> voices and rows of notes
+        tied: dict[tuple[int, int], _Tied] = defaultdict(_Tied)  # pitch and end -> notes that go on there
         held = []
         for note in sorted(staff, key=lambda note: (starts[note.bar] + note.start, note.pitch)):
             start, end = starts[note.bar] + note.start, starts[note.bar] + note.end
             if note.end == lengths[note.bar]:
                 end = starts[note.bar] + bars[note.bar].length  # the bar's length may have been rounded
-            before = tied.get((note.pitch, start), []) if note.continues else []
-            if before:
-                voices = [voice for voice, _ in before]
-                _, row = before.pop(voices.index(note.voice) if note.voice in voices else 0)
-            else:
+            row = tied[note.pitch, start].take(note.voice) if note.continues else None
+            if row is None:
                 row = [start, end, note.pitch, note.velocity, track]
                 rows.append(row)
             row[1] = end
             if note.continued:
-                tied.setdefault((note.pitch, end), []).append((note.voice, row))
+                tied[note.pitch, end].add(note.voice, row)
             if note.fermata:
                 held.append(row)
         phrase_ends = phrase_ends or {to_ticks(row[1]) for row in held}

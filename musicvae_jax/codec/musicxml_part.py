@@ -12,6 +12,7 @@ from musicvae_jax.codec.score import DEFAULT_VELOCITY, Metre, Part
 
 _MAX_DURATION = 1e9
 _MAX_STAVES = 8
+_FINEST = 10**9  # the largest denominator of a position in quarters
 
 
 class XmlNote(NamedTuple):
@@ -116,9 +117,9 @@ class PartReader:
                 else:
                     metre = changed or metre
             elif child.tag == "backup":
-                self.position = max(self.position - self._quarters(child), Fraction(0))
+                self._move(-self._quarters(child))
             elif child.tag == "forward":
-                self.position += self._quarters(child)
+                self._move(self._quarters(child))
             elif child.tag == "barline":
                 style = text_of(child.find("bar-style"))
                 double = child.find("repeat") is not None or style.startswith(("light-", "heavy"))
@@ -164,7 +165,7 @@ class PartReader:
         duration = self._quarters(note, missing=0)
         if note.find("chord") is None:
             self.onset = self.position
-            self.position += duration
+            self._move(duration)
         end = self.onset + duration
         pitch, rest = self._pitch(note), note.find("rest")
         if pitch is None or not duration or note.find("cue") is not None:
@@ -227,6 +228,12 @@ class PartReader:
         if step not in NATURAL or not abs(alter) <= 2:
             return None
         return (NATURAL[step] + round(alter) + self.shift) % 12
+
+    def _move(self, quarters: Fraction) -> None:
+        """Moves the position, but not to before the measure; rounded where divisions that change make it endless."""
+        self.position = max(self.position + quarters, Fraction(0))
+        if self.position.denominator > _FINEST:
+            self.position = self.position.limit_denominator(_FINEST)
 
     def _quarters(self, element: ET.Element, missing: float | None = None) -> Fraction:
         return Fraction(self._number(element, "duration", 0, _MAX_DURATION, missing)) / self.divisions

@@ -18,7 +18,7 @@ from musicvae_jax.data.records import to_record
 from musicvae_jax.data.splits import SHARES, melody_signatures
 
 MOST_REFUSALS = 1000  # of an item's tunes, one by one; the others are counted by reason
-TIMEOUT = 5.0  # seconds that an item may take
+TIMEOUT = 60.0  # seconds that an item may take: a guard against hangs only, as a slow machine must read the same music
 SIGNATURE_BYTES = 8  # two of a million windows have the same signature by chance with probability 1 in 30 million
 _PROBLEMS = {
     "link": "a link to a folder; allowed: links to files",
