@@ -208,13 +208,15 @@ _SIZES = {"global": (8, 8, 8, 0, 8), "local": (8, 8, 8, 0, 8), "fine": (6, 6, 4,
 
 
 def named(**objective: Any) -> Config:
-    """`SHORT` with groups, and with dims that follow attributes where the objective has a weight for them."""
-    attributes = ("primary",) if objective.get("attribute_weight") else ()
+    """`SHORT` with groups; with dims that follow attributes, and with group heads, where the objective has a weight."""
+    attributes, heads = ("primary",) if objective.get("attribute_weight") else (), "group_head_weight" in objective
     own = {
         level: dataclasses.replace(
             SHORT.levels[level],
             groups=sizes,
             attributes=attributes,
+            group_heads=heads,
+            style_classes=13 if heads and level == "global" else 0,  # the data set has as many styles
         )
         for level, sizes in _SIZES.items()
     }
@@ -234,7 +236,7 @@ NAMED_GROUPS = Ablation(
     text=(
         "Dims that follow attributes: one of rhythm (`note_density`), one of pitch (`mean_pitch`) and one of harmony "
         "(`pitch_class_entropy`) at every level of `folk`, over the level's span. `sign` and `rank` are the rules, "
-        "`z` and `e` the targets, and the number is the weight. The last three are `sign-z-1` with one more term. "
+        "`z` and `e` the targets, and the number is the weight. The last four are `sign-z-1` with one more term. "
         "`fine, + mean_pitch` is what moving the dim from its 5th to its 95th percentile changes in decoded music, in "
         "standard deviations over the data; for a normal dim that controls its attribute it would be 3.3."
     ),
@@ -249,6 +251,7 @@ NAMED_GROUPS = Ablation(
         "control": named(attribute_weight=1.0, control_weight=5.0),
         "leakage": named(attribute_weight=1.0, leakage_weight=5.0),
         "orthogonality": named(attribute_weight=1.0, orthogonality_weight=1.0),
+        "supervision": named(attribute_weight=1.0, group_head_weight=1.0),
     },
     seeds=(0, 1),
     columns=(*_MUSIC, *_RATES, *_GROUPS),
