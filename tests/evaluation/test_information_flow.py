@@ -16,6 +16,7 @@ from musicvae_jax.config import Config, LevelConfig, LevelsConfig
 from musicvae_jax.data import windows
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.prepare import list_styles
 from musicvae_jax.data.windows import Families
 from musicvae_jax.evaluation import evaluate as evaluation
 from musicvae_jax.evaluation import information_flow as flow
@@ -25,7 +26,7 @@ from musicvae_jax.evaluation.likeness import NAMES, true_attributes
 from musicvae_jax.evaluation.probes import ProbeData, probe_figures
 from musicvae_jax.evaluation.reconstruction import other_pieces
 from musicvae_jax.evaluation.tables import evaluation_text
-from musicvae_jax.evaluation.trained import EVALUATION_ROWS, load_workdir
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, load_workdir, on_all_devices
 from musicvae_jax.figures import flatten
 from musicvae_jax.types import Batch
 from tests.tiny import replace
@@ -296,3 +297,18 @@ def test_figures_do_not_depend_on_the_batch_size_of_training(vae, measured):
     assert flow.information_flow(larger, "test", **SIZES) == measured[0]
     found, expected = (evaluation.evaluate(each, "test", num_examples=40) for each in (larger, vae))
     assert found == expected
+
+
+def test_styles_are_those_of_the_pieces_where_windows_carry_attributes(vae):
+    own, parallel = on_all_devices(vae)
+    source = load_windows(vae.config, "test", attributes=True)
+    styles = list_styles("folk_tunes", vae.config.data.data_dir)
+    data = flow._encode(own, parallel, source, Families(source), 40, seed=0)
+    chosen = np.concatenate(
+        [b.index[b.index >= 0] for b in make_eval_batches(source, EVALUATION_ROWS, num_examples=40)]
+    )
+    wanted = [source.score(number).style for number in chosen]
+    found = [styles[int(number)] if np.isfinite(number) else "" for number in data.style]
+    assert found == wanted and len(set(wanted)) > 2
+    without = load_windows(vae.config, "test", attributes=False)
+    assert flow._encode(own, parallel, without, Families(without), 8, seed=0).style is None
