@@ -126,7 +126,8 @@ def fit_prior(
         return {name: float(sum(values[name][real].sum() for real, values in draws) / windows) for name in named}
 
     before = _of_normal(vae, named, held_out, stream(key, "validation"))
-    best, after, state = learnt, on_validation(learnt), optimizer.init(learnt)
+    state = jax.device_put(optimizer.init(learnt), on_devices.replicated)  # as the step returns it: one compilation
+    best, after = learnt, on_validation(learnt)
     training = dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=batch_size, seed=seed))
     source = load_windows(training, TRAIN, attributes=False)
     batches, parallel = load_batches(training, source), make_local_parallel(batch_size)
