@@ -104,11 +104,14 @@ def test_a_run_that_is_terminated_killed_and_resumed_ends_like_one_that_is_not(s
 
 
 def scripted_validator(objectives: list[float]):
-    """In place of `make_validator`: every level lives, and the objectives come from a list."""
+    """In place of `make_validator`: every level lives, and the objectives come from a list.
+
+    Parameters that are tried before they are written, on one batch alone, are always good.
+    """
     coming = iter(objectives)
 
     def make(_model, _parallel, config: Config):
-        return lambda _variables, _batches: validation(figures(config), next(coming))
+        return lambda _, batches: validation(figures(config), next(coming) if len(batches) > 1 else 0.0)
 
     return make
 
