@@ -64,7 +64,7 @@ def control_figures(
         level = vae.config.levels[name]
         measured, dim = measured_names(level.span), level.followed[attribute]
         asked = measured.index(attribute)
-        data = _joined(held_out.attributes, held_out.own, level.span_name)
+        data = _joined(held_out.attributes, held_out.own or {}, level.span_name)
         spread = _spread(data)
         codes = held_out.means[name].reshape(-1, level.dim)[np.isfinite(data).any(1), dim]
         values = np.linspace(np.percentile(codes, 5), np.percentile(codes, 95), NUM_VALUES)
@@ -106,7 +106,7 @@ def latent_density(
     """
     shares = {}
     for name, level in vae.config.levels.on.items():
-        factors = held_out.own.get(level.span_name)
+        factors = (held_out.own or {}).get(level.span_name)
         melodies = () if level.span != 2 or factors is None else np.flatnonzero(np.isfinite(factors).all((1, 2)))
         if not len(melodies):
             continue

@@ -33,7 +33,11 @@ def group_figures(data: ProbeData, config: Config, seed: int = 0) -> dict[str, G
     """
     figures = {}
     for name, level in config.levels.on.items():
-        means, values, own_values = data.means[name], data.attributes[level.span_name], data.own.get(level.span_name)
+        means, values, own_values = (
+            data.means[name],
+            data.attributes[level.span_name],
+            (data.own or {}).get(level.span_name),
+        )
         draws = data.draws[name] if data.draws else means
         codes, drawn, attributes = (np.asarray(part).reshape(-1, part.shape[-1]) for part in (means, draws, values))
         there = np.isfinite(attributes).any(1)

@@ -1,9 +1,7 @@
 """Linear probes: attributes of spans by ridge regression from posterior means."""
 
 import math
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +30,7 @@ class ProbeData(NamedTuple):
     metre: Array  # int32[window, measure, 2], (0, 0) in measures that a window lacks
     families: Array  # [window], see `data.families`
     draws: dict[str, Array] | None = None  # level -> float[window, time, dim], one draw of each posterior
-    own: Mapping[str, Array] = MappingProxyType({})  # span -> float64[window, time, attribute], as of `own_attributes`
+    own: dict[str, Array] | None = None  # span -> float64[window, time, attribute], as of `own_attributes`
     style: Array | None = None  # float[window], the number of the style, NaN if unknown; None if nobody asks
 
 
