@@ -22,6 +22,7 @@ from musicvae_jax.codec import (
     write_midi,
     write_score,
 )
+from musicvae_jax.codec import midi as codec_midi
 from musicvae_jax.codec.errors import readable
 from tests.codec.music import notes_of, score_of, scores
 
@@ -157,7 +158,7 @@ def test_files_of_any_name_are_read_and_refused_in_words(tmp_path, name):
 def test_an_unforeseen_error_costs_its_own_file_only(tmp_path, monkeypatch, wrong):
     for name in ("a.mid", "b.mid", "c.abc"):
         write_score(MELODY, tmp_path / name)
-    read_midi = files.read_midi
+    read_midi = codec_midi.read_midi
 
     def read(path, **options):
         if path.name == "a.mid":

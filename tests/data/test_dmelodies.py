@@ -8,19 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicvae_jax.codec import MelodyCodec
+from musicvae_jax.codec.attributes.dmelodies import FACTORS, REST, to_melody
 from musicvae_jax.codec.score import check_score
 from musicvae_jax.data.datasets import dmelodies
 from musicvae_jax.data.datasets.dmelodies import (
-    FACTORS,
     NUM_MELODIES,
-    REST,
     DMelodies,
     choose_splits,
     from_melody,
     melody_score,
     to_factors,
     to_index,
-    to_melody,
 )
 from musicvae_jax.data.prepare import list_styles, prepare, split_records
 from musicvae_jax.data.records import to_score

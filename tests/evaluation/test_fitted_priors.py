@@ -15,7 +15,7 @@ from musicvae_jax.types import Variables
 from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
 
-STEPS = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2}
+STEPS: dict = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2}
 
 
 @pytest.fixture(scope="module")

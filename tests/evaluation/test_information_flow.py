@@ -308,6 +308,7 @@ def test_styles_are_those_of_the_pieces_where_windows_carry_attributes(vae):
         [b.index[b.index >= 0] for b in make_eval_batches(source, EVALUATION_ROWS, num_examples=40)]
     )
     wanted = [source.score(number).style for number in chosen]
+    assert data.style is not None
     found = [styles[int(number)] if np.isfinite(number) else "" for number in data.style]
     assert found == wanted and len(set(wanted)) > 2
     without = load_windows(vae.config, "test", attributes=False)

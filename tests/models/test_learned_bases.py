@@ -1,6 +1,7 @@
 """Laws of mixtures and flows: densities, draws, the identity at the start, and gradients at the edges."""
 
 from functools import partial
+from typing import Any
 
 import distrax
 import flax.linen as nn
@@ -19,7 +20,7 @@ from tests.models.variants import DEEP, infer, make_features
 from tests.tiny import make_batch, make_vae, replace
 
 WIDTH = 8
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "mixture": {"base": "mixture", "modes": 3},
     "vamp": {"base": "vamp", "modes": 3},
     "affine": {"base": "flow", "flow_layers": 3},
@@ -33,7 +34,7 @@ class Holder(nn.Module):
     """A base as a level has it, beside the head of the level's posterior."""
 
     level: LevelConfig
-    dtype: str = "float32"
+    dtype: Any = "float32"
 
     def setup(self):
         config = ModelConfig(dim=WIDTH, num_heads=1, dtype=self.dtype)
@@ -91,7 +92,7 @@ def grid(dim, reach=14.0, side=401):
     return jnp.asarray(points, jnp.float32), (axis[1] - axis[0]) ** dim
 
 
-CASES = [("mixture", 1, None), ("vamp", 1, None), *((kind, 2, None) for kind in KINDS)]
+CASES: list[tuple[str, int, Any]] = [("mixture", 1, None), ("vamp", 1, None), *((kind, 2, None) for kind in KINDS)]
 CASES += [(kind, 2, np.linspace(-1, 1, WIDTH)[None]) for kind in ("mixture", "affine", "spline")]
 
 

@@ -35,9 +35,16 @@ def output_of(e, kept=None) -> VAEOutput:
     """A model's output whose global latents are these."""
     zeros = jnp.zeros_like(e)
     gaussian = {"global": Gaussian(zeros, zeros)}
-    present, empty = {"global": jnp.ones(e.shape[:2], bool)}, {}
+    present: dict = {"global": jnp.ones(e.shape[:2], bool)}
+    empty: dict = {}
     kept = {} if kept is None else {"global": kept}
     return VAEOutput((), {"global": e}, gaussian, gaussian, empty, empty, present, empty, empty, kept)
+
+
+def first_params():
+    state = init_discriminators(CONFIG)
+    assert isinstance(state, Discriminators)
+    return state.params
 
 
 def turned(angle, seed):
@@ -86,7 +93,7 @@ def test_each_player_has_its_own_gradient():
     vae, variables = make_vae(CONFIG)
     keys = row_keys(jax.random.key(1), batch.index)
     output = reconstruct(vae, variables, batch, keys)
-    params = init_discriminators(CONFIG).params
+    params = first_params()
 
     def terms(params, z):
         return factor_terms(CONFIG, params, output._replace(latents={"global": z}), keys)
@@ -114,7 +121,7 @@ def test_dims_are_recombined_from_the_latents_that_count():
 
 def test_windows_that_level_dropout_drew_from_the_prior_do_not_count():
     e, keys = turned(0.5, 0), row_keys(jax.random.key(0), jnp.arange(ROWS))
-    params, kept = init_discriminators(CONFIG).params, jnp.arange(ROWS) < ROWS // 2
+    params, kept = first_params(), jnp.arange(ROWS) < ROWS // 2
     spoilt = jnp.where(kept[:, None, None], e, 1e3)
     for one, other in zip(*(factor_terms(CONFIG, params, output_of(z, kept), keys) for z in (e, spoilt)), strict=True):
         assert jax.tree.map(float, one) == jax.tree.map(float, other)

@@ -89,7 +89,7 @@ def test_terms_over_several_latents_are_over_those_of_all_devices(way, monkeypat
     assert_same_metrics(one.metrics, four.metrics, 1e-9)
     terms = ("attributes", "group_heads", "leakage", "orthogonality", "group_correlation", "dim_correlation", "dip")
     assert all(one.metrics[0][f"{term}_fine"] != 0 for term in (*terms, "factor"))
-    first, last = (jax.tree.leaves(state.discriminators.params) for state in (one.states[0], one.last))
+    first, last = (jax.tree.leaves(carried_by(state).discriminators) for state in (one.states[0], one.last))
     assert all((before != after).any() for before, after in zip(first, last, strict=True))
     assert one.metrics[0]["control"] > 0
 
