@@ -1,7 +1,10 @@
 """What a run says while it trains."""
 
 import dataclasses
+import io
 import math
+import sys
+import time
 from typing import Any, cast
 
 import jax
@@ -59,15 +62,16 @@ def test_a_validation_without_an_objective_ends_the_run(progress, monkeypatch, o
 
 
 @pytest.mark.parametrize("backend", ["cpu", "gpu"])
-def test_a_long_compilation_says_how_long_it_takes_and_what_to_try(backend, monkeypatch, capsys):
+def test_a_long_compilation_says_how_long_it_takes_and_what_to_try(backend, monkeypatch):
     monkeypatch.setattr("musicvae_jax.training.progress.PATIENCE", (0.01, 0.02))
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    lines: list[str] = []
+    # Not capsys: what another thread prints while it reads and clears its buffer is lost.
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", said)
     with compiling("the step"):
-        while len(lines) < 3:
-            lines += capsys.readouterr().out.splitlines()
-    lines += capsys.readouterr().out.splitlines()
-    first, *still, last = lines
+        while said.getvalue().count("\n") < 3:
+            time.sleep(0.001)
+    first, *still, last = said.getvalue().splitlines()
     assert (first, last[:11]) == ("compiling the step ...", "compiled in")
     for line, seconds in zip(still, ("0.01", "0.02"), strict=True):
         assert line.startswith(f"still compiling after {seconds} s") and "the next run" in line.lower()
