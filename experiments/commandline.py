@@ -53,7 +53,7 @@ def watch_signals() -> None:
 if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent:  # a script of this folder, not a test
     watch_signals()
 
-import tyro  # noqa: E402 -- only now: it takes a third of a second
+import tyro  # noqa: E402 -- only now that signals are watched, because it is slow
 
 from musicvae_jax.config import UserError, nearest  # noqa: E402
 

@@ -64,6 +64,7 @@ _HOMES = {
         "explicitness",
         "infomec",
         "interpretability",
+        "label_accuracy",
         "leakage",
         "modularity",
         "mutual_information",

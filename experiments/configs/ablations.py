@@ -7,8 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from configs import DEBUG
-from configs import FOLK_PLAIN as FOLK
+from configs import DEBUG, FOLK_PLAIN
 from configs.ar_vae import make_ar_vae
 from configs.dmelodies import make_dmelodies
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig
@@ -25,8 +24,8 @@ def change(config: Config, levels: LevelsConfig | None = None, **parts: dict[str
 
 
 def three_levels(settings: Mapping[str, dict[str, Any]]) -> LevelsConfig:
-    """Three levels with the widths of `folk` and the given settings of each, all else at its default."""
-    own = {level: LevelConfig(dim=FOLK.levels[level].dim, **settings[level]) for level in LEVELS}
+    """Three levels with the widths of `folk-plain` and the given settings of each, all else at its default."""
+    own = {level: LevelConfig(dim=FOLK_PLAIN.levels[level].dim, **settings[level]) for level in LEVELS}
     return LevelsConfig(global_=own["global"], local=own["local"], fine=own["fine"])
 
 
@@ -35,27 +34,27 @@ def every_level(**settings: Any) -> LevelsConfig:
     return three_levels(dict.fromkeys(LEVELS, settings))
 
 
-# `folk` for a few hundred steps. The average of the parameters and the controllers settle within that time.
+# `folk-plain` for a few hundred steps. The average of the parameters and the controllers settle within that time.
 SHORT = change(
-    FOLK,
+    FOLK_PLAIN,
     objective={"controller_min_beta": 0.01},
     train={"num_steps": 600, "eval_every": 300, "ema_decay": 0.98},
 )
 
-# `folk` with all its remedies for its levels, and three levels without any. A run takes about three minutes on two
-# cores. Without a moving average, because batch normalisation needs the statistics of the parameters themselves.
+# `folk-plain` with all its remedies for its levels, and three levels without any. A run takes about three minutes on
+# two cores. Without a moving average, because batch normalisation needs the statistics of the parameters themselves.
 BEST = change(SHORT, train={"num_steps": 400, "eval_every": 200, "ema_decay": 0.0})
 PLAIN = change(BEST, every_level(), model={"level_dropout": 0.0}, objective={"span_weight": 0.0})
 
-# Set point of each level in nats per phrase, as in `folk`, and their sum.
-SHARES = {level: FOLK.levels[level].kl_per_phrase for level in LEVELS}
+# Set point of each level in nats per phrase, as in `folk-plain`, and their sum.
+SHARES = {level: FOLK_PLAIN.levels[level].kl_per_phrase for level in LEVELS}
 TOTAL = sum(SHARES.values())
 
 
 def three(kl_per_phrase: float, steps: int = SHORT.train.num_steps) -> Config:
     """Three levels, each with a set point in proportion to its share of the total, in nats per phrase."""
     settings = {
-        level: {"kl_per_phrase": kl_per_phrase * share / TOTAL, "span_head": FOLK.levels[level].span_head}
+        level: {"kl_per_phrase": kl_per_phrase * share / TOTAL, "span_head": FOLK_PLAIN.levels[level].span_head}
         for level, share in SHARES.items()
     }
     return change(SHORT, three_levels(settings), train={"num_steps": steps, "eval_every": steps // 2})
@@ -83,7 +82,7 @@ def one(kl_per_phrase: float, context: Literal["none", "flat"], steps: int = SHO
     )
 
 
-# The nats of each level in a window of eight measures, two phrases, as in `folk`.
+# The nats of each level in a window of eight measures, two phrases, as in `folk-plain`.
 BUDGET = {level: 2 * share for level, share in SHARES.items()}
 
 
@@ -127,8 +126,8 @@ LEVELS_OR_ONE = Ablation(
     text=(
         "Three latent levels against one latent. Equal are the parameters, the latent dims per window, the training "
         "time and the total KL: a controller holds 10, 20 or 40 nats per phrase. All have span heads (of the two upper "
-        "levels, or of the one latent), tokens hidden from the past as in `folk` (`token_dropout` .3), and linear "
-        "maps of their own for each slot of a measure and each measure of a span (`slotwise`). `one-none` decodes each "
+        "levels, or of the one latent), tokens hidden from the past as in `folk-plain` (`token_dropout` .3), and "
+        "linear maps of their own for each slot of a measure and each measure of a span (`slotwise`). `one-none` decodes each "
         "measure from the latent alone, like the three levels; `one-flat` sees the whole past of the window."
     ),
     variants={
@@ -158,7 +157,7 @@ COLLAPSE = Ablation(
     text=(
         "Remedies for posterior collapse, one at a time, on three levels trained on the ELBO. All kinds of free bits "
         f"leave the same KL free: {_listed(BUDGET)} nats per window at the global, local and fine level. `best` holds "
-        "the same KL with controllers, and has the level dropout, span heads and free bits per dim of `folk`."
+        "the same KL with controllers, and has the level dropout, span heads and free bits per dim of `folk-plain`."
     ),
     variants={
         "none": PLAIN,
@@ -209,7 +208,8 @@ _SIZES = {"global": (8, 8, 8, 0, 8), "local": (8, 8, 8, 0, 8), "fine": (6, 6, 4,
 
 def named(**objective: Any) -> Config:
     """`SHORT` with groups; with dims that follow attributes, and with group heads, where the objective has a weight."""
-    attributes, heads = ("primary",) if objective.get("attribute_weight") else (), "group_head_weight" in objective
+    attributes = ("primary",) if objective.get("attribute_weight") else ()
+    heads = "group_head_weight" in objective
     own = {
         level: dataclasses.replace(
             SHORT.levels[level],
@@ -235,8 +235,8 @@ _GROUPS = (
 NAMED_GROUPS = Ablation(
     text=(
         "Dims that follow attributes: one of rhythm (`note_density`), one of pitch (`mean_pitch`) and one of harmony "
-        "(`pitch_class_entropy`) at every level of `folk`, over the level's span. `sign` and `rank` are the rules, "
-        "`z` and `e` the targets, and the number is the weight. The last four are `sign-z-1` with one more term. "
+        "(`pitch_class_entropy`) at every level of `folk-plain`, over the level's span. `sign` and `rank` are the "
+        "rules, `z` and `e` the targets, and the number is the weight. The last four are `sign-z-1` with one more term. "
         "`fine, + mean_pitch` is what moving the dim from its 5th to its 95th percentile changes in decoded music, in "
         "standard deviations over the data; for a normal dim that controls its attribute it would be 3.3."
     ),

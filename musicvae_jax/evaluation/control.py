@@ -93,8 +93,8 @@ def latent_density(
 ) -> dict[str, float]:
     """The share of points that decode to a melody of dMelodies: level -> share; {} of other music.
 
-    Of levels whose latents are two measures (Pati & Lerch 2021, Is Disentanglement Enough?, section 4.3, with each dim
-    drawn for itself). A point is a draw from the prior; its dims that follow an attribute are uniform between the
+    Of levels whose latents are two measures (Pati & Lerch 2021, Is Disentanglement Enough?, with each dim drawn for
+    itself). A point is a draw from the prior; its dims that follow an attribute are uniform between the
     smallest and the largest posterior mean of the split. Decoding takes the likeliest token.
 
     Args:

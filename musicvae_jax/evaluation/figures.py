@@ -50,7 +50,7 @@ class MeasureFigures:
 
 @dataclasses.dataclass(frozen=True)
 class FactorFigures:
-    """What latents of two measures tell of the nine factors of dMelodies, as classes (Pati et al. 2020, section 4)."""
+    """What latents of two measures tell of the nine factors of dMelodies, as classes (Pati et al. 2020)."""
 
     mig: float  # by a histogram of 20 bins
     mig_ceiling: float  # of the factors themselves as codes

@@ -48,7 +48,7 @@ class Discriminators(NamedTuple):
 
 
 def discriminator_optimizer(config: ObjectiveConfig) -> optax.GradientTransformation:
-    """Adam as in the paper (Kim & Mnih 2018, appendix A)."""
+    """Adam, with the decay rates of the paper (Kim & Mnih 2018)."""
     return optax.adam(config.discriminator_learning_rate, b1=0.5, b2=0.9)
 
 

@@ -104,26 +104,20 @@ class Checkpoints:
             raise WorkdirError(f"{self.folder} holds no {kind!r} checkpoint yet")
         kinds = sorted(_KINDS, key=lambda name: name != kind)
         there = [(name, step) for name in kinds for step in sorted(self._managers[name].all_steps(), reverse=True)]
-        abstract, damaged, found = jax.tree.map(ocp.utils.to_shape_dtype_struct, like), [], None
-        for name, step in there:
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        for number, (name, step) in enumerate(there):
             try:
                 found = self._read(name, step, abstract)
             except _DamagedError as error:
-                damaged.append((name, step))
-                print(f"damaged: the {name!r} checkpoint of step {step} in {self.folder}: {error}", file=sys.stderr)
-                found = None
-            if found is None:
-                _free_quietly()
-                continue
-            if damaged:
-                print(f"the {name!r} checkpoint of step {step} is used in its place", file=sys.stderr)
-            break
-        if found is None:
-            raise WorkdirError(f"every checkpoint in {self.folder} is damaged; restore one from a copy, or train anew")
-        if self._clean:
-            for name, step in damaged:
-                self._set_aside(name, step)
-        return found
+                self._say_damaged(name, step, error)
+            else:
+                if number:
+                    print(f"the {name!r} checkpoint of step {step} is used in its place", file=sys.stderr)
+                    for damaged in there[:number] if self._clean else ():
+                        self._set_aside(*damaged)
+                return found
+            _free_quietly()
+        raise WorkdirError(f"every checkpoint in {self.folder} is damaged; restore one from a copy, or train anew")
 
     def metrics(self, kind: str) -> dict[str, float]:
         """The metrics saved with a checkpoint; {} without one, or if it is damaged."""
@@ -134,7 +128,7 @@ class Checkpoints:
             items = ocp.args.Composite(figures=ocp.args.JsonRestore())
             return dict(self._managers[kind].restore(step, args=items)["figures"])
         except Exception as error:  # noqa: BLE001 -- orbax passes on whatever its storage layers raise
-            print(f"damaged: the {kind!r} checkpoint of step {step} in {self.folder}: {_line(error)}", file=sys.stderr)
+            self._say_damaged(kind, step, error)
             if self._clean:
                 self._set_aside(kind, step)
             return {}
@@ -169,6 +163,9 @@ class Checkpoints:
         if not right:
             raise _DamagedError("its checksum is another one")
         return parts
+
+    def _say_damaged(self, kind: str, step: int, error: Exception) -> None:
+        print(f"damaged: the {kind!r} checkpoint of step {step} in {self.folder}: {_line(error)}", file=sys.stderr)
 
     def _set_aside(self, kind: str, step: int) -> None:
         """Renames a damaged checkpoint, so that the run can write that step again."""

@@ -98,7 +98,7 @@ def init_params(model: MusicVAE, measures: int, seed: int) -> Params:
     """The first parameters of a model of windows of so many measures, as NumPy arrays.
 
     They are drawn on the CPU, whatever other devices there are: XLA takes longer to compile hundreds of draws of random
-    numbers for a GPU (25 s for `folk`) than a training step.
+    numbers for a GPU (25 s for `folk-plain`) than a training step.
     """
     with jax.default_device(_host()):
         return jax.device_get(_draw_params(model, measures, np.uint32(seed)))

@@ -5,7 +5,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from configs import FOLK_PLAIN as FOLK
+from configs import FOLK_PLAIN
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.inference import decode_nll, encode, infer, reconstruct, sample_prior
@@ -53,12 +53,12 @@ def test_the_step_has_no_scatter(name):
 
 def test_the_step_of_folk_is_no_larger_than_it_was():
     """A step of many small operations compiles slowly, and on an accelerator it runs no faster than it is launched."""
-    codec = make_codec(FOLK.codec)
-    rows, measures = FOLK.train.batch_size, FOLK.data.measures
+    codec = make_codec(FOLK_PLAIN.codec)
+    rows, measures = FOLK_PLAIN.train.batch_size, FOLK_PLAIN.data.measures
     metre = np.full((rows, measures, 2), 4, np.int32)
     mask = codec.slot_mask(metre)
     batch = Batch(np.zeros((*mask.shape, len(codec.fields)), np.int32), mask, metre, np.arange(rows, dtype=np.int32))
-    config = replace(FOLK, train={"num_devices": 1})
+    config = replace(FOLK_PLAIN, train={"num_devices": 1})
     model, parallel = make_model(config, codec.fields), make_parallel(config.train)
     state = state_shapes(config, model)
     program = lower(parallel.spread(make_device_step(config, model)).trace(state, batch), ("cuda",))

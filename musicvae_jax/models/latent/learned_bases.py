@@ -39,18 +39,18 @@ def make_base(config: ModelConfig, level: LevelConfig, head: GaussianHead) -> Ba
     return AR1(level.alpha) if level.base == "ar1" else Normal()
 
 
-def no_closed_kl(q: Gaussian, context: Array | None) -> KL:
+def _no_closed_kl(q: Gaussian, context: Array | None) -> KL:
     """The KL of the learned bases has no closed form: `config.rules` asks for ``kl_estimate = "draw"``."""
     del q, context
     raise ValueError("this base has no KL in closed form: allowed is kl_estimate = 'draw'")
 
 
 class _OfModes(nn.Module):
-    """What mixtures share: a draw and a density of modes that subclasses give."""
+    """What mixtures share: a draw and a density of the modes that a subclass gives.
 
-    def __call__(self, context: Array | None) -> tuple[Array, Gaussian]:
-        """Log weights float[..., time, mode] or float[mode], and the modes float[mode, dim]."""
-        raise NotImplementedError
+    Its ``__call__`` takes the context and returns log weights, float[..., time, mode] or float[mode], and the modes,
+    float[mode, dim].
+    """
 
     def sample(self, noise: Array, context: Array | None, temperature: Array | float) -> Array:
         """A draw e; the last column of the noise chooses the mode, whose scale the temperature multiplies."""
@@ -70,7 +70,7 @@ class _OfModes(nn.Module):
         return jax.nn.softmax(self._joint(e, context))
 
     def kl(self, q: Gaussian, context: Array | None) -> KL:
-        return no_closed_kl(q, context)
+        return _no_closed_kl(q, context)
 
     def _joint(self, e: Array, context: Array | None) -> Array:
         log_weight, modes = self(context)
@@ -103,7 +103,7 @@ class Mixture(_OfModes):
 
 
 class Vamp(_OfModes):
-    """e ~ the mean of the posteriors of K learned inputs (VampPrior, Tomczak & Welling 2018, eq. 9).
+    """e ~ the mean of the posteriors of K learned inputs (VampPrior, Tomczak & Welling 2018).
 
     The inputs are features of music, as the encoder gives them, because tokens have no gradient.
     """
@@ -163,7 +163,7 @@ class Flow(nn.Module):
         return distrax.Normal(jnp.zeros_like(u), jnp.ones_like(u)).log_prob(u).sum(-1) + log_det
 
     def kl(self, q: Gaussian, context: Array | None) -> KL:
-        return no_closed_kl(q, context)
+        return _no_closed_kl(q, context)
 
     def bijector(self, context: Array | None) -> distrax.Bijector:
         """f, of vectors float[..., dim].
