@@ -127,8 +127,8 @@ LEVELS_OR_ONE = Ablation(
         "Three latent levels against one latent. Equal are the parameters, the latent dims per window, the training "
         "time and the total KL: a controller holds 10, 20 or 40 nats per phrase. All have span heads (of the two upper "
         "levels, or of the one latent), tokens hidden from the past as in `folk-plain` (`token_dropout` .3), and "
-        "linear maps of their own for each slot of a measure and each measure of a span (`slotwise`). `one-none` decodes "
-        "each measure from the latent alone, like the three levels; `one-flat` sees the whole past of the window."
+        "linear maps of their own for each slot of a measure and each measure of a span (`slotwise`). `one-none` "
+        "decodes each measure from the latent alone, like the three levels; `one-flat` sees the whole past of the window."
     ),
     variants={
         **{f"three-{nats}": three(nats) for nats in RATES},
@@ -237,8 +237,8 @@ NAMED_GROUPS = Ablation(
         "Dims that follow attributes: one of rhythm (`note_density`), one of pitch (`mean_pitch`) and one of harmony "
         "(`pitch_class_entropy`) at every level of `folk-plain`, over the level's span. `sign` and `rank` are the "
         "rules, `z` and `e` the targets, and the number is the weight. The last four are `sign-z-1` with one more "
-        "term. `fine, + mean_pitch` is what moving the dim from its 5th to its 95th percentile changes in decoded music, in "
-        "standard deviations over the data; for a normal dim that controls its attribute it would be 3.3."
+        "term. `fine, + mean_pitch` is what moving the dim from its 5th to its 95th percentile changes in decoded "
+        "music, in standard deviations over the data; for a normal dim that controls its attribute it would be 3.3."
     ),
     variants={
         "none": named(),
