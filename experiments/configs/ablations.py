@@ -128,7 +128,8 @@ LEVELS_OR_ONE = Ablation(
         "time and the total KL: a controller holds 10, 20 or 40 nats per phrase. All have span heads (of the two upper "
         "levels, or of the one latent), tokens hidden from the past as in `folk-plain` (`token_dropout` .3), and "
         "linear maps of their own for each slot of a measure and each measure of a span (`slotwise`). `one-none` "
-        "decodes each measure from the latent alone, like the three levels; `one-flat` sees the whole past of the window."
+        "decodes each measure from the latent alone, like the three levels; `one-flat` sees the whole past of the "
+        "window."
     ),
     variants={
         **{f"three-{nats}": three(nats) for nats in RATES},
