@@ -89,6 +89,7 @@ class Field(NamedTuple):
     size: int  # number of classes
     end: int | None = None  # of a slot's first field: the class that ends the measure, and is the slot's only field
     first_pitch: int | None = None  # the class of MIDI pitch 0; all classes after it are pitches
+    velocities: tuple[int, ...] = ()  # the MIDI velocity of each class, if the field is one of velocities
 
 
 def until_end(tokens: Array, mask: Array, fields: Sequence[Field]) -> Array:

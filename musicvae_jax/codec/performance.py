@@ -65,7 +65,7 @@ class PerformanceCodec(Codec):
             Field("duration", len(self.durations)),
         ]
         if self.velocities > 1:
-            fields.append(Field("velocity", self.velocities))
+            fields.append(Field("velocity", self.velocities, velocities=tuple(self.levels.tolist())))
         if self.tracks > 1:
             fields.append(Field("track", self.tracks))
         return tuple(fields)

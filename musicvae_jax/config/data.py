@@ -35,6 +35,13 @@ class CodecConfig:
         least = 2 if self.name == "performance" else 1
         check(self.slots >= least, "CodecConfig.slots", self.slots, f"{least} and up, for codec {self.name!r}")
 
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """Attributes that are known of the notes that a decoder expects; `control_weight` makes it obey their dims."""
+        if self.name != "performance":
+            return ("note_density", "mean_pitch", "pitch_class_entropy")
+        return ("mean_pitch", "pitch_class_entropy", *(["mean_velocity"] if self.velocities > 1 else []))
+
 
 _TWELFTHS = ("0", "1/12", "1/6", "1/4", "1/3", "5/12", "1/2", "7/12", "2/3", "3/4", "5/6", "11/12")
 PERFORMANCE_CODEC = CodecConfig(name="performance", subdivisions=_TWELFTHS, slots=64)

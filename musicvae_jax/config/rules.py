@@ -161,14 +161,10 @@ RULES = (
     ),
     *weighed("group_heads", "group_head_weight"),
     Rule(
-        "control_weight", "no attributes among note_density, mean_pitch, pitch_class_entropy",
-        "a decoder's expectation of others is not known",
-        once(lambda c: c.objective.control_weight and not {"note_density", "mean_pitch", "pitch_class_entropy"}
-              & {name for level in c.levels.on.values() for name in level.attributes}, "objective.control_weight"),
-    ),
-    Rule(
-        "control_weight", "codec = performance", "the number of notes that a decoder expects is known on a grid only",
-        once(lambda c: c.objective.control_weight and c.codec.name == "performance",
+        "control_weight", "no attributes that the codec's decoder expects",
+        "grid: note_density, mean_pitch, pitch_class_entropy; performance: the last two and mean_velocity",
+        once(lambda c: c.objective.control_weight and not set(c.codec.expected)
+              & {name for level in c.levels.on.values() for name in level.attributes},
               "objective.control_weight", "codec.name"),
     ),
     Rule(

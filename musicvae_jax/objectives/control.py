@@ -19,7 +19,6 @@ from musicvae_jax.objectives.attributes import attribute_values, standardised
 from musicvae_jax.objectives.rates import Mean, identity
 from musicvae_jax.types import Array, Batch, Field, Latents, VAEOutput
 
-EXPECTED = ("note_density", "mean_pitch", "pitch_class_entropy")  # attributes that `expected_attributes` knows
 Place = Callable[[Latents, Latents], Latents]  # given latents, and e of all levels -> latents of all levels
 Decode = Callable[[Latents], Sequence[Array]]  # latents -> logits per field
 Shift = Callable[[Array, int], Array]  # rows, and a number -> the rows of the windows so many further on
@@ -29,10 +28,12 @@ _CLASSES = 12
 
 
 def expected_attributes(logits: Sequence[Array], batch: Batch, fields: Sequence[Field], span: int) -> dict[str, Array]:
-    """Attributes of the notes that a decoder on a grid expects: name -> float[..., time].
+    """Attributes of the notes that a decoder expects: name -> float[..., time], those of `CodecConfig.expected`.
 
-    With probabilities of 0 and 1 they are those of `codec.attributes`: notes per quarter, the mean MIDI pitch, and the
-    entropy of the pitch classes in nats, of the expected number of notes of each pitch in the span.
+    With probabilities of 0 and 1 they are those of `codec.attributes`: notes per quarter, the mean MIDI pitch, the
+    entropy of the pitch classes in nats, of the expected number of notes of each pitch in the span, and the mean MIDI
+    velocity. A list of notes has no `note_density`, because its slots are as many as the notes of the music that the
+    decoder is shown.
 
     Args:
         logits: per field, float[..., measure, slot, vocab], under teacher forcing.
@@ -40,22 +41,32 @@ def expected_attributes(logits: Sequence[Array], batch: Batch, fields: Sequence[
         fields: of a slot.
         span: in measures; 0 is the window.
     """
-    counts = jnp.zeros(())
+    end = fields[0].end
+    there = batch.mask if end is None else batch.mask * (1 - jax.nn.softmax(logits[0])[..., end])
+    counts, velocity = jnp.zeros(()), None
     for field, of_field in zip(fields, logits, strict=True):
+        probability = jnp.where(batch.mask[..., None], jax.nn.softmax(of_field), 0.0)
         if field.first_pitch is not None:
-            probability = jnp.where(batch.mask[..., None], jax.nn.softmax(of_field), 0.0)
-            counts = counts + probability[..., field.first_pitch :].sum(-2)  # float[..., measure, pitch]
+            counts = counts + (probability * there[..., None])[..., field.first_pitch :].sum(
+                -2
+            )  # [..., measure, pitch]
+        if field.velocities:
+            velocity = (probability @ jnp.asarray(field.velocities, probability.dtype) * there).sum(-1)
     quarters = 4 * batch.metre[..., 0] / jnp.maximum(batch.metre[..., 1], 1)
     measures = span or counts.shape[-2]
     notes, length = into_spans(counts, measures, -2).sum(-2), into_spans(quarters, measures, -1).sum(-1)
     number, pitches = notes.sum(-1), jnp.arange(notes.shape[-1])
     by_class = notes @ jax.nn.one_hot(pitches % _CLASSES, _CLASSES, dtype=notes.dtype)
     some = jnp.maximum(number, _LEAST)
-    return {
-        "note_density": number / jnp.maximum(length, _LEAST),
+    found = {
         "mean_pitch": notes @ pitches.astype(notes.dtype) / some,
         "pitch_class_entropy": jnp.log(some) - (by_class * jnp.log(by_class + _LEAST**3)).sum(-1) / some,
     }
+    if end is None:
+        found["note_density"] = number / jnp.maximum(length, _LEAST)
+    if velocity is not None:
+        found["mean_velocity"] = into_spans(velocity, measures, -1).sum(-1) / some
+    return found
 
 
 def roll_rows(x: Array, number: int) -> Array:
@@ -124,8 +135,8 @@ class _Moved(NamedTuple):
 
 
 def controlled_levels(config: Config) -> list[str]:
-    """The levels with dims that follow one of `EXPECTED`."""
-    return [name for name, level in config.levels.on.items() if set(level.attributes) & set(EXPECTED)]
+    """The levels with dims that follow an attribute that is known of what a decoder expects."""
+    return [name for name, level in config.levels.on.items() if set(level.attributes) & set(config.codec.expected)]
 
 
 def _move(config: Config, name: str, output: VAEOutput, batch: Batch, shift: Shift) -> _Moved:
@@ -134,7 +145,7 @@ def _move(config: Config, name: str, output: VAEOutput, batch: Batch, shift: Shi
     values, known = attribute_values(name, level, output, batch)
     z, asked = output.latents[name], {}
     for number, (attribute, dim) in enumerate(level.followed.items()):
-        if attribute not in EXPECTED:
+        if attribute not in config.codec.expected:
             continue
         both = known[..., number] & shift(known[..., number], number + 1)
         moved = jnp.where(both, shift(z[..., dim], number + 1), z[..., dim])

@@ -104,14 +104,16 @@ CASES = {
     ("group_head_weight", "no group_heads"): [
         "data.attributes=true | objective.group_head_weight=1.0 -> fine.group_heads=true"
     ],
-    ("control_weight", "no attributes among note_density, mean_pitch, pitch_class_entropy"): [
-        f"data.attributes=true objective.attribute_weight=1.0 fine.attributes={other} | {case}"
-        for other in ("rhythmic_complexity", "syncopation")
-        for case in ("objective.control_weight=1.0 -> fine.attributes=note_density",)
-    ],
-    ("control_weight", "codec = performance"): [
-        f"data.attributes=true objective.attribute_weight=1.0 fine.attributes=note_density | {case}"
-        for case in ("objective.control_weight=1.0 codec.name=performance -> codec.name=voices",)
+    ("control_weight", "no attributes that the codec's decoder expects"): [
+        *(
+            f"data.attributes=true objective.attribute_weight=1.0 fine.attributes={other} | {case}"
+            for other in ("rhythmic_complexity", "syncopation")
+            for case in ("objective.control_weight=1.0 -> fine.attributes=note_density",)
+        ),
+        *(
+            f"data.attributes=true objective.attribute_weight=1.0 fine.attributes=note_density | {case}"
+            for case in ("objective.control_weight=1.0 codec.name=performance -> codec.name=voices",)
+        ),
     ],
     ("leakage_weight", "no attributes"): [
         f"data.attributes=true | objective.leakage_weight=1.0 -> {mended}"

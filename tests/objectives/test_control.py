@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicvae_jax.codec import MelodyCodec, VoicesCodec
-from musicvae_jax.config import LevelConfig
+from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
+from musicvae_jax.config import CodecConfig, LevelConfig
 from musicvae_jax.data.attributes import window_attributes
 from musicvae_jax.evaluation.likeness import NAMES, true_attributes
 from musicvae_jax.inference import reconstruct
 from musicvae_jax.models.latent.gaussian import to_frame
-from musicvae_jax.objectives.control import EXPECTED, control_loss, controlled_levels, expected_attributes, roll_rows
-from musicvae_jax.types import Batch
+from musicvae_jax.objectives.control import control_loss, controlled_levels, expected_attributes, roll_rows
+from musicvae_jax.types import Batch, until_end
 from tests.models.variants import DEEP
 from tests.tiny import make_vae, replace
 
@@ -22,6 +22,7 @@ ROWS, MEASURES = 8, 3
 CODECS = {
     "melody": MelodyCodec(subdivisions=("0", "1/2"), slots=8),
     "voices": VoicesCodec(subdivisions=("0", "1/2"), slots=8, voices=2),
+    "performance": PerformanceCodec(subdivisions=("0", "1/2"), slots=8, positions=8, longest=4, velocities=8, tracks=2),
 }
 CODEC = CODECS["melody"]
 CONFIG = replace(
@@ -43,9 +44,23 @@ def make_music(codec=CODEC, seed=0) -> Batch:
     mask = codec.slot_mask(metre)
     shape = (*mask.shape, len(codec.fields))
     density = rng.uniform(0.2, 0.9, (ROWS, 1, 1, 1))
-    tokens = np.where(rng.random(shape) < density, rng.integers(40, 90, shape), rng.integers(0, 2, shape))
+    if isinstance(codec, PerformanceCodec):
+        tokens, mask = _random_notes(codec, rng, mask, metre, density)
+    else:
+        tokens = np.where(rng.random(shape) < density, rng.integers(40, 90, shape), rng.integers(0, 2, shape))
     batch = Batch(np.where(mask[..., None], tokens, 0).astype(np.int32), mask, metre, np.arange(ROWS, dtype=np.int32))
     return batch._replace(attributes=window_attributes(batch, codec, spans=(1, 2, 0)))
+
+
+def _random_notes(codec, rng, mask, metre, density):
+    """Notes at rising positions of each measure, one or none at each, then its END."""
+    tokens = np.zeros((*mask.shape, len(codec.fields)), np.int32)
+    for row, measure in np.argwhere(mask.any(-1)):
+        places = np.flatnonzero(rng.random(2 * metre[row, measure, 0]) < density[row, 0, 0, 0])[: codec.slots - 1]
+        sizes = [field.size for field in codec.fields[2:]]
+        for slot, place in enumerate(places):
+            tokens[row, measure, slot] = [1 + place, rng.integers(40, 90), *(rng.integers(size) for size in sizes)]
+    return tokens, until_end(tokens, mask, codec.fields)
 
 
 def certain(tokens, fields):
@@ -59,7 +74,9 @@ def test_a_decoder_that_is_certain_expects_the_attributes_of_its_music(codec, sp
     batch = make_music(codec)
     found = expected_attributes(certain(batch.tokens, codec.fields), batch, codec.fields, span)
     (true,) = true_attributes(batch, codec, (span,)).values()
-    for name in EXPECTED:
+    name_of = {MelodyCodec: "melody", VoicesCodec: "voices", PerformanceCodec: "performance"}
+    assert set(found) == set(CodecConfig(name=name_of[type(codec)], velocities=8).expected)
+    for name in found:
         expected = true[..., NAMES.index(name)]
         known = np.isfinite(expected)
         np.testing.assert_allclose(found[name][known], expected[known], rtol=1e-4, atol=1e-4)
