@@ -24,6 +24,11 @@ CODECS = {
     "voices": VoicesCodec(subdivisions=("0", "1/2"), slots=8, voices=2),
     "performance": PerformanceCodec(subdivisions=("0", "1/2"), slots=8, positions=8, longest=4, velocities=8, tracks=2),
 }
+SETTINGS = {
+    "melody": CodecConfig(),
+    "voices": CodecConfig(name="voices"),
+    "performance": CodecConfig(name="performance"),
+}
 CODEC = CODECS["melody"]
 CONFIG = replace(
     DEEP,
@@ -74,8 +79,7 @@ def test_a_decoder_that_is_certain_expects_the_attributes_of_its_music(codec, sp
     batch = make_music(codec)
     found = expected_attributes(certain(batch.tokens, codec.fields), batch, codec.fields, span)
     (true,) = true_attributes(batch, codec, (span,)).values()
-    name_of = {MelodyCodec: "melody", VoicesCodec: "voices", PerformanceCodec: "performance"}
-    assert set(found) == set(CodecConfig(name=name_of[type(codec)], velocities=8).expected)
+    assert set(found) == set(SETTINGS[codec.name].expected)
     for name in found:
         expected = true[..., NAMES.index(name)]
         known = np.isfinite(expected)
