@@ -22,7 +22,7 @@ from musicvae_jax.rng import stream
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, VAEOutput, Variables
 
 ROW = "row"  # the axis of the rows of a batch
-NOISE_STREAMS = ("latent", "dropout", "token_dropout", "level_dropout", "skip")
+NOISE_STREAMS = ("latent", "dropout", "token_dropout", "level_dropout", "skip", "conditions")
 
 
 def forward(
@@ -99,6 +99,7 @@ def sample_prior(
     keys: Array,
     given: Latents | None = None,
     temperature: Mapping[str, Any] | None = None,
+    conditions: Array | None = None,
 ) -> Latents:
     """Draws the latents that are not given from their priors, top-down: level -> float[batch, time, dim].
 
@@ -109,13 +110,14 @@ def sample_prior(
         keys: key[batch].
         given: level -> float[batch, time, dim].
         temperature: level -> what multiplies the scale of its base; 0 gives the means, 1 where a level is not named.
+        conditions: float[batch, condition], NaN where unknown; None if all are.
     """
 
-    def one(metre: Array, key: Array, given_row: Latents) -> Latents:
+    def one(metre: Array, key: Array, given_row: Latents, known: Array | None) -> Latents:
         rngs = {"latent": key}
-        return model.apply(variables, metre, given_row, temperature or {}, method="sample_prior", rngs=rngs)
+        return model.apply(variables, metre, given_row, temperature or {}, known, method="sample_prior", rngs=rngs)
 
-    return jax.vmap(one)(metre, keys, given or {})
+    return jax.vmap(one)(metre, keys, given or {}, conditions)
 
 
 @partial(jax.jit, static_argnames="model")

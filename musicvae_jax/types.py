@@ -71,6 +71,11 @@ PRIMARY = {
     for group in ("rhythm", "pitch", "harmony", "dynamics")
 }
 
+# Conditions with classes -> their number: tonics, modes, metres of up to 24 beats, and styles of a data set. Tempo and
+# the attributes of the window are numbers. See `data.conditions`.
+NOMINAL = {"key": 12, "mode": 7, "metre": 24 * 7, "style": 64}
+CONDITIONS = (*NOMINAL, "tempo", *(found.name for found in ATTRIBUTES if not found.spans and found.name != "style"))
+
 
 class Batch(NamedTuple):
     """Windows of music, as the model sees them."""
@@ -80,6 +85,7 @@ class Batch(NamedTuple):
     metre: Array  # int32[batch, measure, 2], numerator and denominator; (0, 0) in a padding measure
     index: Array  # int32[batch], number of the window in its split; -1 in a row that pads the last batch
     attributes: Any = ()  # dict of span -> float32[batch, time, attribute], or () for none; see codec.attributes
+    conditions: Any = ()  # float32[batch, condition], NaN where unknown, or () if all are; see data.conditions
 
 
 class Field(NamedTuple):

@@ -2,12 +2,10 @@
 
 import re
 
-from musicvae_jax.codec.notation import FIFTHS, NATURAL
+from musicvae_jax.codec.notation import FIFTHS, MODES, NATURAL
 
-_MODES = {  # first three letters -> name, and how many fifths its signature lies below that of major
-    "maj": ("major", 0), "ion": ("major", 0), "min": ("minor", 3), "aeo": ("minor", 3), "mix": ("mixolydian", 1),
-    "dor": ("dorian", 2), "phr": ("phrygian", 4), "lyd": ("lydian", -1), "loc": ("locrian", 5),
-}  # fmt: skip
+# First three letters -> name, and how many fifths its signature lies below that of major.
+_MODES = {name[:3]: (name, below) for name, below in MODES.items()} | {"ion": ("major", 0), "aeo": ("minor", 3)}
 _ACCIDENTALS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
 _KEY = re.compile(r"\s*([A-G])([#b]?)[ \t]*([A-Za-z]*)(.*)", re.DOTALL)
 
@@ -64,7 +62,7 @@ def write_key(fifths: int | None, mode: str) -> str:
     """The value of a ``K:`` field that `Key` reads as `fifths` and `mode`."""
     if fifths is None:
         return "none"
-    position = fifths + dict(_MODES.values()).get(mode, 0) + 1  # of the tonic in FIFTHS; 7 more is one sharp more
+    position = fifths + MODES.get(mode, 0) + 1  # of the tonic in FIFTHS; 7 more is one sharp more
     return f"{FIFTHS[position % 7]}{'#' * (position // 7) if position >= 0 else 'b' * -(position // 7)} {mode}".rstrip()
 
 

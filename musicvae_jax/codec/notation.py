@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 FIFTHS = "FCGDAEB"  # letters in fifths; a key signature adds sharps in this order and flats in reverse
 NATURAL = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}  # semitones above C
+MODES = {  # how many fifths a mode's signature lies below that of major on the same tonic
+    "major": 0, "minor": 3, "mixolydian": 1, "dorian": 2, "phrygian": 4, "lydian": -1, "locrian": 5,
+}  # fmt: skip
 
 # MusicXML's chord kinds, in semitones above the root.
 CHORDS: dict[str, tuple[int, ...]] = {
@@ -64,3 +67,8 @@ def chord_name(root: int, bits: int) -> str | None:
 
 
 _CHORD_NAMES = {bits_of(steps): name for name, steps in reversed(CHORDS.items())}
+
+
+def tonic(fifths: int | None, mode: str) -> int | None:
+    """The pitch class on which a key is built, 0 for C; None if the signature or the mode is unknown."""
+    return None if fifths is None or mode not in MODES else 7 * (fifths + MODES[mode]) % 12

@@ -3,7 +3,15 @@
 import dataclasses
 from typing import Literal
 
-from musicvae_jax.config.checks import check, check_not_negative, check_positive, check_probability, check_types
+from musicvae_jax.config.checks import (
+    check,
+    check_not_negative,
+    check_positive,
+    check_probability,
+    check_types,
+    nearest,
+)
+from musicvae_jax.types import CONDITIONS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +52,14 @@ class ModelConfig:
     level_dropout: float = 0.0
     """Share of training windows in which the levels below a random one are drawn from their priors."""
 
+    conditions: tuple[str, ...] = ()
+    """What may be known of a window and shapes the prior of the top level: key, mode, metre, style, tempo, and
+    attributes such as note_density; any part of them may be unknown."""
+    condition_dropout: float = 0.3
+    """Share of training windows whose conditions are all hidden; in the others each is hidden with this probability."""
+    condition_decoder: bool = False
+    """The decoder is told the conditions, too."""
+
     dropout: float = 0.0
     """Dropout after every attention and feed-forward layer of the encoder and of the decoder's slots; the conductor
     and the priors have none."""
@@ -61,6 +77,9 @@ class ModelConfig:
         check_types(self)
         check_positive(self, "dim", "num_heads", "mlp_ratio", "decoder_layers")
         check_not_negative(self, "prior_layers", "encoder_slot_layers", "encoder_measure_layers", "conductor_layers")
-        check_probability(self, "dropout", "token_dropout", "skip_dropout", "level_dropout")
+        check_probability(self, "dropout", "token_dropout", "skip_dropout", "level_dropout", "condition_dropout")
+        for name in self.conditions:
+            check(name in CONDITIONS, "ModelConfig.conditions", name, f"a known name: {nearest(name, CONDITIONS)}")
+        check(len(set(self.conditions)) == len(self.conditions), "ModelConfig.conditions", self.conditions, "each once")
         fits = self.dim % (2 * self.num_heads) == 0
         check(fits, "ModelConfig.dim", self.dim, f"a multiple of 2 x num_heads = {2 * self.num_heads}")

@@ -9,7 +9,7 @@ from typing import Any
 from musicvae_jax.config.checks import ConfigError
 from musicvae_jax.config.levels import LevelConfig
 from musicvae_jax.config.rule import Parts, Places, Rule, of_level, once, weighed
-from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE
+from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE, NOMINAL
 
 
 def _settings_of_levels_off(config: Parts) -> Iterator[Places]:
@@ -152,6 +152,24 @@ RULES = (
         "attributes, group_heads", "data.attributes = false", "batches would carry no attributes",
         of_level(lambda c, level: (level.attributes or level.group_heads) and not c.data.attributes,
                "levels.*.attributes", "levels.*.group_heads", "data.attributes"),
+    ),
+    Rule(
+        "conditions", "dim = 0 at every level", "they shape the prior of the top level",
+        once(lambda c: c.model.conditions and not c.levels.on, "model.conditions", "levels.global.dim"),
+    ),
+    Rule(
+        "conditions", "base = vamp", "its modes are posteriors of music without conditions",
+        of_level(lambda c, level: c.model.conditions and level.base == "vamp", "model.conditions", "levels.*.base"),
+    ),
+    Rule(
+        "conditions with attributes", "data.attributes = false", "the windows' attributes are then not measured",
+        once(lambda c: set(c.model.conditions) - {*NOMINAL, "tempo"} and not c.data.attributes,
+              "model.conditions", "data.attributes"),
+    ),
+    Rule(
+        "condition_decoder", "no conditions", "there is nothing to tell the decoder",
+        once(lambda c: c.model.condition_decoder and not c.model.conditions,
+              "model.condition_decoder", "model.conditions"),
     ),
     *weighed("attributes", "attribute_weight"),
     Rule(

@@ -60,8 +60,8 @@ class Augmentation:
 
 def augment(
     batch: Batch, codec: Codec, settings: Augmentation, *, seed: int, positions: np.ndarray, pitches: np.ndarray
-) -> Batch:
-    """Changes windows at random.
+) -> tuple[Batch, np.ndarray]:
+    """Changes windows at random; the second result is by how many semitones each was transposed, int64[batch].
 
     Args:
         batch: the windows, without attributes.
@@ -72,6 +72,7 @@ def augment(
         pitches: int[batch, 2], lowest and highest pitch of the piece of each window; transposition keeps them in 0-127.
     """
     tokens, mask = batch.tokens, batch.mask
+    semitones = np.zeros(len(positions), np.int64)
     if settings.voice_dropout:
         draws = uniform(seed, VOICES, positions, codec.num_voices)
         dropped = draws < settings.voice_dropout
@@ -93,7 +94,7 @@ def augment(
         half = settings.timing_jitter / 2
         steps = np.where(draws < half, -1, np.where(draws >= 1 - half, 1, 0))
         tokens = codec.move_onsets(tokens, mask, batch.metre, steps)
-    return batch._replace(tokens=tokens, mask=mask)
+    return batch._replace(tokens=tokens, mask=mask), semitones
 
 
 def _semitones(seed: int, positions: np.ndarray, limit: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,23 @@ from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
 from musicvae_jax.config.checks import check
 from musicvae_jax.data.augment import Augmentation
+from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.data.piece_index import load_index
 from musicvae_jax.data.pipeline import TrainIterator, make_train_iterator
 from musicvae_jax.data.prepare import list_styles, prepare, split_records
 from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.types import ATTRIBUTES, NOMINAL, span_name
 
 TRAIN = "train"
+_MEASURED = 1024  # training windows whose attributes give the unit of conditions
 
 
 def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
     """The windows of a split; prepares the data set if that has not been done.
 
-    Training windows overlap (``hop``) and have at least ``min_measures`` real measures. The windows of other splits
-    cover every measure of every piece exactly once.
+    Training windows overlap (``hop``) and have at least ``min_measures`` real measures, and the conditions of the
+    model. The windows of other splits cover every measure of every piece exactly once, and nothing is known of them;
+    `WindowSource.tell` changes that.
 
     Args:
         config: the experiment.
@@ -43,7 +48,7 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
         allowed = f"{len(styles)} or more, as {data.dataset} has {', '.join(styles)}"
         check(fits, f"levels.{name}.style_classes", level.style_classes, allowed)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
-    return WindowSource(
+    source = WindowSource(
         records,
         codec,
         data.measures,
@@ -55,6 +60,25 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
         styles=styles,
         index=load_index(records, codec, data.track, Path(builder.data_path), split),
     )
+    if split == TRAIN and config.model.conditions:
+        source.tell(fit_conditions(config, source, list_styles(*sources)))
+    return source
+
+
+def fit_conditions(config: Config, source: WindowSource, styles: Sequence[str]) -> Conditions:
+    """The conditions of a config, with the means and deviations of its training music.
+
+    Args:
+        config: the experiment.
+        source: training windows, of which 1,024 at even distances are measured.
+        styles: all styles of the data set.
+    """
+    names = config.model.conditions
+    batch = source.gather(np.unique(np.linspace(0, len(source) - 1, min(len(source), _MEASURED)).astype(np.int64)))
+    columns = {attribute.name: column for column, attribute in enumerate(ATTRIBUTES)}
+    measured = [name for name in names if name in columns and name not in NOMINAL]
+    values = {name: batch.attributes[span_name(0)][:, 0, columns[name]] for name in measured}
+    return Conditions(names, tuple(styles)).fitted(source.scores(), values)
 
 
 def load_batches(

@@ -135,7 +135,7 @@ class _TrainBatches(Sequence[Batch]):
     def __getitem__(self, number: Any) -> Any:
         positions = number * self._batch_size + self._rows
         index = _shuffled(self._seed, positions, len(self._source))
-        batch = augment(
+        batch, semitones = augment(
             self._source.cut(index),
             self._source.codec,
             self._augmentation,
@@ -143,7 +143,7 @@ class _TrainBatches(Sequence[Batch]):
             positions=positions,
             pitches=self._source.pitch_range(index),
         )
-        return self._source.with_attributes(batch)
+        return self._source.with_attributes(batch, semitones)
 
 
 def make_eval_batches(

@@ -6,7 +6,7 @@ window cannot know which note a leading HOLD holds.
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from musicvae_jax.codec.errors import MusicError
 from musicvae_jax.codec.score import Score
 from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.attributes import PieceLabels, window_attributes
+from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.data.piece_index import PieceFacts, PieceIndex, find_facts, gather_facts, piece_score
 from musicvae_jax.data.splits import components, melody_signatures
 from musicvae_jax.types import STANDARD_SPANS, Batch
@@ -84,9 +85,13 @@ class WindowSource(Sequence[Batch]):
         self._pitches = index.pitches
         num_windows = np.where(index.measures < min_measures, 0, (index.measures - min_measures) // hop + 1)
         self._ends = np.cumsum(num_windows.astype(np.int64))
-        # A refused piece may not even have a score.
-        scores = (self._score(number) if count else None for number, count in enumerate(num_windows.tolist()))
-        self._labels = PieceLabels(scores, styles) if attributes else None
+        self._labels = PieceLabels(self.scores(), styles) if attributes else None
+        self._conditions: tuple[Conditions, np.ndarray] | None = None  # and what they say of each piece
+
+    @property
+    def conditions(self) -> Conditions | None:
+        """What batches say of the conditions of their windows."""
+        return self._conditions[0] if self._conditions else None
 
     @property
     def summary(self) -> str:
@@ -107,22 +112,35 @@ class WindowSource(Sequence[Batch]):
             raise IndexError(f"window {index}: allowed is 0 to {len(self) - 1}")
         one = self.gather(np.array([number]))
         attributes = {span: values[0] for span, values in one.attributes.items()} if one.attributes else ()
-        return Batch(one.tokens[0], one.mask[0], one.metre[0], one.index[0], attributes)
+        conditions = one.conditions[0] if len(one.conditions) else ()
+        return Batch(one.tokens[0], one.mask[0], one.metre[0], one.index[0], attributes, conditions)
 
     def gather(self, index: np.ndarray) -> Batch:
         """The batch of the windows index int[batch]; -1 gives a row of padding."""
         return self.with_attributes(self.cut(index))
 
-    def with_attributes(self, batch: Batch) -> Batch:
-        """A batch from `cut`, whose tokens may have been changed since, with the attributes of its tokens.
+    def tell(self, conditions: Conditions | None) -> None:
+        """From now on batches have these conditions; None for batches without."""
+        self._conditions = None if conditions is None else (conditions, conditions.of_pieces(self.scores()))
 
-        Rows of padding have NaN. A source without attributes returns the batch unchanged.
+    def with_attributes(self, batch: Batch, semitones: np.ndarray | int = 0) -> Batch:
+        """A batch from `cut`, whose tokens may have been changed since, with attributes and conditions of its tokens.
+
+        Rows of padding have NaN. A source that has neither returns the batch unchanged.
+
+        Args:
+            batch: the windows.
+            semitones: int[batch], by how many the notes have been transposed.
         """
-        if self._labels is None:
-            return batch
         pieces, starts = self._locate(batch.index)
-        labels = {"changes": self._labels.changes(pieces, starts, self.measures), "style": self._labels.style(pieces)}
-        return batch._replace(attributes=window_attributes(batch, self.codec, spans=self._spans, **labels))
+        if self._labels is not None:
+            changes = self._labels.changes(pieces, starts, self.measures)
+            labels = {"changes": changes, "style": self._labels.style(pieces)}
+            batch = batch._replace(attributes=window_attributes(batch, self.codec, spans=self._spans, **labels))
+        if self._conditions is not None:
+            conditions, of_pieces = self._conditions
+            batch = batch._replace(conditions=conditions.of_windows(batch, of_pieces[pieces], semitones))
+        return batch
 
     def cut(self, index: np.ndarray) -> Batch:
         """`gather` without attributes."""
@@ -146,6 +164,11 @@ class WindowSource(Sequence[Batch]):
     def pieces(self, index: np.ndarray) -> np.ndarray:
         """The piece of each window: int[batch] -> int[batch]. Padding, -1, counts as window 0."""
         return self._locate(index)[0]
+
+    def scores(self) -> Iterator[Score | None]:
+        """All pieces (their chosen track), None for one without windows: it may not even have a score."""
+        for number, count in enumerate(np.diff(self._ends, prepend=0).tolist()):
+            yield self._score(number) if count else None
 
     def score(self, index: int) -> Score:
         """The whole piece of a window (of its chosen track), with its title, tempo and key."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
+from musicvae_jax.models.conditions import ConditionEmbedding, known_conditions
 from musicvae_jax.models.embedding import HIDDEN, IMPOSSIBLE, PADDING, START, MetreEmbedding, SlotEmbedding, Table
 from musicvae_jax.models.intervals import (
     IntervalLogits,
@@ -64,6 +65,8 @@ class MusicDecoder(nn.Module):
         # Without dropout: what the latents say reaches the slots whole.
         self.conductor = [make_block(config, True, f"conductor_{layer}") for layer in range(config.conductor_layers)]
         self.condition = nn.DenseGeneral((config.decoder_layers, config.dim), use_bias=False, **types)
+        if config.condition_decoder:
+            self.told = ConditionEmbedding(config)
         if config.skip:
             self.gate = self.param("gate", nn.initializers.zeros, ())
             self.read_skip = nn.Dense(config.dim, use_bias=False, **types)  # no bias: hidden features add 0
@@ -80,7 +83,12 @@ class MusicDecoder(nn.Module):
             self.intervals = [IntervalLogits(config, self.fields[number]) for number in voices]
 
     def __call__(
-        self, latents: Latents, batch: Batch, deterministic: bool = True, skip: Array | None = None
+        self,
+        latents: Latents,
+        batch: Batch,
+        deterministic: bool = True,
+        skip: Array | None = None,
+        conditions: Array | None = None,
     ) -> tuple[Array, ...]:
         """Teacher forcing: each slot is predicted from the true earlier slots in its context.
 
@@ -88,7 +96,8 @@ class MusicDecoder(nn.Module):
             latents: level -> float[..., time, dim].
             batch: windows; leading axes are free.
             deterministic: False turns on dropout (rng stream ``dropout``) and hides past slots (``token_dropout``).
-            skip: see `conditions`.
+            skip: see `guide`.
+            conditions: see `guide`.
 
         Returns:
             Per field, logits float[..., measure, slot, vocab]; field n of a slot depends on fields 0 to n - 1 of it.
@@ -109,51 +118,57 @@ class MusicDecoder(nn.Module):
         if not flat:
             past = by_measure
 
-        conditions = self.conditions(latents, batch.metre, skip)
+        guide = self.guide(latents, batch.metre, skip, conditions)
         if flat:
-            per_slot = jnp.broadcast_to(conditions, (*leading, measures, slots, *conditions.shape[-2:]))
-            conditions = per_slot.reshape(*leading, measures * slots, *conditions.shape[-2:])
+            per_slot = jnp.broadcast_to(guide, (*leading, measures, slots, *guide.shape[-2:]))
+            guide = per_slot.reshape(*leading, measures * slots, *guide.shape[-2:])
         positions = np.arange(measures * slots if flat else slots)
         seen: Array = positions[:, None] >= positions
         if self.config.context == "previous":
             before = jnp.broadcast_to((jnp.arange(measures) > 0)[:, None, None], (measures, slots, slots))
             seen = jnp.concatenate([before, jnp.broadcast_to(seen, before.shape)], -1)
-        x, _ = self._hidden(past, positions, conditions, seen, None, 0, deterministic)
+        x, _ = self._hidden(past, positions, guide, seen, None, 0, deterministic)
         x = x.reshape(*leading, measures, slots, self.config.dim)
         last, heard = jnp.arange(slots) == slots - 1, by_measure.heard
         return tuple(self.field_logits(x, batch.tokens[..., :number], last, heard) for number in range(num_fields))
 
-    def conditions(self, latents: Latents, metre: Array, skip: Array | None = None) -> Array:
-        """The conductor: from latents to the condition that each slot adds to its input, layer by layer.
+    def guide(
+        self, latents: Latents, metre: Array, skip: Array | None = None, conditions: Array | None = None
+    ) -> Array:
+        """The conductor: from latents to what each slot adds to its input, layer by layer.
 
         Args:
             latents: level -> float[..., time, dim].
             metre: int[..., measure, 2].
             skip: float[..., measure, dim], features of the encoder; None without skip connection.
+            conditions: float[..., condition], NaN where unknown, None or () if all are; read with
+                ``condition_decoder``.
 
         Returns:
-            float[..., measure, slot, layer, dim]; one slot where all slots of a measure have the same condition.
+            float[..., measure, slot, layer, dim]; one slot where all slots of a measure are guided alike.
         """
         measures = metre.shape[-2]
         x = self.metre(metre)
         for name, reader in self.read.items():
             x = x + read_measures(reader, latents[name].astype(x.dtype), self.config, self.levels[name], measures)
+        if self.config.condition_decoder:
+            x = x + self.told(known_conditions(self.config, conditions, metre.shape[:-2]))[..., None, :]
         if skip is not None:
             x = x + nn.sigmoid(self.gate).astype(x.dtype) * self.read_skip(skip)
         present = metre[..., 0] > 0
         for block in self.conductor:
             x, _ = block(x, np.arange(measures), present[..., None, :])
-        conditions = self.condition(x)[..., None, :, :]
+        guide = self.condition(x)[..., None, :, :]
         if self.config.slotwise:  # in the first layer only: the residual stream keeps it
             first = jnp.arange(self.config.decoder_layers)[:, None] == 0
-            conditions = conditions + jnp.where(first, self.slot_condition(x)[..., None, :], 0)
-        return conditions
+            guide = guide + jnp.where(first, self.slot_condition(x)[..., None, :], 0)
+        return guide
 
     def step(
         self,
         past: Past,
         position: Array,
-        condition: Array,
+        guide: Array,
         cache: list[KVCache],
         origin: Array | int = 0,
     ) -> tuple[Array, list[KVCache]]:
@@ -162,7 +177,7 @@ class MusicDecoder(nn.Module):
         Args:
             past: of this slot.
             position: int, of this slot in its context.
-            condition: float[..., layer, dim], of this slot.
+            guide: float[..., layer, dim], of this slot.
             cache: keys and values of earlier slots.
             origin: int, position of the first entry of the cache; entries before position 0 are not seen.
 
@@ -172,9 +187,9 @@ class MusicDecoder(nn.Module):
         held = origin + jnp.arange(cache[0].key.shape[-2])
         seen = (held >= 0) & (held <= position)
         position, index = position[None], position - origin
-        condition = condition[..., None, :, :]
+        guide = guide[..., None, :, :]
         past = Past(past.tokens[..., None, :], past.special[..., None], past.heard[..., None, :])
-        x, cache = self._hidden(past, position, condition, seen[None], cache, index)
+        x, cache = self._hidden(past, position, guide, seen[None], cache, index)
         return x[..., 0, :], cache
 
     def field_logits(self, x: Array, known: Array, last: Array, heard: Array) -> Array:
@@ -222,7 +237,7 @@ class MusicDecoder(nn.Module):
         self,
         past: Past,
         positions: Array,
-        conditions: Array,
+        guide: Array,
         mask: Array,
         caches: list[KVCache] | None,
         index: Array | int,
@@ -243,12 +258,12 @@ class MusicDecoder(nn.Module):
                 mask,
                 deterministic=deterministic,
                 previous=previous,
-                added=conditions,
+                added=guide,
             )
             return self.norm(x), []
         updated = []
         for layer in range(config.decoder_layers):
             block = make_block(config, deterministic, f"block_{layer}", previous)
-            x, cache = block(x + conditions[..., layer, :], positions, mask, caches[layer], index)
+            x, cache = block(x + guide[..., layer, :], positions, mask, caches[layer], index)
             updated.append(cache)
         return self.norm(x), updated

@@ -96,6 +96,7 @@ def sample_tokens(
     mask: Array,
     key: Array,
     sampling: SamplingConfig,
+    conditions: Array | None = None,
 ) -> Array:
     """Decodes latents slot by slot, on all devices that hold the variables.
 
@@ -107,6 +108,7 @@ def sample_tokens(
         mask: bool[batch, measure, slot], the slots that each metre has, as `codec.slot_mask` gives them.
         key: the tokens of a row depend on the key, the number of the row, its latents and its metre only.
         sampling: how tokens are chosen.
+        conditions: float[batch, condition], NaN where unknown; read with ``condition_decoder``.
 
     Returns:
         int32[batch, measure, slot, field], 0 where masked and after the end of a measure.
@@ -115,7 +117,9 @@ def sample_tokens(
     length = int(np.flatnonzero(np.any(mask, (0, 1))).max(initial=0)) + 1
     length = length if model.config.context == "none" else mask.shape[-1]
     choice = Choice.of(sampling)
-    return _sample_tokens(model, variables, latents, metre, mask, key, choice, sampling.top_k, length, _mesh(variables))
+    return _sample_tokens(
+        model, variables, latents, metre, mask, key, choice, conditions, sampling.top_k, length, _mesh(variables)
+    )
 
 
 def _mesh(variables: Variables) -> Mesh | None:
@@ -134,6 +138,7 @@ def _sample_tokens(
     mask: Array,
     key: Array,
     choice: Choice,
+    conditions: Array | None,
     top_k: int,
     length: int,
     mesh: Mesh | None,
@@ -144,16 +149,17 @@ def _sample_tokens(
     mask = mask[..., :length]
     # A lane is decoded slot by slot: a window, or a measure where measures are independent given the latents.
     lanes, positions = (batch * measures, length) if context == "none" else (batch, measures * slots)
-    conditions = apply(latents, metre, method=decoder_method("conditions"))  # [batch, measure, slot or 1, layer, dim]
-    # Then [measure, slot or 1, lane, layer, dim].
-    conditions = jnp.moveaxis(conditions.reshape(lanes, -1, *conditions.shape[2:]), 0, 2)
+    # Axes: batch, measure, slot or 1, layer, dim.
+    guide = apply(latents, metre, None, conditions, method=decoder_method("guide"))
+    # Then: measure, slot or 1, lane, layer, dim.
+    guide = jnp.moveaxis(guide.reshape(lanes, -1, *guide.shape[2:]), 0, 2)
     allowed = jnp.moveaxis(mask.reshape(lanes, positions), 1, 0)  # [position, lane]
     keys = jnp.repeat(row_keys(key, jnp.arange(batch)), lanes // batch)
     first = jnp.arange(lanes) % (lanes // batch) * slots  # the slot of the window that a lane begins with
     if mesh is not None and lanes % mesh.size == 0:
         over_lanes = [NamedSharding(mesh, PartitionSpec(*(None,) * axis, mesh.axis_names)) for axis in range(3)]
-        conditions, allowed, keys, first = jax.lax.with_sharding_constraint(
-            (conditions, allowed, keys, first), (over_lanes[2], over_lanes[1], over_lanes[0], over_lanes[0])
+        guide, allowed, keys, first = jax.lax.with_sharding_constraint(
+            (guide, allowed, keys, first), (over_lanes[2], over_lanes[1], over_lanes[0], over_lanes[0])
         )
 
     def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
@@ -166,8 +172,8 @@ def _sample_tokens(
         if context == "previous":  # the cache holds this measure and the one before
             origin = (position // slots - 1) * slots
             cache = jax.tree.map(lambda leaf: jnp.where(slot == 0, _next_measure(leaf, slots), leaf), cache)
-        condition = conditions[position // slots, slot % conditions.shape[1]]
-        x, cache = apply(past, position, condition, cache, origin, method=decoder_method("step"))
+        here = guide[position // slots, slot % guide.shape[1]]
+        x, cache = apply(past, position, here, cache, origin, method=decoder_method("step"))
         tokens = jnp.zeros((lanes, 0), jnp.int32)
         for gumbel in noise:
             logits = apply(x, tokens, slot == slots - 1, past.heard, method=decoder_method("field_logits"))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
+from musicvae_jax.models.conditions import hide_conditions
 from musicvae_jax.models.decoder import MusicDecoder
 from musicvae_jax.models.encoder import MusicEncoder
 from musicvae_jax.models.group_heads import GroupHeads
@@ -64,13 +65,23 @@ class MusicVAE(nn.Module):
             skip: whether the decoder sees the encoder's features; only in training if not given.
             batch_axes: names of mapped axes over which a batch is spread, for the statistics of the batch.
 
-        Needs the rng stream ``latent``, and in training ``dropout``, ``token_dropout``, ``level_dropout``, ``skip``
-        where those are on.
+        Needs the rng stream ``latent``, and in training ``dropout``, ``token_dropout``, ``level_dropout``, ``skip``,
+        ``conditions`` where those are on.
         """
         features, measures = self._features(batch, deterministic)
-        found = self.stack.infer(features, batch.metre, deterministic=deterministic, given=given, batch_axes=batch_axes)
+        conditions = batch.conditions
+        if self.config.conditions and len(conditions) and not deterministic:
+            conditions = hide_conditions(conditions, self.make_rng("conditions"), self.config.condition_dropout)
+        found = self.stack.infer(
+            features,
+            batch.metre,
+            deterministic=deterministic,
+            given=given,
+            conditions=conditions,
+            batch_axes=batch_axes,
+        )
         shown = self._skip(measures, deterministic, skip)
-        logits = self.decoder(found.latents, batch, deterministic, shown)
+        logits = self.decoder(found.latents, batch, deterministic, shown, conditions)
         span_nll: dict[str, Array] = {level: head(found.latents, batch) for level, head in self.span_heads.items()}
         if found.kept:  # a draw from the prior knows nothing of this window
             span_nll = {level: jnp.where(found.kept[level], value, 0) for level, value in span_nll.items()}
@@ -80,27 +91,31 @@ class MusicVAE(nn.Module):
     def encode(self, batch: Batch, deterministic: bool = True) -> dict[str, Gaussian]:
         """The posterior q(z | x) of every level, given the means of the levels above."""
         features, _ = self._features(batch, deterministic)
-        found = self.stack.infer(features, batch.metre, draw=False)
+        found = self.stack.infer(features, batch.metre, draw=False, conditions=batch.conditions)
         return {level: gaussian_from_frame(found.residual[level], frame) for level, frame in found.frame.items()}
 
     def infer(self, batch: Batch, given: Mapping[str, Array] | None = None) -> Inferred:
         """Draws from the posterior, coarse to fine, and KLs, without decoding (rng stream ``latent``)."""
         features, _ = self._features(batch, True)
-        return self.stack.infer(features, batch.metre, given=given)
+        return self.stack.infer(features, batch.metre, given=given, conditions=batch.conditions)
 
     def decode(self, latents: Latents, batch: Batch) -> tuple[Array, ...]:
         """Teacher-forced logits of a batch under given latents; see `MusicDecoder`."""
-        return self.decoder(latents, batch)
+        return self.decoder(latents, batch, conditions=batch.conditions)
 
-    def place(self, metre: Array, given: Mapping[str, Array], e: Mapping[str, Array]) -> Latents:
-        """See `LatentStack.place`."""
-        return self.stack.place(metre, given, e)
+    def place(self, batch: Batch, given: Mapping[str, Array], e: Mapping[str, Array]) -> Latents:
+        """Latents for the metres and the conditions of a batch; see `LatentStack.place`."""
+        return self.stack.place(batch.metre, given, e, batch.conditions)
 
     def sample_prior(
-        self, metre: Array, given: Mapping[str, Array] | None = None, temperature: Mapping[str, float] | None = None
+        self,
+        metre: Array,
+        given: Mapping[str, Array] | None = None,
+        temperature: Mapping[str, float] | None = None,
+        conditions: Array | None = None,
     ) -> Latents:
-        """See `LatentStack.sample`."""
-        return self.stack.sample(metre, given, temperature)
+        """See `LatentStack.sample`; None for conditions that are all unknown."""
+        return self.stack.sample(metre, given, temperature, conditions)
 
     def _features(self, batch: Batch, deterministic: bool) -> tuple[dict[str, Array], Array | None]:
         """See `MusicEncoder`; nothing without a level."""

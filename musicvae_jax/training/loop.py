@@ -77,7 +77,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
         main_process = jax.process_index() == 0
         if main_process:
             stack.enter_context(hold_workdir(folder))
-            write_text(folder / "metres.json", json.dumps(count_metres(source), indent=2))
+            _write_facts(folder, source)
 
         # Model
         model = make_model(config, make_codec(config.codec).fields)
@@ -146,6 +146,13 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
             if saving or evaluating:
                 throughput.restart()
     return TrainResult(state, number, number >= settings.num_steps)
+
+
+def _write_facts(folder: Path, source: WindowSource) -> None:
+    """What generation needs to know of the training music: its metres, and what the numbers of conditions mean."""
+    write_text(folder / "metres.json", json.dumps(count_metres(source), indent=2))
+    if source.conditions is not None:
+        write_text(folder / "conditions.json", source.conditions.to_json())
 
 
 def _notes(config: Config, source: WindowSource) -> list[str]:

@@ -102,7 +102,7 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
                 batch,
                 model.fields,
                 carried.step,
-                place=partial(model.apply, variables, batch.metre, method="place"),
+                place=partial(model.apply, variables, batch, method="place"),
                 decode=lambda latents: model.apply(variables, latents, batch, method="decode"),
                 shift=shift,
                 mean=mean,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from musicvae_jax.config import Config, UserError, differences, from_json, to_json
+from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.files import replacing
 
 
@@ -89,6 +90,21 @@ def read_metres(workdir: str | Path) -> dict[str, int]:
     try:
         return {str(metre): int(count) for metre, count in json.loads(path.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise WorkdirError(f"{path}: {error}; allowed is what train.py wrote") from None
+
+
+def read_conditions(workdir: str | Path) -> Conditions:
+    """The conditions of a run; those of a run without any, if there is no file.
+
+    Raises:
+        WorkdirError: the file is damaged.
+    """
+    path = Path(workdir) / "conditions.json"
+    if not path.exists():
+        return Conditions(())
+    try:
+        return Conditions.from_json(path.read_text())
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise WorkdirError(f"{path}: {error}; allowed is what train.py wrote") from None
 
 

@@ -143,6 +143,7 @@ START = replace(
     THREE,
     train={"eval_every": 2},
     data={"attributes": True},
+    model={"conditions": ("key",)},
     objective={"span_weight": 0.1, "attribute_weight": 0.1, "group_head_weight": 0.1},
     **{"global": {"span_head": True, "free_bits": "capacity", "attributes": ("note_density",), "group_heads": True}},
     local={"schedule": "cyclical_linear", "schedule_steps": 10, "free_bits": "total", "span_head": True},

@@ -86,6 +86,19 @@ CASES = {
         "objective.group_head_weight=1.0 | fine.group_heads=true data.attributes=false -> data.attributes=true",
         "objective.attribute_weight=1.0 | fine.attributes=syncopation data.attributes=false -> data.attributes=true"
     ],
+    ("conditions", "dim = 0 at every level"): [
+        "local.dim=0 fine.dim=0 | model.conditions=key global.dim=0 -> global.dim=3",
+    ],
+    ("conditions", "base = vamp"): [
+        "global.kl_estimate=draw global.posterior=absolute | model.conditions=key global.base=vamp "
+        f"-> {mended}"
+        for mended in ("global.base=mixture",)
+    ],
+    ("conditions with attributes", "data.attributes = false"): [
+        f"| model.conditions=mean_pitch data.attributes=false -> {mended}"
+        for mended in ("model.conditions=tempo", "data.attributes=true")
+    ],
+    ("condition_decoder", "no conditions"): ["model.condition_decoder=true -> model.conditions=key"],
     ("attributes", "attribute_weight = 0"): [
         f"data.attributes=true | fine.attributes=syncopation objective.attribute_weight=0.0 -> {mended}"
         for mended in ("objective.attribute_weight=1.0",)
@@ -173,13 +186,16 @@ CASES = {
 }  # fmt: skip
 
 
+LISTS = {("model", "conditions"), *((level, "attributes") for level in LEVELS)}
+
+
 def changes(text: str) -> dict[str, dict]:
     """``"fine.dim=3 fine.base=ar1"`` to ``{"fine": {"dim": 3, "base": "ar1"}}``."""
     parts: dict[str, dict] = {}
     for place, word in (item.split("=") for item in text.split()):
         part, field = place.split(".")
         value = json.loads(word) if word in ("true", "false") or word[0].isdigit() else word
-        parts.setdefault(part, {})[field] = (value,) if field == "attributes" and part in LEVELS else value
+        parts.setdefault(part, {})[field] = (value,) if (part, field) in LISTS else value
     return parts
 
 

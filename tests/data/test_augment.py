@@ -40,7 +40,7 @@ def windows(score: Score, codec: Codec, measures: int = 4) -> Batch:
 
 def augmented(batch: Batch, codec: Codec, seed: int, pitches: tuple[int, int] = PITCHES, **changes: float) -> Batch:
     before = batch.tokens.copy()
-    after = augment(
+    after, _ = augment(
         batch,
         codec,
         Augmentation(**changes),  # type: ignore[arg-type]

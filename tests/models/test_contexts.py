@@ -58,8 +58,8 @@ def stepped(vae, variables, latents, batch):
     apply, context = partial(vae.apply, variables), vae.config.context
     size, measures, slots = batch.mask.shape
     lanes = size * measures if context == "none" else size  # with none, measures are decoded in parallel
-    conditions = apply(latents, batch.metre, method=decoder_method("conditions"))
-    conditions = jnp.broadcast_to(conditions, (size, measures, slots, *conditions.shape[3:]))
+    guide = apply(latents, batch.metre, method=decoder_method("guide"))
+    guide = jnp.broadcast_to(guide, (size, measures, slots, *guide.shape[3:]))
     length = {"none": slots, "previous": 2 * slots, "flat": measures * slots}[context]
     cache = apply((lanes,), length, method=decoder_method("empty_cache"))
 
@@ -68,19 +68,19 @@ def stepped(vae, variables, latents, batch):
 
     def body(carry, inputs):
         past, cache = carry
-        position, condition, tokens, present = inputs
+        position, here, tokens, present = inputs
         slot, origin = position % slots, 0
         if context == "previous":
             origin = position - slot - slots
             moved = jax.tree.map(lambda leaf: jnp.roll(leaf, -slots, 2).at[:, :, slots:].set(0), cache)
             cache = jax.tree.map(lambda one, other: jnp.where(slot == 0, one, other), moved, cache)
-        x, cache = apply(past, position, condition, cache, origin, method=decoder_method("step"))
+        x, cache = apply(past, position, here, cache, origin, method=decoder_method("step"))
         last = slot == slots - 1
         logits = partial(apply, method=decoder_method("field_logits"))
         fields = tuple(logits(x, tokens[:, :number], last, past.heard) for number in range(2))
         return (past.then(tokens, present, vae.fields), cache), fields
 
-    inputs = [by_position(leaf) for leaf in (conditions, batch.tokens, batch.mask)]
+    inputs = [by_position(leaf) for leaf in (guide, batch.tokens, batch.mask)]
     carry = (Past.start((lanes,), vae.fields), cache)
     _, logits = jax.lax.scan(body, carry, (jnp.arange(len(inputs[0])), *inputs))
     return [jnp.moveaxis(field, 0, 1).reshape(size, measures, slots, -1) for field in logits]

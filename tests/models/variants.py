@@ -53,6 +53,7 @@ OF_LATENTS = SUBSETS | _options(
         "batch norm": each(batch_norm=0.8),
         "ar1, batch norm": each(("global", "local"), batch_norm=0.8) | {"fine": {"base": "ar1", "alpha": 0.7}},
         "draw": each(kl_estimate="draw"),
+        "conditions": {"model": {"conditions": ("key", "tempo")}},
         "spans, slotwise": {
             "local": {"span": 3}, "fine": {"span": 2}, "model": {"prior_layers": 0, "slotwise": True},
         },

@@ -102,7 +102,7 @@ def passed():
 
 def loss(passed, decode, step, config=CONFIG, place=None):
     model, variables, output, batch = passed
-    own = partial(model.apply, variables, batch.metre, method="place")
+    own = partial(model.apply, variables, batch, method="place")
     return control_loss(config, output, batch, CODEC.fields, step, place or own, decode)
 
 
@@ -111,7 +111,7 @@ def test_latents_are_placed_where_they_were_drawn(passed):
     e = {name: to_frame(output.latents[name], frame) for name, frame in output.frame.items()}
     for given in ((), ("global",), ("global", "local")):
         known = {name: output.latents[name] for name in given}
-        placed = model.apply(variables, batch.metre, known, e, method="place")
+        placed = model.apply(variables, batch, known, e, method="place")
         for name in LEVELS:
             np.testing.assert_allclose(placed[name], output.latents[name], rtol=1e-4, atol=1e-4)
 
@@ -167,7 +167,7 @@ def test_only_decoder_and_frames_have_a_gradient(passed):
         own = {"params": params}
         output = reconstruct(model, own, batch, keys)
         return control_loss(
-            CONFIG, output, batch, CODEC.fields, 0, partial(model.apply, own, batch.metre, method="place"),
+            CONFIG, output, batch, CODEC.fields, 0, partial(model.apply, own, batch, method="place"),
             lambda latents: model.apply(own, latents, batch, method="decode"),
         )  # fmt: skip
 

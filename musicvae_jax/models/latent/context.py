@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.config import LevelsConfig, ModelConfig
+from musicvae_jax.models.conditions import ConditionEmbedding
 from musicvae_jax.models.embedding import MetreEmbedding
 from musicvae_jax.models.latent.gaussian import GaussianHead, from_frame
 from musicvae_jax.models.layers import RMSNorm, dtypes, make_block
@@ -16,17 +17,31 @@ from musicvae_jax.types import Array, Gaussian, Latents
 
 
 class ContextAbove(nn.Module):
-    """What the levels above a level, and the metre, say to each of its latents."""
+    """What the levels above a level, and the metre, say to each of its latents; to a top level, its conditions."""
 
     config: ModelConfig
     levels: LevelsConfig
     level: str
 
     @nn.compact
-    def __call__(self, above: Latents, metre: Array) -> Array:
-        """Latents of the levels above and int[..., measure, 2] to float[..., time, feature]."""
+    def __call__(self, above: Latents, metre: Array, conditions: Array | None) -> Array:
+        """What is above, as a feature of each latent.
+
+        Args:
+            above: the latents of the levels above.
+            metre: int[..., measure, 2].
+            conditions: float[..., condition], NaN where unknown. A top level whose prior depends on them does not see
+                the metre otherwise; levels below see them in the latents above.
+
+        Returns:
+            float[..., time, feature].
+        """
         config, types, measures = self.config, dtypes(self.config), metre.shape[-2]
-        x = MetreEmbedding(config, name="metre")(metre)
+        if conditions is not None and not above:
+            x = ConditionEmbedding(config, name="conditions")(conditions)[..., None, :]
+            x = jnp.broadcast_to(x, (*metre.shape[:-1], config.dim))
+        else:
+            x = MetreEmbedding(config, name="metre")(metre)
         for name, z in above.items():
             level = self.levels[name]
             reader = make_reader(config, level, f"read_{name}")

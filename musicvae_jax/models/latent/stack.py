@@ -1,7 +1,7 @@
 """The stack of latent levels: one loop, coarse to fine, for inference and for generation.
 
 Generative model: p(z_global) p(z_local | z_global) p(z_fine | z_local, z_global). Inference: each posterior is also
-given the features of the music. A level that is off stands in no condition; one level alone is the latent of a plain
+given the features of the music. A level that is off conditions nothing; one level alone is the latent of a plain
 VAE.
 """
 
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from musicvae_jax.config import LevelConfig, LevelsConfig, ModelConfig
+from musicvae_jax.models.conditions import known_conditions
 from musicvae_jax.models.latent.bases import draw_noise, log_ratio, mask_kl, noise_width
 from musicvae_jax.models.latent.batch_norm import MeanNorm
 from musicvae_jax.models.latent.context import ContextAbove, Frame, ancestral, draw_in_frame
@@ -42,11 +43,11 @@ class Inferred(NamedTuple):
     kept: dict[str, Array]
 
 
-class _Conditions(NamedTuple):
+class _Known(NamedTuple):
     """What is known of a level before its own latents."""
 
     present: Array  # bool[..., time], the latents that the window has
-    context: Array | None  # float[..., time, feature], what the levels above say; None for a top level under N(0, 1)
+    context: Array | None  # float[..., time, feature], what is above; None for a top level without conditions
     frame: Callable[
         [Array], Gaussian
     ]  # of the level's latents float[..., time, dim]; only a causal one depends on them
@@ -64,7 +65,11 @@ class LatentStack(nn.Module):
         self.heads = {
             name: GaussianHead(config, level.dim, centred=bool(level.batch_norm)) for name, level in levels.items()
         }
-        framed = {name: level for name, level in levels.items() if name != self.levels.top or level.is_causal}
+        framed = {
+            name: level
+            for name, level in levels.items()
+            if name != self.levels.top or level.is_causal or config.conditions
+        }
         self.contexts = {name: ContextAbove(config, self.levels, name) for name in framed}
         self.priors = {name: Frame(config, level.dim, level.is_causal) for name, level in framed.items()}
         self.bases = {name: make_base(config, level, self.heads[name]) for name, level in levels.items()}
@@ -78,6 +83,7 @@ class LatentStack(nn.Module):
         deterministic: bool = True,
         draw: bool = True,
         given: Mapping[str, Array] | None = None,
+        conditions: Array | None = None,
         batch_axes: Sequence[str] = (),
     ) -> Inferred:
         """Goes down the levels with the features of the music.
@@ -88,30 +94,31 @@ class LatentStack(nn.Module):
             deterministic: False turns on level dropout (rng stream ``level_dropout``) and batch statistics.
             draw: False takes posterior means instead of draws (rng stream ``latent``).
             given: level -> latents that replace the level's own draw; its posterior and KL stay its own.
+            conditions: float[..., condition], NaN where unknown; None or () if all are.
             batch_axes: see `MeanNorm`.
         """
         found = Inferred({}, {}, {}, {}, {}, {}, {}, {})
         number_kept = self._number_kept(metre.shape[:-2]) if not deterministic and self.config.level_dropout else None
         for number, (name, level) in enumerate(self.levels.on.items()):
-            base, conditions = self.bases[name], self._conditions(name, found.latents, metre)
-            present = own = conditions.present
+            base, known = self.bases[name], self._known(name, found.latents, metre, conditions)
+            present = own = known.present
             if number_kept is not None:
                 found.kept[name] = number_kept > number
                 own = present & found.kept[name][..., None]
             shape = (*present.shape, level.dim)
             noise = self._noise("latent", shape) if draw else jnp.zeros(shape, _dtype(self.config))
-            recognised = self._recognise(name, features[name], conditions.context)
+            recognised = self._recognise(name, features[name], known.context)
             if level.batch_norm:
                 loc, found.moments[name] = self.norms[name](recognised.loc, own, deterministic, batch_axes)
                 recognised = recognised._replace(loc=loc)
-            e, frame, residual = self._posterior(level, recognised, conditions, noise)
-            ratio = log_ratio(base, residual, e, conditions.context)
-            kl = base.kl(residual, conditions.context) if level.kl_estimate == "exact" else KL(ratio, None)
+            e, frame, residual = self._posterior(level, recognised, known, noise)
+            ratio = log_ratio(base, residual, e, known.context)
+            kl = base.kl(residual, known.context) if level.kl_estimate == "exact" else KL(ratio, None)
             z = from_frame(e, frame)
             if number_kept is not None and number:
                 own_noise = self._noise("level_dropout", (*present.shape, noise_width(level)))
-                drawn = base.sample(own_noise, conditions.context, 1.0)
-                z = jnp.where(own[..., None], z, draw_in_frame(conditions.frame, drawn, level.is_causal))
+                drawn = base.sample(own_noise, known.context, 1.0)
+                z = jnp.where(own[..., None], z, draw_in_frame(known.frame, drawn, level.is_causal))
             if given and name in given:
                 z = given[name]
             found.latents[name] = jnp.where(present[..., None], z, 0)
@@ -120,23 +127,30 @@ class LatentStack(nn.Module):
             found.log_ratio[name] = jnp.where(own, ratio, 0)
         return found
 
-    def place(self, metre: Array, given: Mapping[str, Array], e: Mapping[str, Array]) -> Latents:
+    def place(
+        self, metre: Array, given: Mapping[str, Array], e: Mapping[str, Array], conditions: Array | None = None
+    ) -> Latents:
         """Latents of all levels, z = loc(above) + scale(above) * e where they are not given.
 
         Args:
             metre: int32[..., measure, 2].
             given: level -> float[..., time, dim].
             e: level -> float[..., time, dim].
+            conditions: as of `infer`.
         """
         latents: Latents = {}
         for name, level in self.levels.on.items():
-            conditions = self._conditions(name, latents, metre)
-            z = given[name] if name in given else draw_in_frame(conditions.frame, e[name], level.is_causal)
-            latents[name] = jnp.where(conditions.present[..., None], z, 0)
+            known = self._known(name, latents, metre, conditions)
+            z = given[name] if name in given else draw_in_frame(known.frame, e[name], level.is_causal)
+            latents[name] = jnp.where(known.present[..., None], z, 0)
         return latents
 
     def sample(
-        self, metre: Array, given: Mapping[str, Array] | None = None, temperature: Mapping[str, float] | None = None
+        self,
+        metre: Array,
+        given: Mapping[str, Array] | None = None,
+        temperature: Mapping[str, float] | None = None,
+        conditions: Array | None = None,
     ) -> Latents:
         """Draws latents from the prior, top-down (rng stream ``latent``).
 
@@ -144,29 +158,30 @@ class LatentStack(nn.Module):
             metre: int32[..., measure, 2].
             given: level -> float[..., time, dim], levels that are known; the others are drawn.
             temperature: level -> what multiplies the scale of its base; 1 for levels that are not named.
+            conditions: as of `infer`.
         """
         given, temperature = given or {}, temperature or {}
         latents: Latents = {}
         for name, level in self.levels.on.items():
-            conditions = self._conditions(name, latents, metre)
+            known = self._known(name, latents, metre, conditions)
             # Drawn for a given level, too: the levels below then have the same noise.
-            noise = self._noise("latent", (*conditions.present.shape, noise_width(level)))
-            e = self.bases[name].sample(noise, conditions.context, temperature.get(name, 1.0))
-            z = given[name] if name in given else draw_in_frame(conditions.frame, e, level.is_causal)
-            latents[name] = jnp.where(conditions.present[..., None], z, 0)
+            noise = self._noise("latent", (*known.present.shape, noise_width(level)))
+            e = self.bases[name].sample(noise, known.context, temperature.get(name, 1.0))
+            z = given[name] if name in given else draw_in_frame(known.frame, e, level.is_causal)
+            latents[name] = jnp.where(known.present[..., None], z, 0)
         return latents
 
-    def _conditions(self, name: str, above: Latents, metre: Array) -> _Conditions:
+    def _known(self, name: str, above: Latents, metre: Array, conditions: Array | None) -> _Known:
         level = self.levels[name]
         present = present_latents(metre, level)
         if name not in self.priors:
             dtype = _dtype(self.config)
-            return _Conditions(present, None, lambda z: standard_normal(z.shape, dtype))
-        context = self.contexts[name](above, metre)
+            return _Known(present, None, lambda z: standard_normal(z.shape, dtype))
+        context = self.contexts[name](above, metre, known_conditions(self.config, conditions, metre.shape[:-2]))
         if self.is_initializing():  # an unbound module makes no parameters
             self.priors[name](context, jnp.zeros((*present.shape, level.dim)), present)
         module, variables = self.priors[name].unbind()  # so that it can be called inside a scan
-        return _Conditions(present, context, lambda z: module.apply(variables, context, z, present))
+        return _Known(present, context, lambda z: module.apply(variables, context, z, present))
 
     def _recognise(self, name: str, features: Array, context: Array | None) -> Gaussian:
         """What the music says of a level: the likelihood of a ladder, else the posterior in the units of the frame."""
@@ -175,20 +190,20 @@ class LatentStack(nn.Module):
         return self.heads[name](features)
 
     def _posterior(
-        self, level: LevelConfig, recognised: Gaussian, conditions: _Conditions, noise: Array
+        self, level: LevelConfig, recognised: Gaussian, known: _Known, noise: Array
     ) -> tuple[Array, Gaussian, Gaussian]:
         """The draw e, the frame, and the posterior q(e | x) in the units of the frame."""
         ladder, causal = self.config.inference == "ladder", level.is_causal
         if not (ladder or causal or level.posterior == "absolute"):
-            return from_frame(noise, recognised), conditions.frame(noise), recognised
+            return from_frame(noise, recognised), known.frame(noise), recognised
         if not ladder:  # under a causal frame it is independent along time, so it cannot be stated in that frame
             z = from_frame(noise, recognised)
-            frame = conditions.frame(z)
+            frame = known.frame(z)
             return to_frame(z, frame), frame, gaussian_to_frame(recognised, frame)
         z = noise  # on which only a causal frame depends
         if causal:
-            z = ancestral(conditions.frame, lambda frame: from_frame(noise, merge(recognised, frame)), noise)
-        frame = conditions.frame(z)
+            z = ancestral(known.frame, lambda frame: from_frame(noise, merge(recognised, frame)), noise)
+        frame = known.frame(z)
         posterior = merge(recognised, frame)
         return to_frame(from_frame(noise, posterior), frame), frame, gaussian_to_frame(posterior, frame)
 
