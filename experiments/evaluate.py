@@ -57,6 +57,7 @@ def evaluate(
         raise UserError("allowed is one of the two: --workdir, a run to measure, or --result, a file to print")
 
     from musicvae_jax.evaluation import evaluate as evaluation
+    from musicvae_jax.evaluation.conditioned import condition_figures
     from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
     from musicvae_jax.evaluation.fitted_priors import load_prior, prior_folder
     from musicvae_jax.evaluation.information_flow import information_flow
@@ -89,6 +90,7 @@ def evaluate(
         times_measured=times,
         rivals=measured,
         flow=flow,
+        conditions=condition_figures(vae, split, seed=seed) if vae.conditions.names else None,
     )
     write_evaluation(workdir, figures)
     print(f"\n{evaluation_text(figures)}\n\neverything: {path}")

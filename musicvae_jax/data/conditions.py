@@ -164,6 +164,9 @@ class Conditions:
         return f"{np.exp(number) if name == 'tempo' else number:.4g}"
 
 
+NO_CONDITIONS = Conditions(())
+
+
 def metre_number(metre: Array) -> Array:
     """The class of a metre int[..., 2]: float[...], NaN for padding and for metres of too many beats."""
     beats, unit = metre[..., 0], np.maximum(metre[..., 1], 1)

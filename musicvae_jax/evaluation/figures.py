@@ -135,6 +135,30 @@ class RivalFigures:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeardFigures:
+    """How often a detector hears the condition that a window has, or was asked for, see `conditioned`.
+
+    Of an attribute, the squared correlation of its values.
+    """
+
+    windows: int  # whose condition is known
+    real: float  # in held-out music
+    alone: float  # in windows made for this condition alone
+    together: float  # in windows made for all conditions of the held-out window
+    unasked: float  # in windows made for none: what is right by chance, and by the metre
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionFigures:
+    """What a model makes of conditions."""
+
+    windows: int  # half of them fit the detectors, the other half is measured
+    perplexity_elbo: float  # of windows whose conditions are hidden
+    perplexity_elbo_told: float  # of the same windows, their conditions known
+    heard: dict[str, HeardFigures]  # by condition
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All figures of one evaluation of a model on a split."""
 
@@ -159,6 +183,7 @@ class Evaluation:
     onset_f1_sampled: float | None = None  # decoded from the latents alone at temperature 1
     rivals: RivalFigures | None = None
     flow: FlowFigures | None = None
+    conditions: ConditionFigures | None = None  # of a model with conditions
     checkpoint: str | None = None
     seed: int | None = None  # of the draws
     train_seed: int | None = None  # of the run

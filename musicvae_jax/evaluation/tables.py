@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.ablation_table import mean_and_error
-from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, Evaluation, FlowFigures, LikenessFigures
+from musicvae_jax.evaluation.figures import (
+    ANOTHER_PIECE,
+    PRIORS,
+    ConditionFigures,
+    Evaluation,
+    FlowFigures,
+    LikenessFigures,
+)
 from musicvae_jax.evaluation.likeness import GROUP_OF
 from musicvae_jax.evaluation.targets import check_targets
 from musicvae_jax.objectives.usage import LevelFigures
@@ -113,6 +120,8 @@ def level_tables(evaluation: Evaluation) -> str:
             for aim in check_targets(evaluation)
         ]
         tables.append(_table(["target", "is", "aim", ""], rows))
+    if evaluation.conditions:
+        tables.insert(1, _conditions(evaluation.conditions))
     return "\n\n".join(tables)
 
 
@@ -153,6 +162,16 @@ def _control(flow: FlowFigures) -> str:
         changes = (_number(figures.changes.get(name)) for name in heads)
         rows.append([f"{figures.dim} {attribute}", *map(_number, scores), *changes])
     return _table(["moved", "consistent", "restrictive", "monotonic", *(f"+ {name}" for name in heads)], rows)
+
+
+def _conditions(figures: ConditionFigures) -> str:
+    """How often each condition is heard, and what knowing them all saves."""
+    rows = [
+        [name, *map(_number, (found.real, found.alone, found.together, found.unasked))]
+        for name, found in figures.heard.items()
+    ]
+    rows.append(["perplexity_elbo", "", "", _number(figures.perplexity_elbo_told), _number(figures.perplexity_elbo)])
+    return _table(["condition heard in", "real music", "asked alone", "all asked", "none asked"], rows)
 
 
 def _cells(figures: LikenessFigures, spans: Sequence[str]) -> list[str]:

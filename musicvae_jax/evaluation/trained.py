@@ -17,6 +17,7 @@ from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.score import Metre, Score, join
 from musicvae_jax.config import Config, UserError, check_seed
 from musicvae_jax.config.checks import check
+from musicvae_jax.data.conditions import NO_CONDITIONS, Conditions
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.evaluation.traversal import traverse
@@ -28,7 +29,7 @@ from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_local_parallel
 from musicvae_jax.training.state import evaluation_variables, make_model, state_shapes
-from musicvae_jax.training.workdir import read_config, read_metres
+from musicvae_jax.training.workdir import read_conditions, read_config, read_metres
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
 # Windows that are measured together, whatever a model was trained with: enough to find pieces of equal metres.
@@ -56,7 +57,8 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> "TrainedVAE":
     with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
         state, _, _ = checkpoints.restore(like, checkpoint)
     metres = read_metres(workdir)
-    return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres)
+    conditions = read_conditions(workdir)
+    return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres, conditions)
 
 
 def on_all_devices(vae: "TrainedVAE") -> tuple["TrainedVAE", Parallel]:
@@ -85,6 +87,7 @@ class TrainedVAE:
     variables: Variables
     step: int
     metres: dict[str, int]  # metre -> training measures, such as {"4/4": 51204}
+    conditions: Conditions = NO_CONDITIONS  # what the model may be told, and in which words
 
     def windows(self, score: Score) -> Batch:
         """Cuts a piece into consecutive windows, of which the last one is padded.

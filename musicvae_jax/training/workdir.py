@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from musicvae_jax.config import Config, UserError, differences, from_json, to_json
-from musicvae_jax.data.conditions import Conditions
+from musicvae_jax.data.conditions import NO_CONDITIONS, Conditions
 from musicvae_jax.files import replacing
 
 
@@ -101,7 +101,7 @@ def read_conditions(workdir: str | Path) -> Conditions:
     """
     path = Path(workdir) / "conditions.json"
     if not path.exists():
-        return Conditions(())
+        return NO_CONDITIONS
     try:
         return Conditions.from_json(path.read_text())
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
