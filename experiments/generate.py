@@ -21,6 +21,7 @@ from tyro.conf import Positional
 import musicvae_jax as mv  # imports each name when it is first used, so that --help is fast
 from musicvae_jax.codec import MelodyCodec, Metre, MusicError, Score, format_refusals, read_scores, write_midi
 from musicvae_jax.config import UserError
+from musicvae_jax.config.checks import check
 
 LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
 
@@ -87,6 +88,8 @@ class Sample(Command):
     """Number of samples."""
     metre: str = ""
     """Metre of all measures, e.g. 6/8; drawn from the metres of the training data if not given."""
+    condition: tuple[str, ...] = ()
+    """What is asked of a model with conditions, e.g. key=G mode=major style=jig; what is not named is unknown."""
     measures: int | None = None
     """Measures of a sample, at most the window's; the whole window if not given."""
     temperature: float = 1.0
@@ -102,9 +105,17 @@ class Sample(Command):
         sampling = mv.SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         metre = Metre.parse(self.metre) if self.metre else None
         options = {"temperature": dict(self.level_temperature), "seed": self.seed, "sampling": sampling}
-        scores = self.load().sample(self.num, metre=metre, measures=self.measures, **options)
+        conditions = dict(_pair(text) for text in self.condition)
+        scores = self.load().sample(self.num, metre=metre, measures=self.measures, conditions=conditions, **options)
         self.save_scores(scores, "sample")
         return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Name and value of a condition."""
+    name, sign, value = text.partition("=")
+    check(bool(name and sign and value), "condition", text, "NAME=VALUE, such as key=G")
+    return name, value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

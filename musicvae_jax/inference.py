@@ -18,7 +18,7 @@ from musicvae_jax.models.latent.stack import Inferred
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.loss import token_nll
-from musicvae_jax.rng import stream
+from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, VAEOutput, Variables
 
 ROW = "row"  # the axis of the rows of a batch
@@ -118,6 +118,26 @@ def sample_prior(
         return model.apply(variables, metre, given_row, temperature or {}, known, method="sample_prior", rngs=rngs)
 
     return jax.vmap(one)(metre, keys, given or {}, conditions)
+
+
+@partial(jax.jit, static_argnames="model")
+def frames(model: MusicVAE, variables: Variables, batch: Batch, latents: Latents) -> dict[str, Gaussian]:
+    """The frames of windows under given latents: level -> loc and log scale of z = loc + scale * e."""
+    return infer(model, variables, batch, row_keys(jax.random.key(0), batch.index), latents).frame
+
+
+@partial(jax.jit, static_argnames="model")
+def place(model: MusicVAE, variables: Variables, metre: Array, given: Latents, e: Latents) -> Latents:
+    """Latents of all levels, z = loc(above) + scale(above) * e where they are not given: level -> [batch, time, dim].
+
+    Args:
+        model: the VAE.
+        variables: its variables.
+        metre: int32[batch, measure, 2].
+        given: level -> float[batch, time, dim].
+        e: level -> float[batch, time, dim].
+    """
+    return model.apply(variables, metre, given, e, method="place")
 
 
 @partial(jax.jit, static_argnames="model")

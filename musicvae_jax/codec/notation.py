@@ -72,3 +72,8 @@ _CHORD_NAMES = {bits_of(steps): name for name, steps in reversed(CHORDS.items())
 def tonic(fifths: int | None, mode: str) -> int | None:
     """The pitch class on which a key is built, 0 for C; None if the signature or the mode is unknown."""
     return None if fifths is None or mode not in MODES else 7 * (fifths + MODES[mode]) % 12
+
+
+def signature(pitch_class: int, mode: str) -> int:
+    """The key signature of a mode on a tonic, in fifths: of several the one with the fewest accidentals."""
+    return min((fifths for fifths in range(-7, 8) if tonic(fifths, mode) == pitch_class), key=abs)

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.codec.notation import MODES, NATURAL, tonic
+from musicvae_jax.codec.notation import MODES, NATURAL, signature, tonic
 from musicvae_jax.codec.score import TEMPOS, Metre, Score
 from musicvae_jax.config import UserError, nearest
 from musicvae_jax.types import ATTRIBUTES, NOMINAL, Array, Batch, span_name
@@ -60,6 +60,17 @@ class Conditions:
         """The known ones of float[condition] in words, as `encode` reads them."""
         pairs = zip(self.names, np.asarray(conditions).tolist(), strict=True)
         return {name: self._word(name, value) for name, value in pairs if not np.isnan(value)}
+
+    def labelled(self, score: Score, conditions: Array) -> Score:
+        """A score with the key, mode, tempo and style that float[condition] says."""
+        said = self.decode(conditions)
+        mode = said.get("mode", score.mode)
+        changes: dict[str, Any] = {"mode": mode, "style": said.get("style", score.style)}
+        if "key" in said:
+            changes |= {"fifths": signature(TONICS.index(said["key"]), mode or "major")}
+        if "tempo" in said:
+            changes |= {"tempo": float(said["tempo"])}
+        return dataclasses.replace(score, **changes)
 
     def of_pieces(self, scores: Iterable[Score | None]) -> np.ndarray:
         """What the pieces' labels say, NaN for metre and attributes: float32[piece, condition]."""

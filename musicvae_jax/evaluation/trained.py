@@ -2,8 +2,7 @@
 
 import contextlib
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.base import Codec
-from musicvae_jax.codec.score import Metre, Score, join
+from musicvae_jax.codec.score import Score, join
 from musicvae_jax.config import Config, UserError, check_seed
-from musicvae_jax.config.checks import check
+from musicvae_jax.config.dims import dim_name
 from musicvae_jax.data.conditions import NO_CONDITIONS, Conditions
-from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.evaluation.generation import cut, interpolate, resample, sample
+from musicvae_jax.evaluation.pieces import Piece, to_score
 from musicvae_jax.evaluation.traversal import traverse
-from musicvae_jax.inference import encode, in_powers_of_two, sample_prior, slerp
+from musicvae_jax.inference import encode, in_powers_of_two
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
-from musicvae_jax.models.spans import present_latents
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.rng import stream
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_local_parallel
 from musicvae_jax.training.state import evaluation_variables, make_model, state_shapes
@@ -34,6 +34,8 @@ from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
 # Windows that are measured together, whatever a model was trained with: enough to find pieces of equal metres.
 EVALUATION_ROWS = 32
+BAR_SECONDS = 5  # what takes longer shows a bar
+_CHUNK = 128  # windows that are encoded or decoded at once
 _GREEDY = SamplingConfig(temperature=0.0)
 
 
@@ -76,9 +78,8 @@ class TrainedVAE:
 
     Example:
         >>> vae = load_workdir("runs/demo")
-        >>> tune = read_score("notebooks/tune.abc")[0]
-        >>> z = vae.encode(vae.windows(tune))["global"].loc
-        >>> scores = vae.sample(4, metre=Metre(6, 8), seed=1)
+        >>> z = vae.encode("notebooks/tune.abc")["global"].loc
+        >>> scores = vae.sample(4, metre="6/8", measures=32, seed=1)
     """
 
     config: Config
@@ -89,28 +90,53 @@ class TrainedVAE:
     metres: dict[str, int]  # metre -> training measures, such as {"4/4": 51204}
     conditions: Conditions = NO_CONDITIONS  # what the model may be told, and in which words
 
-    def windows(self, score: Score) -> Batch:
-        """Cuts a piece into consecutive windows, of which the last one is padded.
+    def score(self, piece: Piece, track: str = "auto") -> Score:
+        """A score, or the first piece of a file, as the model takes it; see `pieces.to_score`."""
+        return to_score(piece, self.codec, track)
+
+    def windows(self, piece: Piece, starts: Sequence[int] | None = None) -> Batch:
+        """Cuts a piece into windows, of which the last ones may be padded.
+
+        Args:
+            piece: a score, or a file of one.
+            starts: the first measures of the windows, counted from 0; window after window if not given.
 
         Raises:
-            MusicError: the codec refuses the piece.
+            MusicError: the file cannot be read, or the codec refuses the piece.
         """
+        score = self.score(piece)
         self.codec.encode(score)  # raises what is wrong; a source would count it and go on
-        source = WindowSource([score], self.codec, self.config.data.measures, hop=self.config.data.measures)
-        return make_eval_batches(source, len(source))[0]
+        source = WindowSource([score], self.codec, self.config.data.measures, hop=1)
+        every = range(0, len(source), self.config.data.measures)
+        return source.gather(np.array([*(every if starts is None else starts)]))
 
-    def encode(self, batch: Batch) -> dict[str, Gaussian]:
+    def encode(self, music: Batch | Piece) -> dict[str, Gaussian]:
         """The posterior: level -> Gaussian over float[batch, time, dim]; N(0, 1) where a window has no latent.
 
+        Args:
+            music: windows, or a piece, which is cut into its windows. Rows that pad a batch on the host are left out.
+
         Raises:
+            MusicError: the file cannot be read, or the codec refuses the piece.
             UserError: every level is off, so that the model is a language model.
         """
         if not self.config.levels.on:
             raise UserError("levels: all are off, and a language model encodes nothing; allowed is one level or more")
-        return in_powers_of_two(partial(encode, self.model, self.variables), batch)
+        batch = real_rows(music if isinstance(music, Batch) else self.windows(music))
+        return _in_chunks(
+            "encode", lambda _, *rows: in_powers_of_two(partial(encode, self.model, self.variables), *rows), batch
+        )
 
     def decode(
-        self, latents: Latents, metre: np.ndarray, *, seed: int = 0, sampling: SamplingConfig = SamplingConfig()
+        self,
+        latents: Latents,
+        metre: np.ndarray,
+        *,
+        seed: int = 0,
+        sampling: SamplingConfig = SamplingConfig(),
+        known: np.ndarray | None = None,
+        conditions: np.ndarray | None = None,
+        window: int = 0,
     ) -> np.ndarray:
         """Decodes latents to tokens int32[batch, measure, slot, field].
 
@@ -119,169 +145,119 @@ class TrainedVAE:
             metre: int32[batch, measure, 2]; (0, 0) in measures that a window lacks.
             seed: of the draws.
             sampling: how tokens are chosen.
+            known: tokens of measures that are not drawn, see `sample_tokens`.
+            conditions: float[batch, condition], as `conditions.encode` gives them; all are unknown if not given.
+            window: number of the window in a chain: each has its own draws.
 
         Raises:
             UserError: a level is missing or its shape does not fit the metres, or the seed is out of range.
         """
         check_seed(seed)
         _check_latents(latents, metre, self.config)
-        key = stream(jax.random.key(seed), "sampling")
+        key = stream(jax.random.key(seed), "sampling", window)
 
-        def draw(latents: Latents, metre: np.ndarray, mask: np.ndarray) -> Array:
-            return sample_tokens(self.model, self.variables, latents, metre, mask, key, sampling)
+        def draw(chunk: int, *rows: Any) -> Array:
+            own = key if chunk == 0 else stream(key, "chunk", chunk)
 
-        return np.asarray(in_powers_of_two(draw, latents, metre, self.mask(metre)))
+            def one(latents: Latents, metre: np.ndarray, mask: np.ndarray, *more: np.ndarray | None) -> Array:
+                return sample_tokens(self.model, self.variables, latents, metre, mask, own, sampling, *more)
+
+            return in_powers_of_two(one, *rows)
+
+        return np.asarray(_in_chunks("decode", draw, latents, metre, self.mask(metre), known, conditions))
 
     def mask(self, metre: np.ndarray) -> np.ndarray:
         """The slots that metres allow: int[..., measure, 2] to bool[..., measure, slot]."""
         return self.codec.slot_mask(metre)
 
-    def sample(
-        self,
-        num: int,
-        *,
-        metre: Metre | None = None,
-        measures: int | None = None,
-        temperature: Mapping[str, float] | None = None,
-        seed: int = 0,
-        sampling: SamplingConfig = SamplingConfig(),
-    ) -> list[Score]:
-        """Music from the prior.
+    sample = sample
+    resample = resample
+    interpolate = interpolate
 
-        Args:
-            num: pieces.
-            metre: of every measure; drawn for each piece from the training frequencies if not given.
-            measures: of a piece; those of a window if not given.
-            temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
-            seed: of metres, latents and tokens.
-            sampling: how tokens are chosen.
-        """
-        check_seed(seed)
-        check(num >= 1, "num", num, "1 or more")
-        longest = self.config.data.measures
-        measures = longest if measures is None else measures
-        check(1 <= measures <= longest, "measures", measures, f"1 to {longest}, the measures of a window")
-        _check_temperature(temperature, list(self.config.levels.on))
-        if metre is None:
-            names = sorted(self.metres)
-            shares = np.array([self.metres[name] for name in names], float)
-            drawn = np.random.default_rng(seed).choice(len(names), num, p=shares / shares.sum())
-            rows = np.array([Metre.parse(names[number]) for number in drawn])
-        else:
-            rows = np.tile(metre, (num, 1))
-        frame = np.zeros((num, longest, 2), np.int32)
-        frame[:, :measures] = rows[:, None]
-        latents = self._draw(frame, {}, temperature, seed)
-        return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
-
-    def resample(
-        self,
-        score: Score,
-        keep: str,
-        num: int = 3,
-        *,
-        temperature: Mapping[str, float] | None = None,
-        seed: int = 0,
-        sampling: SamplingConfig = _GREEDY,
-    ) -> list[Score]:
-        """Variants of the first window of a piece: upper levels are kept, the levels below are drawn from their priors.
-
-        Args:
-            score: the piece.
-            keep: the lowest level that is kept, at its posterior mean, like those above it.
-            num: variants.
-            temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
-            seed: of latents and tokens.
-            sampling: how tokens are chosen.
-
-        Raises:
-            MusicError: the codec refuses the piece.
-            UserError: there is nothing below the level, or another argument is out of range.
-        """
-        check_seed(seed)
-        levels = list(self.config.levels.on)
-        allowed = " or ".join(levels[:-1]) or f"nothing: {levels[0]} is the only level of the model"
-        check(keep in levels[:-1], "keep", keep, allowed)
-        check(num >= 1, "num", num, "1 or more")
-        kept = levels[: levels.index(keep) + 1]
-        _check_temperature(temperature, levels[len(kept) :])
-        window = jax.tree.map(lambda leaf: leaf[:1], self.windows(score))
-        posterior = self.encode(window)
-        given = {level: jnp.repeat(posterior[level].loc, num, 0) for level in kept}
-        frame = np.repeat(window.metre, num, 0)
-        latents = self._draw(frame, given, temperature, seed)
-        tokens = self.decode(latents, frame, seed=seed, sampling=sampling)
-        return [self._like(score, row, metre) for row, metre in zip(tokens, frame, strict=True)]
-
-    def traverse(self, score: Score, dim: str, steps: int = 5, reach: float = 2.0, **options: Any) -> list[Score]:
+    def traverse(self, piece: Piece, dim: str, steps: int = 5, reach: float = 2.0, **options: Any) -> list[Score]:
         """The first window of a piece with one dim moved; see `traversal.traverse`."""
-        return traverse(self, score, dim, steps, reach, **options)
+        return traverse(self, self.score(piece), dim, steps, reach, **options)
 
-    def first_window(self, score: Score) -> Score:
-        """The beginning of a piece, as long as one window, as the codec keeps it.
+    def first_window(self, piece: Piece, start: int = 0, measures: int | None = None) -> Score:
+        """The part of a piece that `resample` varies, as the codec keeps it.
 
         Raises:
             MusicError: the codec refuses the piece.
+            UserError: it has no such measures.
         """
-        batch = self.windows(score)
-        return self._like(score, batch.tokens[0], batch.metre[0])
+        score = self.score(piece)
+        frame, windows = cut(self, score, start, measures)
+        encoded = self.codec.encode(score)
+        tokens = encoded.tokens[start : start + len(frame)].copy()
+        tokens[0, 0] = windows.tokens[0, 0, 0]
+        return self.like(score, self.codec.decode(tokens, frame))
 
-    def reconstruct(self, score: Score, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> Score:
+    def reconstruct(self, piece: Piece, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> Score:
         """Encodes a piece and decodes its posterior means, window by window.
 
         A note that crosses the border of two windows becomes two notes.
         """
+        score = self.score(piece)
         batch = self.windows(score)
         tokens = self.reconstruct_tokens(batch, seed=seed, sampling=sampling)
-        return join([self._like(score, row, metre) for row, metre in zip(tokens, batch.metre, strict=True)])
+        return self.like(score, join(self.scores(tokens, batch.metre)))
 
     def reconstruct_tokens(self, batch: Batch, *, seed: int = 0, sampling: SamplingConfig = _GREEDY) -> np.ndarray:
-        """Encodes windows and decodes their posterior means: int32[batch, measure, slot, field]."""
+        """Encodes windows and decodes their posterior means: int32[window, measure, slot, field], no padding rows."""
+        batch = real_rows(batch)
         latents = {level: gaussian.loc for level, gaussian in self.encode(batch).items()}
         return self.decode(latents, batch.metre, seed=seed, sampling=sampling)
-
-    def interpolate(
-        self,
-        first: Score,
-        second: Score,
-        steps: int = 9,
-        *,
-        seed: int = 0,
-        sampling: SamplingConfig = _GREEDY,
-    ) -> list[Score]:
-        """The path between the first windows of two pieces, along a great circle (`slerp`), with both ends.
-
-        A point has the metre and the length of the nearer end. A latent that only the longer piece has is constant.
-        """
-        check(steps >= 2, "steps", steps, "2 or more: both ends count")
-        ends = [jax.tree.map(lambda leaf: leaf[:1], self.windows(score)) for score in (first, second)]
-        codes = [{level: q.loc[0] for level, q in self.encode(end).items()} for end in ends]
-        shares = np.linspace(0, 1, steps)
-        latents = {}
-        for level in codes[0]:
-            here = [present_latents(end.metre, self.config.levels[level])[0, :, None] for end in ends]
-            one, other = (code[level] for code in codes)
-            one, other = jnp.where(here[0], one, other), jnp.where(here[1], other, one)
-            latents[level] = jnp.stack([slerp(one, other, share) for share in shares])
-        frame = np.concatenate([ends[int(share > 0.5)].metre for share in shares])
-        return self.scores(self.decode(latents, frame, seed=seed, sampling=sampling), frame)
 
     def scores(self, tokens: np.ndarray, metre: np.ndarray) -> list[Score]:
         """Turns tokens int32[batch, measure, slot, field] with their metres into one score per row."""
         real = metre[..., 0] > 0
         return [self.codec.decode(row[here], frame[here]) for row, frame, here in zip(tokens, metre, real, strict=True)]
 
-    def _like(self, score: Score, tokens: np.ndarray, metre: np.ndarray) -> Score:
-        """Turns tokens int32[..., measure, slot, field] into one score with the tempo, key and title of a piece."""
-        real = metre[..., 0] > 0
-        return self.codec.decode(
-            tokens[real], metre[real], tempo=score.tempo, fifths=score.fifths, mode=score.mode, title=score.title
+    @staticmethod
+    def like(score: Score, other: Score) -> Score:
+        """Another score with the tempo, key and title of a piece."""
+        return dataclasses.replace(
+            other, tempo=score.tempo, fifths=score.fifths, mode=score.mode, title=score.title, source=score.source
         )
 
-    def _draw(self, frame: np.ndarray, given: Latents, temperature: Mapping[str, float] | None, seed: int) -> Latents:
-        """The levels that are not given, from their priors, for metres int32[batch, measure, 2]."""
-        keys = row_keys(stream(jax.random.key(seed), "prior"), np.arange(len(frame)))
-        return sample_prior(self.model, self.variables, frame, keys, given, dict(temperature or {}))
+    @property
+    def dim_names(self) -> tuple[str, ...]:
+        """The names of all dims, level by level, such as ``"fine/rhythm[3]"``."""
+        return tuple(name for level, own in self.config.levels.on.items() for name in own.dim_names(level))
+
+    @property
+    def layout(self) -> dict[str, slice]:
+        """The named groups, such as ``"fine/rhythm"`` -> its dims in the latents of the level."""
+        levels = self.config.levels.on.items()
+        return {f"{level}/{group}": dims for level, own in levels for group, dims in own.layout.items()}
+
+    def dim_name(self, level: str, dim: int) -> str:
+        """The name of a dim of a level; see `config.dims.dim_name`."""
+        return dim_name(self.config.levels, level, dim)
+
+
+def real_rows(batch: Batch) -> Batch:
+    """A batch without the rows that pad it; one that lies on devices stays as it is."""
+    if not isinstance(batch.index, np.ndarray) or (batch.index >= 0).all():
+        return batch
+    return jax.tree.map(lambda leaf: leaf[batch.index >= 0], batch)
+
+
+def _in_chunks(name: str, function: Callable[..., Any], *rows: Any) -> Any:
+    """Calls a row-wise function of (number of the chunk, *rows) with `_CHUNK` rows at a time.
+
+    A bar shows what takes over five seconds. Rows that lie on devices are passed as they are, all at once.
+    """
+    leaves = jax.tree.leaves(rows)
+    if len(leaves[0]) <= _CHUNK or not any(isinstance(leaf, np.ndarray) for leaf in leaves):
+        return function(0, *rows)
+    firsts = range(0, len(leaves[0]), _CHUNK)
+    bar = tqdm(firsts, desc=name, unit_scale=_CHUNK, unit="window", delay=BAR_SECONDS, dynamic_ncols=True)
+    parts = [
+        function(number, *jax.tree.map(lambda leaf: leaf[first : first + _CHUNK], rows))  # noqa: B023 -- called at once
+        for number, first in enumerate(bar)
+    ]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
 def _check_latents(latents: Latents, metre: np.ndarray, config: Config) -> None:
@@ -291,11 +267,3 @@ def _check_latents(latents: Latents, metre: np.ndarray, config: Config) -> None:
         if shape != wanted:
             found = f"of shape {shape}" if name in latents else f"missing: given are {', '.join(latents) or 'none'}"
             raise UserError(f"latents of {name!r} are {found}; allowed is [batch, time, dim] = {wanted}")
-
-
-def _check_temperature(temperature: Mapping[str, float] | None, drawn: list[str]) -> None:
-    for level, value in (temperature or {}).items():
-        if level not in drawn:
-            raise UserError(f"temperature of {level!r}: allowed are the levels that are drawn: {', '.join(drawn)}")
-        if not (value >= 0 and math.isfinite(value)):
-            raise UserError(f"temperature of {level!r} = {value}: allowed is 0 or more")

@@ -96,6 +96,7 @@ def sample_tokens(
     mask: Array,
     key: Array,
     sampling: SamplingConfig,
+    known: Array | None = None,
     conditions: Array | None = None,
 ) -> Array:
     """Decodes latents slot by slot, on all devices that hold the variables.
@@ -108,6 +109,8 @@ def sample_tokens(
         mask: bool[batch, measure, slot], the slots that each metre has, as `codec.slot_mask` gives them.
         key: the tokens of a row depend on the key, the number of the row, its latents and its metre only.
         sampling: how tokens are chosen.
+        known: int32[batch, measure, slot, field], the tokens of measures that are not drawn, as far as the decoder sees
+            the past; -1 in the measures that are drawn. All are drawn if not given.
         conditions: float[batch, condition], NaN where unknown; read with ``condition_decoder``.
 
     Returns:
@@ -116,9 +119,9 @@ def sample_tokens(
     # Measures that are decoded in parallel take as long as the longest.
     length = int(np.flatnonzero(np.any(mask, (0, 1))).max(initial=0)) + 1
     length = length if model.config.context == "none" else mask.shape[-1]
-    choice = Choice.of(sampling)
+    choice, mesh = Choice.of(sampling), _mesh(variables)
     return _sample_tokens(
-        model, variables, latents, metre, mask, key, choice, conditions, sampling.top_k, length, _mesh(variables)
+        model, variables, latents, metre, mask, key, choice, sampling.top_k, length, mesh, known, conditions
     )
 
 
@@ -138,10 +141,11 @@ def _sample_tokens(
     mask: Array,
     key: Array,
     choice: Choice,
-    conditions: Array | None,
     top_k: int,
     length: int,
     mesh: Mesh | None,
+    known: Array | None,
+    conditions: Array | None,
 ) -> Array:
     batch, measures, slots = mask.shape
     fields, context = model.fields, model.config.context
@@ -154,6 +158,8 @@ def _sample_tokens(
     # Then: measure, slot or 1, lane, layer, dim.
     guide = jnp.moveaxis(guide.reshape(lanes, -1, *guide.shape[2:]), 0, 2)
     allowed = jnp.moveaxis(mask.reshape(lanes, positions), 1, 0)  # [position, lane]
+    if known is not None:  # then [position, lane, field]
+        known = jnp.moveaxis(jnp.asarray(known)[:, :, :length].reshape(lanes, positions, -1), 1, 0)
     keys = jnp.repeat(row_keys(key, jnp.arange(batch)), lanes // batch)
     first = jnp.arange(lanes) % (lanes // batch) * slots  # the slot of the window that a lane begins with
     if mesh is not None and lanes % mesh.size == 0:
@@ -164,7 +170,7 @@ def _sample_tokens(
 
     def body(carry: tuple, inputs: tuple) -> tuple[tuple, Array]:
         past, ended, cache = carry
-        position, present, noise = inputs
+        position, present, noise, given = inputs
         slot = position % slots
         ended = ended & (slot > 0)
         present = present & ~ended
@@ -175,9 +181,12 @@ def _sample_tokens(
         here = guide[position // slots, slot % guide.shape[1]]
         x, cache = apply(past, position, here, cache, origin, method=decoder_method("step"))
         tokens = jnp.zeros((lanes, 0), jnp.int32)
-        for gumbel in noise:
+        for number, gumbel in enumerate(noise):
             logits = apply(x, tokens, slot == slots - 1, past.heard, method=decoder_method("field_logits"))
-            tokens = jnp.concatenate([tokens, sample_categorical(logits, gumbel, choice, top_k)[:, None]], -1)
+            drawn = sample_categorical(logits, gumbel, choice, top_k)[:, None]
+            if given is not None:
+                drawn = jnp.where(given[:, number, None] < 0, drawn, given[:, number, None])
+            tokens = jnp.concatenate([tokens, drawn], -1)
         tokens = jnp.where(present[:, None], tokens, 0)
         if fields[0].end is not None:
             ended = ended | (present & (tokens[:, 0] == fields[0].end))
@@ -201,7 +210,7 @@ def _sample_tokens(
             )
             for number, field in enumerate(fields)
         )
-        carry, tokens = jax.lax.scan(body, carry, (part, allowed[part], noise))
+        carry, tokens = jax.lax.scan(body, carry, (part, allowed[part], noise, None if known is None else known[part]))
         pieces.append(tokens)
     tokens = jnp.moveaxis(jnp.concatenate(pieces), 0, 1).reshape(batch, measures, -1, len(fields))
     return jnp.pad(tokens, ((0, 0), (0, 0), (0, slots - tokens.shape[2]), (0, 0)))

@@ -3,7 +3,7 @@
 import pytest
 
 from musicvae_jax.codec.abc_keys import Key, write_key
-from musicvae_jax.codec.notation import MODES, NATURAL, tonic
+from musicvae_jax.codec.notation import MODES, NATURAL, signature, tonic
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,12 @@ def test_a_key_is_built_on_its_tonic(key, pitch_class):
 def test_the_tonic_is_the_note_that_names_the_written_key(fifths, mode):
     name = write_key(fifths, mode).split()[0]
     assert tonic(fifths, mode) == (NATURAL[name[0]] + name.count("#") - name.count("b")) % 12
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("pitch_class", range(12))
+def test_every_tonic_has_a_signature_in_every_mode(pitch_class, mode):
+    assert tonic(signature(pitch_class, mode), mode) == pitch_class and abs(signature(pitch_class, mode)) <= 6
 
 
 def test_an_unknown_key_has_no_tonic():

@@ -7,6 +7,7 @@ import pytest
 
 from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.codec.score import Metre, Score
+from musicvae_jax.config import UserError
 from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.windows import WindowSource
@@ -138,3 +139,23 @@ def test_training_windows_are_told_and_others_are_not(vae):
     assert told.conditions and told.conditions.names == NAMES and "jig" in told.conditions.styles
     assert np.isfinite(told.gather(np.arange(4)).conditions[:, 0]).all()
     assert held.conditions is None and held.gather(np.arange(4)).conditions == ()
+
+
+def test_samples_have_the_labels_that_were_asked_for(vae):
+    asked = {"key": "Eb", "mode": "dorian", "metre": "3/4", "style": "reel"}
+    scores = vae.sample(3, conditions=asked, measures=7)
+    for score in scores:
+        assert (score.fifths, score.mode, score.style, str(score.metre(0))) == (-5, "dorian", "reel", "3/4")
+        assert score.num_measures == 7
+    with pytest.raises(UserError, match="that of the conditions, 3/4, or none"):
+        vae.sample(1, conditions=asked, metre="4/4")
+    with pytest.raises(UserError, match="did you mean style"):
+        vae.sample(1, conditions={"styel": "reel"})
+
+
+def test_sampling_without_conditions_is_sampling_with_none_known(vae):
+    plain, empty = vae.sample(2, metre="4/4", seed=1), vae.sample(2, metre="4/4", seed=1, conditions={})
+    for one, other in zip(plain, empty, strict=True):
+        np.testing.assert_array_equal(one.notes, other.notes)
+    other = vae.sample(2, metre="4/4", seed=1, conditions={"key": "C"})
+    assert not all(np.array_equal(one.notes, two.notes) for one, two in zip(plain, other, strict=True))

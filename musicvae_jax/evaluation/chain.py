@@ -1,0 +1,184 @@
+"""Music longer than a window: windows that overlap, each of which goes on from the one before.
+
+The next window begins with the last phrase of the one before. Their latents of that phrase are the same, and the
+decoder is told its notes, so that what follows goes on from them: a note that sounds at the seam is held if the decoder
+says so.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicvae_jax.codec.score import Score, join
+from musicvae_jax.config import Config
+from musicvae_jax.inference import sample_prior
+from musicvae_jax.models.sampling import SamplingConfig
+from musicvae_jax.rng import row_keys, stream
+from musicvae_jax.types import Array, Latents
+
+if TYPE_CHECKING:
+    from musicvae_jax.evaluation.trained import TrainedVAE
+
+# The share of the change of the top latent from a window to the next: its correlation is sqrt(1 - 0.5^2) = 0.87.
+CHANGE = 0.5
+# number of the window, its metres int32[batch, measure, 2], the latents of the window before (None for the first)
+LatentsOf = Callable[[int, np.ndarray, Latents | None], Latents]
+
+
+def overlap(config: Config) -> int:
+    """Measures that a window of a chain shares with the one before.
+
+    Half a window, in whole latents of the coarsest level that has several; 0 for a window of one measure.
+    """
+    half = config.data.measures // 2
+    spans = [level.span for level in config.levels.on.values() if 0 < level.span <= half]
+    return half // spans[0] * spans[0] if spans else half
+
+
+def window_starts(config: Config, measures: int) -> list[int]:
+    """The first measures of the windows of a chain over so many measures."""
+    longest, shared = config.data.measures, overlap(config)
+    return [0] if measures <= longest else [*range(0, measures - shared, longest - shared)]
+
+
+def window_of(frame: np.ndarray, start: int, longest: int) -> np.ndarray:
+    """The metres of a window, int32[batch, longest, 2], of those of a piece; (0, 0) beyond its end."""
+    found = np.zeros((len(frame), longest, 2), np.int32)
+    part = frame[:, start : start + longest]
+    found[:, : part.shape[1]] = part
+    return found
+
+
+def decode_chain(
+    vae: "TrainedVAE",
+    frame: np.ndarray,
+    latents_of: LatentsOf,
+    *,
+    seed: int,
+    sampling: SamplingConfig,
+    conditions: np.ndarray | None = None,
+) -> list[Score]:
+    """Decodes pieces of any length, window by window.
+
+    Args:
+        vae: the model.
+        frame: int32[batch, measure, 2], the metres; (0, 0) beyond the end of a piece.
+        latents_of: gives the latents of each window.
+        seed: of the tokens.
+        sampling: how tokens are chosen.
+        conditions: float[batch, condition], of all windows; see `TrainedVAE.decode`.
+
+    Returns:
+        One score per row.
+    """
+    longest, shared = vae.config.data.measures, overlap(vae.config)
+    before: Latents | None = None
+    parts: list[np.ndarray] = []  # each int32[batch, measure, slot, field]
+    starts = window_starts(vae.config, frame.shape[1])
+    for number, start in enumerate(starts):
+        window = window_of(frame, start, longest)
+        before, known = latents_of(number, window, before), None
+        if number and shared:
+            known = np.full((*vae.mask(window).shape, len(vae.codec.fields)), -1, np.int32)
+            known[:, :shared] = parts[-1][:, -shared:]
+        tokens = vae.decode(
+            before, window, seed=seed, sampling=sampling, known=known, conditions=conditions, window=number
+        )
+        parts.append(tokens[:, shared if number else 0 :])
+    if shared or len(starts) == 1:
+        return vae.scores(np.concatenate(parts, 1)[:, : frame.shape[1]], frame)
+    # Windows of one measure: a first slot that holds is silence.
+    rows = [vae.scores(part, window_of(frame, start, longest)) for part, start in zip(parts, starts, strict=True)]
+    return [join(pieces) for pieces in zip(*rows, strict=True)]
+
+
+def draw_levels(
+    vae: "TrainedVAE",
+    window: np.ndarray,
+    given: Latents,
+    before: Latents | None,
+    temperature: dict[str, float],
+    key: Array,
+    conditions: np.ndarray | None = None,
+) -> Latents:
+    """The latents of the next window: given ones, those of the shared phrase, and draws from the priors.
+
+    Args:
+        vae: the model.
+        window: int32[batch, measure, 2], its metres.
+        given: level -> float[batch, time, dim], levels that are known.
+        before: the latents of the window before; None for the first.
+        temperature: see `inference.sample_prior`.
+        key: of the draws.
+        conditions: see `inference.sample_prior`.
+    """
+    keys = row_keys(key, np.arange(len(window)))
+
+    def drawn(given: Latents) -> Latents:
+        return sample_prior(vae.model, vae.variables, window, keys, given, temperature, conditions)
+
+    if before is None:
+        return drawn(given)
+    longest, shared = vae.config.data.measures, overlap(vae.config)
+    hop, latents = longest - shared, dict[str, Array]()
+    for name, level in vae.config.levels.on.items():
+        latents[name] = jnp.asarray(given[name]) if name in given else drawn(latents)[name]
+        if name not in given and level.span and not hop % level.span:
+            first, number = hop // level.span, shared // level.span
+            latents[name] = latents[name].at[:, :number].set(before[name][:, first : first + number])
+    return latents
+
+
+def next_top(
+    vae: "TrainedVAE",
+    window: np.ndarray,
+    before: Latents,
+    temperature: dict[str, float],
+    key: Array,
+    conditions: np.ndarray | None = None,
+) -> Array:
+    """The top latent of the next window, where it spans the window: m + sqrt(1 - c^2) (z - m) + c (draw - m).
+
+    m is the mean of the prior, 0 without conditions, and c = `CHANGE`. Under a normal base the result is a draw from
+    the prior, correlated with the one before. Between two draws from a learned base there may be nothing, so there it
+    stays.
+    """
+    top = vae.config.levels.top
+    if vae.config.levels[top].is_learned:
+        return before[top]
+    keys = row_keys(key, np.arange(len(window)))
+    drawn, mean = (
+        sample_prior(vae.model, vae.variables, window, keys, None, scales, conditions)[top]
+        for scales in (temperature, temperature | {top: 0.0})
+    )
+    return mean + np.sqrt(1 - CHANGE**2) * (before[top] - mean) + CHANGE * (drawn - mean)
+
+
+def prior_chain(
+    vae: "TrainedVAE",
+    given_of: Callable[[int], Latents],
+    temperature: dict[str, float],
+    seed: int,
+    conditions: np.ndarray | None = None,
+) -> LatentsOf:
+    """Draws the latents of a chain from the priors.
+
+    Args:
+        vae: the model.
+        given_of: number of a window -> its given latents; {} draws them all.
+        temperature: level -> factor of the scale of its prior.
+        seed: of the draws.
+        conditions: float[batch, condition], of all windows; all are unknown if not given.
+    """
+
+    def latents_of(number: int, window: np.ndarray, before: Latents | None) -> Latents:
+        key, given = jax.random.key(seed), given_of(number)
+        if before is not None and not given and not vae.config.levels[vae.config.levels.top].span:
+            top = next_top(vae, window, before, temperature, stream(key, "next window", number), conditions)
+            given = {vae.config.levels.top: top}
+        return draw_levels(vae, window, given, before, temperature, stream(key, "prior", number), conditions)
+
+    return latents_of
