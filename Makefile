@@ -2,6 +2,7 @@
 #
 #   make demo                    train the basic VAE on folk tunes, evaluate it, write music and pictures to runs/demo
 #   make test                    lint, types, tests
+#   make test-report             drive the report of a run in a headless Chromium
 #   make demo PYTHON=python3.13  either of them with another Python; each version has its own environment in .venv/
 
 SHELL := /bin/bash
@@ -23,10 +24,10 @@ INSTALLED := $(VENV)/.installed
 WORKDIR ?= runs/demo
 PYTEST_ARGS ?=
 
-.PHONY: help demo test suite lint style types format bench install clean
+.PHONY: help demo test test-report suite lint style types format bench install clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
 
 demo: install  ## train, evaluate and listen to the basic VAE of folk tunes, in runs/demo
 	$(PY) experiments/train.py demo --workdir $(WORKDIR)
@@ -39,6 +40,14 @@ test: style  ## lint, types, tests
 
 suite: install
 	$(PY) -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=10 $(PYTEST_ARGS)
+
+# Needs Debian's packages, or a Chromium and its driver from elsewhere.
+test-report: install  ## drive the report of a run in a headless Chromium
+	@command -v chromium chromedriver >/dev/null && test -x "$$(command -v chromedriver)" || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core >/dev/null; } || \
+	  { echo "make test-report needs chromium and chromedriver, and could not install the Debian packages" >&2; exit 1; }
+	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,report]'
+	$(PY) -m pytest -p no:xdist -m browser tests/analysis/test_report_in_a_browser.py $(PYTEST_ARGS)
 
 lint: style types  ## ruff and mypy
 

@@ -52,7 +52,7 @@ def evaluation_text(evaluation: Evaluation) -> str:
     head = f"{evaluation.num_examples} windows of {evaluation.split!r}, checkpoint of step {evaluation.step}"
     if evaluation.times_measured:
         head += f", measured {evaluation.times_measured} time{'s' * (evaluation.times_measured > 1)}"
-    lines = [f"  {text:<72} {_number(value):>8}" for text, value in _main_rows(evaluation)]
+    lines = [f"  {text:<72} {_number(value):>8}" for text, value in main_rows(evaluation)]
     return "\n".join([head, *lines, "", level_tables(evaluation)])
 
 
@@ -69,14 +69,14 @@ def seeds_text(evaluations: Sequence[Evaluation]) -> str:
     if differ := [head for head in others if head != first]:
         raise UserError(f"one file is of {differ[0]}: allowed are {first}, as in the first file")
     lines = [f"{first}, {len(evaluations)} runs: mean ± standard error over runs"]
-    tables = [dict(_main_rows(evaluation)) for evaluation in evaluations]
+    tables = [dict(main_rows(evaluation)) for evaluation in evaluations]
     for text in tables[0]:
         values = [value for table in tables if (value := table.get(text)) is not None]
         lines.append(f"  {text:<72} {mean_and_error(values, '.3f'):>8}")
     return "\n".join(lines)
 
 
-def _main_rows(evaluation: Evaluation) -> list[tuple[str, float | None]]:
+def main_rows(evaluation: Evaluation) -> list[tuple[str, float | None]]:
     """The main figures: what each is called, and its value."""
     rivals = evaluation.rivals
     bound = "perplexity, exp((nll + kl) / tokens): comparable with the next two"
