@@ -30,7 +30,7 @@ from musicvae_jax.training.state import init_params, make_model, state_shapes
 from musicvae_jax.training.workdir import write_text
 from musicvae_jax.types import Array, Batch, Variables
 
-_BASES = "bases_"  # what the parameters of all bases begin with
+BASES = "bases_"  # what the parameters of all bases begin with
 _EVERY = 100  # steps between measurements on validation, of which the best counts
 _VALIDATION_WINDOWS = 512
 
@@ -86,7 +86,7 @@ def fit_prior(
     vae, on_devices = on_all_devices(vae)
     config = with_bases(vae.config, dict.fromkeys(named, changes))
     model = make_model(config, vae.codec.fields)
-    names = [f"{_BASES}{name}" for name in named]
+    names = [f"{BASES}{name}" for name in named]
     fresh = init_params(model, config.data.measures, seed)
     learnt = jax.device_put({name: fresh[name] for name in names}, on_devices.replicated)
     frozen = {name: leaf for name, leaf in vae.variables["params"].items() if name not in names}
@@ -180,7 +180,7 @@ def save_prior(prior: FittedPrior, workdir: str | Path, name: str) -> Path:
     folder = prior_folder(workdir, name)
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(_bases(prior.vae.variables))
+        for path, leaf in jax.tree.leaves_with_path(bases_of(prior.vae.variables))
     }
     with replacing(folder / "bases.npz") as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **leaves)
@@ -203,19 +203,19 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
     check(step == vae.step, "prior", name, f"one that was fitted to step {vae.step} of the run; this one to {step}")
     config = from_json((folder / "config.json").read_text())
     model = make_model(config, vae.codec.fields)
-    like = _bases({"params": state_shapes(config, model).params})
+    like = bases_of({"params": state_shapes(config, model).params})
     with np.load(folder / "bases.npz") as leaves:
         bases = jax.tree_util.tree_map_with_path(
             lambda path, _: leaves[jax.tree_util.keystr(path, simple=True, separator="/")], like
         )
-    params = {name: leaf for name, leaf in vae.variables["params"].items() if not name.startswith(_BASES)}
+    params = {name: leaf for name, leaf in vae.variables["params"].items() if not name.startswith(BASES)}
     variables = {**vae.variables, "params": {**params, **bases}}
     return dataclasses.replace(vae, config=config, model=model, variables=variables)
 
 
-def _bases(variables: Mapping[str, Any]) -> dict[str, Any]:
+def bases_of(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the bases of all levels."""
-    return {name: leaf for name, leaf in variables["params"].items() if name.startswith(_BASES)}
+    return {name: leaf for name, leaf in variables["params"].items() if name.startswith(BASES)}
 
 
 def prior_folder(workdir: str | Path, name: str) -> Path:
