@@ -5,7 +5,6 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
@@ -22,10 +21,11 @@ _TOGETHER = 8  # draws that are decoded at once: the music is encoded once for a
 
 
 class Bounds(NamedTuple):
-    """Lower bounds on log p(x), in nats; every array is float64[window]."""
+    """Lower bounds on log p(x), and the KL, of each window in nats; every array is float64[window]."""
 
     elbo: Array  # the mean over draws of log p(x, z) - log q(z | x)
     iwae: Array  # the log of the mean of its exponential (Burda et al. 2016); not below the elbo
+    kl: dict[str, Array]  # level -> the mean over draws of log q(z | x) - log p(z)
 
 
 def window_bounds(priors: Mapping[str, TrainedVAE], batch: Batch, num_draws: int, seed: int = 0) -> dict[str, Bounds]:
@@ -48,9 +48,14 @@ def window_bounds(priors: Mapping[str, TrainedVAE], batch: Batch, num_draws: int
         parts.append(jax.device_get(_log_weights(models, first.variables, bases, batch, key, draws)))
     log_p_x = np.concatenate([part[0] for part in parts]).astype(np.float64)
     found = {}
-    for number, name in enumerate(priors):
-        ratio = np.concatenate([part[1][number] for part in parts]).astype(np.float64)
-        found[name] = Bounds((log_p_x - ratio).mean(0), np.asarray(iwae_bound(log_p_x, ratio), np.float64))
+    for number, (name, vae) in enumerate(priors.items()):
+        ratios = {
+            level: np.concatenate([part[1][number][level] for part in parts]).astype(np.float64)
+            for level in vae.config.levels.on
+        }
+        ratio = sum(ratios.values(), np.zeros_like(log_p_x))
+        iwae = np.asarray(iwae_bound(log_p_x, ratio), np.float64)
+        found[name] = Bounds((log_p_x - ratio).mean(0), iwae, {level: each.mean(0) for level, each in ratios.items()})
     return found
 
 
@@ -74,21 +79,21 @@ def _log_weights(
     batch: Batch,
     key: Array,
     draws: Array,
-) -> tuple[Array, list[Array]]:
-    """log p(x | z) and, for each model, log q(z | x) - log p(z): float[draw, batch] each.
+) -> tuple[Array, list[dict[str, Array]]]:
+    """log p(x | z) and, for each model and level, log q(z | x) - log p(z): float[draw, batch] each.
 
     What the models share goes in once, so that the compiler computes it once.
     """
     shared = {name: leaf for name, leaf in variables["params"].items() if not name.startswith(BASES)}
 
-    def one(draw: Array) -> tuple[Array, list[Array]]:
+    def one(draw: Array) -> tuple[Array, list[dict[str, Array]]]:
         keys, ratios, log_p_x = row_keys(stream(key, "draw", draw), batch.index), [], None
         for model, own in zip(models, bases, strict=True):
             with_bases = {**variables, "params": {**shared, **own}}
             found = infer(model, with_bases, batch, keys)
             if log_p_x is None:
                 log_p_x = -decode_nll(model, with_bases, found.latents, batch)
-            ratios.append(sum((ratio.sum(-1) for ratio in found.log_ratio.values()), jnp.zeros_like(log_p_x)))
+            ratios.append({level: ratio.sum(-1) for level, ratio in found.log_ratio.items()})
         return log_p_x, ratios
 
     return jax.vmap(one)(draws)

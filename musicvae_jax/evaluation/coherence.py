@@ -121,7 +121,8 @@ def _mean_of_pairs(values: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
     Parts with a padding measure, and values that are NaN, do not count.
     """
-    alike = (frames[:, :, None] == frames[:, None]).all(-1) & (frames > 0).all(-1)[:, :, None]
+    present = np.asarray((frames > 0).all(-1))
+    alike = np.asarray((frames[:, :, None] == frames[:, None]).all(-1)) & present[:, :, None]
     counts = alike & np.triu(np.ones(values.shape[1:], bool), 1) & np.isfinite(values)
     total, number = np.where(counts, values, 0).sum((1, 2)), counts.sum((1, 2))
     return np.divide(total, number, out=np.full(len(values), np.nan), where=number > 0)

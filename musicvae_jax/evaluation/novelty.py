@@ -1,6 +1,6 @@
 """How different samples are from each other, and from the music that a model was trained on."""
 
-from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from musicvae_jax.evaluation.bootstrap import strata_of
 from musicvae_jax.types import Array, existing_fields, until_end
 
 TRANSPOSITIONS = range(-6, 7)  # semitones by which known music is moved: all keys
-_INTERVAL = 300  # of two tokens that are not both onsets: more than any
+_NONE = 300  # the interval of two tokens that are not both onsets: more than any
 
 
 def mean_distance(tokens: np.ndarray, metre: np.ndarray, codec: Codec, families: np.ndarray | None = None) -> float:
@@ -60,44 +60,47 @@ def nearest_distances(
     for stratum in np.unique(kind[: len(tokens)]):
         rows, others = np.flatnonzero(kind[: len(tokens)] == stratum), np.flatnonzero(kind[len(tokens) :] == stratum)
         if len(others):
-            padded = _to_power_of_two(others)  # so that few shapes are compiled
-            own, there = (
-                (_narrow(part), _narrow(codec.is_onset(part)), _existing(part, when, codec))
-                for part, when in (
-                    (tokens[_to_power_of_two(rows)], metre[_to_power_of_two(rows)]),
-                    (known[padded], known_metre[padded]),
-                )
-            )
-            distances[rows] = np.asarray(_nearest(*own, *there))[: len(rows)]
+            own, there = _to_power_of_two(rows), _to_power_of_two(others)  # so that few shapes are compiled
+            compared = (_split(tokens[own], metre[own], codec), _split(known[there], known_metre[there], codec))
+            distances[rows] = np.asarray(_nearest(*compared))[: len(rows)]
     return distances
 
 
-@partial(jax.jit)
-def _nearest(
-    tokens: Array, onset: Array, exists: Array, known: Array, known_onset: Array, known_exists: Array
-) -> Array:
-    """float[window] from int16[window, token], bool[window, token] twice, and the same of the known windows."""
+class _Tokens(NamedTuple):
+    """The tokens of windows; each array is [window, number]."""
 
-    def one(window: tuple[Array, Array, Array]) -> Array:
-        own, own_onset, own_exists = window
-        both = own_exists & known_exists
-        same = (both & ~own_onset & ~known_onset & (own == known)).sum(1)
-        interval = jnp.where(both & own_onset & known_onset, own - known, jnp.int16(_INTERVAL))
+    exist: Array  # bool
+    rest: Array  # int16, all but onsets; -1 where there is an onset or no token
+    pitch: Array  # int16, of the fields with pitches, the onsets; -1 where there is none
+
+
+@jax.jit
+def _nearest(windows: _Tokens, known: _Tokens) -> Array:
+    """float[window]."""
+
+    def one(window: _Tokens) -> Array:
+        same = ((window.rest == known.rest) & (known.rest >= 0)).sum(1)
+        both = (window.pitch >= 0) & (known.pitch >= 0)
+        interval = jnp.where(both, window.pitch - known.pitch, jnp.int16(_NONE))
         moved = jnp.stack([(interval == semitones).sum(1) for semitones in TRANSPOSITIONS]).max(0)
-        return 1 - ((same + moved) / jnp.maximum((own_exists | known_exists).sum(1), 1)).max()
+        return 1 - ((same + moved) / jnp.maximum((window.exist | known.exist).sum(1), 1)).max()
 
-    return jax.lax.map(one, (tokens, onset, exists))
+    return jax.lax.map(one, windows)
+
+
+def _split(tokens: np.ndarray, metre: np.ndarray, codec: Codec) -> _Tokens:
+    exist = _existing(tokens, metre, codec)
+    onset = np.asarray(codec.is_onset(tokens)) & exist.reshape(tokens.shape)
+    rest = np.where(exist.reshape(tokens.shape) & ~onset, tokens, -1).astype(np.int16)
+    pitched = [field.first_pitch is not None for field in codec.fields]
+    pitch = np.where(onset, tokens, -1)[..., pitched].astype(np.int16)
+    return _Tokens(exist, *(part.reshape(len(tokens), -1) for part in (rest, pitch)))
 
 
 def _existing(tokens: np.ndarray, metre: np.ndarray, codec: Codec) -> np.ndarray:
     """The tokens that windows have: bool[window, token]."""
     mask = until_end(tokens, codec.slot_mask(metre), codec.fields)
     return np.asarray(existing_fields(tokens, mask, codec.fields)).reshape(len(tokens), -1)
-
-
-def _narrow(values: np.ndarray) -> np.ndarray:
-    flat = values.reshape(len(values), -1)
-    return flat if flat.dtype == bool else flat.astype(np.int16)
 
 
 def _to_power_of_two(rows: np.ndarray) -> np.ndarray:

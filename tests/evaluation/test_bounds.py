@@ -80,16 +80,19 @@ def found(priors, batch):
 def test_bounds_are_of_the_log_weights_of_the_same_draws(priors, batch, found):
     """Each by hand, one draw after the other."""
     for name, vae in priors.items():
-        weights = []
+        drawn, ratios = [], []
         for draw in range(NUM_DRAWS):
             key = stream(stream(jax.random.key(SEED), "bounds"), "draw", draw)
             output = reconstruct(vae.model, vae.variables, batch, row_keys(key, batch.index))
             log_p_x = -token_nll(output.logits, batch).sum((1, 2, 3))
-            weights.append(log_p_x - sum(ratio.sum(1) for ratio in output.log_ratio.values()))
-        weights = np.array(weights, np.float64)
+            ratios.append({level: ratio.sum(1) for level, ratio in output.log_ratio.items()})
+            drawn.append(log_p_x - sum(ratios[-1].values()))
+        weights = np.array(drawn, np.float64)
         np.testing.assert_allclose(found[name].elbo, weights.mean(0), rtol=1e-5)
         np.testing.assert_allclose(found[name].iwae, np.log(np.exp(weights).mean(0)), rtol=1e-5)
         assert (found[name].iwae > found[name].elbo + 0.1).all()
+        for level, kl in found[name].kl.items():
+            np.testing.assert_allclose(kl, np.mean([ratio[level] for ratio in ratios], 0), rtol=1e-4)
     assert abs(found["normal"].elbo - found["mixture"].elbo).mean() > 0.1
     with pytest.raises(ValueError, match="num_draws = 0: allowed is 1 or more"):
         window_bounds(priors, batch, 0)
