@@ -47,8 +47,8 @@ def evaluate(
         num_examples: only so many windows, spread evenly over the split; all if not given.
         flow_windows: windows that are decoded many times to measure what each level says; 0 leaves that out.
         iwae_draws: posterior draws of a tighter bound on the likelihood, each a pass over the split; 0 leaves it out.
-        samples: windows whose latents are compared with draws from the prior, and samples that are compared with held-out
-            music; 0 leaves both out.
+        samples: windows whose latents are compared with draws from the prior, and as many samples that are compared
+            with held-out music; 0 leaves both out.
         rivals: also measure Markov chains and copies; they depend on the data alone, so one seed of a config is enough.
         seed: of the posterior draws.
     """

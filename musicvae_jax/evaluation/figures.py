@@ -157,6 +157,11 @@ class SampleFigures:
     threshold: float  # the 5th percentile of the distances of held-out windows from training windows
     memorised: float  # share of samples below that, or equal to a training window
 
+    @property
+    def relative_diversity(self) -> float:
+        """NaN if held-out windows are all the same."""
+        return self.diversity / self.diversity_of_held_out if self.diversity_of_held_out else float("nan")
+
 
 @dataclasses.dataclass(frozen=True)
 class MarkovFigures:

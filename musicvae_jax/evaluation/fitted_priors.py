@@ -197,7 +197,7 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
         UserError: there is no such prior, or it was fitted to another checkpoint.
     """
     folder = prior_folder(workdir, name)
-    there = sorted(path.parent.name for path in (Path(workdir) / "priors").glob("*/config.json"))
+    there = fitted_names(workdir)
     check(name in there, "prior", name, f"one of {', '.join(there)}" if there else "none: fit one with fit_prior.py")
     step = json.loads((folder / "fit.json").read_text())["step"]
     check(step == vae.step, "prior", name, f"one that was fitted to step {vae.step} of the run; this one to {step}")
@@ -211,6 +211,11 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
     params = {name: leaf for name, leaf in vae.variables["params"].items() if not name.startswith(BASES)}
     variables = {**vae.variables, "params": {**params, **bases}}
     return dataclasses.replace(vae, config=config, model=model, variables=variables)
+
+
+def fitted_names(workdir: str | Path) -> list[str]:
+    """The names of the priors that were fitted to a run."""
+    return sorted(path.parent.name for path in (Path(workdir) / "priors").glob("*/config.json"))
 
 
 def bases_of(variables: Mapping[str, Any]) -> dict[str, Any]:

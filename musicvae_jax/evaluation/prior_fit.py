@@ -72,7 +72,7 @@ def prior_figures(vae: TrainedVAE, split: str, *, num_windows: int = 512, seed: 
         of_latents = np.repeat(families, there.shape[1])[there.ravel()]
         tested = two_samples(codes.posterior[name][there], codes.prior[name][there], of_latents, seed)
         levels[name] = PriorLevelFigures(latents=int(there.sum()), **gap._asdict(), **vars(tested))
-    whole = np.stack([there.all(1) for there in codes.present.values()]).all(0)
+    whole = np.flatnonzero(np.concatenate([*codes.present.values()], 1).all(1))
     together = two_samples(_flat(codes.posterior, whole), _flat(codes.free, whole), families[whole], seed)
     return PriorFigures(windows=len(families), gap=float(total), levels=levels, together=together)
 
@@ -126,5 +126,5 @@ def _codes(vae: TrainedVAE, batch: Batch, key: Array) -> Codes:
 
 
 def _flat(latents: Mapping[str, Array], rows: np.ndarray) -> np.ndarray:
-    """All latents of windows side by side: level -> float[window, time, dim] to float[row, number]."""
-    return np.concatenate([z[rows].reshape(rows.sum(), -1) for z in latents.values()], 1)
+    """All latents of some windows side by side: level -> float[window, time, dim] to float[row, number]."""
+    return np.concatenate([z[rows].reshape(len(rows), -1) for z in latents.values()], 1)

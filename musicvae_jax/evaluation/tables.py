@@ -184,7 +184,7 @@ def _samples(samples: SampleFigures) -> str:
     rows = [[name, _number(area), _number(of_training)] for name, area, of_training in pairs]
     rows.append(["mean", *(_number(statistics.fmean(areas)) for areas in list(zip(*pairs, strict=True))[1:])])
     beside = (
-        ("mean distance of two windows, / that of held-out music", samples.diversity / samples.diversity_of_held_out),
+        ("mean distance of two windows, / that of held-out music", samples.relative_diversity),
         ("distance from the nearest training window, median", samples.nearest),
         ("  of held-out music", samples.nearest_of_held_out),
         ("share that is memorised", samples.memorised),

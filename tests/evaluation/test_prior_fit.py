@@ -63,7 +63,7 @@ def vae(tmp_path_factory, folk_data_dir):
 
 
 def test_figures_of_a_model(vae, monkeypatch):
-    """Its posteriors are far from its priors; latents are those that windows have; a level is drawn given those above."""
+    """Its posteriors are far from its priors. A level is drawn given those above it."""
     given = []
 
     def watched(model, variables, metre, keys, above=None):

@@ -84,4 +84,4 @@ def test_wrong_samples_are_refused():
     with pytest.raises(ValueError, match="3 and 2 rows of 3 families: allowed are as many of each"):
         classifier_accuracy(np.zeros((3, 2)), np.zeros((2, 2)), np.arange(3))
     with pytest.raises(ValueError, match="kind = 'tree': allowed are"):
-        classifier_accuracy(normal(0), normal(1), np.arange(NUM), "tree")  # type: ignore[arg-type]
+        classifier_accuracy(normal(0), normal(1), np.arange(NUM), "tree")
