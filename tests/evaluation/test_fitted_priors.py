@@ -1,6 +1,7 @@
 """Priors fitted to a model that stays as it is."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from musicvae_jax import evaluate, load_workdir
 from musicvae_jax.config import UserError
+from musicvae_jax.evaluation import fitted_priors
 from musicvae_jax.evaluation.fitted_priors import FittedPrior, fit_prior, load_prior, save_prior, with_bases
 from musicvae_jax.inference import sample_prior
 from musicvae_jax.rng import row_keys
@@ -85,6 +87,7 @@ def test_a_prior_of_another_step_or_name_is_refused(vae, fitted, workdir):
         ({"base": "flow", "levels": ("globl",)}, "levels = .*globl.*: allowed is some of global, local, fine"),
         ({"base": "vamp", "levels": ("fine",)}, "base = vamp does not go with a level below the top"),
         ({"base": "flow", "num_steps": 0}, "num_steps = 0"),
+        ({"base": "flow", "learning_rate": 0.0}, "learning_rate = 0.0: allowed is more than 0"),
         ({"base": "flow", "flow_layers": 0}, "flow_layers = 0"),
     ],
 )
@@ -104,3 +107,15 @@ def test_the_best_parameters_on_validation_are_kept(vae):
     """Steps that are far too large gain nothing, so the first parameters stay."""
     wild = fit_prior(vae, "flow", ("fine",), num_steps=3, batch_size=8, learning_rate=30.0)
     assert wild.after["fine"] == pytest.approx(wild.before["fine"], rel=0.02)  # a flow starts as N(0, 1); one draw
+
+
+def test_levels_that_are_fitted_together_are_those_that_are_fitted_alone(vae, monkeypatch):
+    """Each with the best of its own moments."""
+    monkeypatch.setattr(fitted_priors, "_EVERY", 5)
+    steps = STEPS | {"learning_rate": 0.3}
+    together = fit_prior(vae, "mixture", ("global", "fine"), modes=3, **steps)
+    alone = {level: fit_prior(vae, "mixture", (level,), modes=3, **steps) for level in ("global", "fine")}
+    for level, one in alone.items():
+        assert together.after[level] == pytest.approx(one.after[level], rel=1e-4)
+        pair = (fitted_priors.bases_of(fit.vae.variables)[f"bases_{level}"] for fit in (together, one))
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *pair)
