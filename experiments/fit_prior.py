@@ -40,7 +40,7 @@ def fit(
         flow_layers: flow: coupling layers.
         steps: steps of the fit.
         batch_size: windows of a step.
-        learning_rate: of the first step; by default 0.001 for flow, 0.01 for mixture and vamp.
+        learning_rate: of the first step; by default 0.003 for flow, 0.01 for mixture and vamp.
         checkpoint: best or latest.
         seed: of parameters, windows and draws.
     """

@@ -31,7 +31,7 @@ from musicvae_jax.training.workdir import write_text
 from musicvae_jax.types import Array, Batch, Variables
 
 BASES = "bases_"  # what the parameters of all bases begin with
-LEARNING_RATES = {"mixture": 1e-2, "vamp": 1e-2, "flow": 1e-3}  # of the first step
+LEARNING_RATES = {"mixture": 1e-2, "vamp": 1e-2, "flow": 3e-3}  # of the first step
 _EVERY = 100  # steps between measurements on validation, of which the best counts
 _VALIDATION_WINDOWS = 512
 
