@@ -217,8 +217,8 @@ def unknown(names: Iterable[str], known: set[str]) -> set[str]:
 
 
 def test_config_fields_and_figures_in_prose_exist():
-    parts = ("codec.", "data.", "model.", "levels.", "objective.", "train.")
-    parts += ("flow.", "rivals.", "iwae.", "priors.", "samples.")
+    names = ("codec", "data", "model", "levels", "objective", "train", "flow", "rivals", "iwae", "priors", "samples")
+    parts = tuple(f"{name}." for name in names)
     dotted = {code.split(" = ")[0] for text in TEXTS.values() for code in inline_code(text) if code.startswith(parts)}
     known = CONFIG_FIELDS | FIGURES | {name.removesuffix(".value") for name in FIGURES}
     assert unknown(dotted, known) == set()
