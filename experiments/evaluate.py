@@ -29,6 +29,7 @@ def evaluate(
     num_examples: int | None = None,
     flow_windows: int = 256,
     iwae_draws: int = 0,
+    samples: int = 512,
     rivals: bool = True,
     seed: int = 0,
 ) -> int:
@@ -46,12 +47,15 @@ def evaluate(
         num_examples: only so many windows, spread evenly over the split; all if not given.
         flow_windows: windows that are decoded many times to measure what each level says; 0 leaves that out.
         iwae_draws: posterior draws of a tighter bound on the likelihood, each a pass over the split; 0 leaves it out.
+        samples: windows whose latents are compared with draws from the prior, and as many samples that are compared
+            with held-out music; 0 leaves both out.
         rivals: also measure Markov chains and copies; they depend on the data alone, so one seed of a config is enough.
         seed: of the posterior draws.
     """
     check(num_examples is None or num_examples > 0, "num_examples", num_examples, "1 or more")
     check(flow_windows >= 0, "flow_windows", flow_windows, "0 (off) or more")
     check(iwae_draws >= 0, "iwae_draws", iwae_draws, "0 (off) or more")
+    check(samples >= 0, "samples", samples, "0 (off) or more")
     check_seed(seed)
     if bool(workdir) == bool(result):
         raise UserError("allowed is one of the two: --workdir, a run to measure, or --result, a file to print")
@@ -61,7 +65,9 @@ def evaluate(
     from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
     from musicvae_jax.evaluation.fitted_priors import load_prior, prior_folder
     from musicvae_jax.evaluation.information_flow import information_flow
+    from musicvae_jax.evaluation.prior_fit import prior_figures
     from musicvae_jax.evaluation.rivals import measure_rivals
+    from musicvae_jax.evaluation.samples import sample_figures
     from musicvae_jax.evaluation.tables import evaluation_text, seeds_text
     from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.devices import set_up_devices
@@ -82,6 +88,10 @@ def evaluate(
     if flow_windows and vae.config.levels.on:
         windows = min(flow_windows, num_examples or flow_windows)
         flow = information_flow(vae, split, num_windows=windows, num_probed=4 * windows, seed=seed)
+    fit, drawn, windows = None, None, min(samples, num_examples or samples)
+    if windows:
+        fit = prior_figures(vae, split, num_windows=windows, seed=seed) if vae.config.levels.on else None
+        drawn = sample_figures(vae, split, num_windows=windows, seed=seed)
     figures = dataclasses.replace(
         figures,
         checkpoint=checkpoint,
@@ -91,6 +101,8 @@ def evaluate(
         rivals=measured,
         flow=flow,
         conditions=condition_figures(vae, split, seed=seed) if vae.conditions.names else None,
+        priors=fit,
+        samples=drawn,
     )
     write_evaluation(workdir, figures)
     print(f"\n{evaluation_text(figures)}\n\neverything: {path}")

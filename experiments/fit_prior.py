@@ -24,7 +24,7 @@ def fit(
     flow_layers: int = 4,
     steps: int = 1000,
     batch_size: int = 64,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     checkpoint: str = "best",
     seed: int = 0,
 ) -> int:
@@ -40,7 +40,7 @@ def fit(
         flow_layers: flow: coupling layers.
         steps: steps of the fit.
         batch_size: windows of a step.
-        learning_rate: of the first step.
+        learning_rate: of the first step; by default 0.003 for flow, 0.01 for mixture and vamp.
         checkpoint: best or latest.
         seed: of parameters, windows and draws.
     """

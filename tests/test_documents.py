@@ -20,6 +20,8 @@ from configs import CONFIGS
 from configs.ablations import ABLATIONS
 
 from musicvae_jax.config import Config, flat
+from musicvae_jax.figures import flatten
+from tests.evaluation.trees import make_priors, make_samples
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -204,6 +206,7 @@ def test_flags_in_prose_exist(parse, capsys):
 CONFIG_FIELDS = set(flat(Config()))
 RESULTS = ROOT / "experiments/results"
 FIGURES = RARE_FIGURES | {key for path in RESULTS.glob("*.test.json") for key in json.loads(path.read_text())}
+FIGURES |= set(flatten({"priors": make_priors(), "samples": make_samples()}))
 FIGURES |= {key for line in (RESULTS / "ablations/groups.jsonl").read_text().splitlines() for key in json.loads(line)}
 
 
@@ -214,7 +217,8 @@ def unknown(names: Iterable[str], known: set[str]) -> set[str]:
 
 
 def test_config_fields_and_figures_in_prose_exist():
-    parts = ("codec.", "data.", "model.", "levels.", "objective.", "train.", "flow.", "rivals.", "iwae.")
+    names = ("codec", "data", "model", "levels", "objective", "train", "flow", "rivals", "iwae", "priors", "samples")
+    parts = tuple(f"{name}." for name in names)
     dotted = {code.split(" = ")[0] for text in TEXTS.values() for code in inline_code(text) if code.startswith(parts)}
     known = CONFIG_FIELDS | FIGURES | {name.removesuffix(".value") for name in FIGURES}
     assert unknown(dotted, known) == set()

@@ -10,8 +10,9 @@ from musicvae_jax.config import check_seed
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import Families
+from musicvae_jax.evaluation.bounds import window_bounds
 from musicvae_jax.evaluation.figures import BoundFigures, Evaluation
-from musicvae_jax.evaluation.reconstruction import make_iwae, make_measure, other_pieces, summarise
+from musicvae_jax.evaluation.reconstruction import make_measure, other_pieces, summarise
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
 from musicvae_jax.objectives.usage import usage_figures
 
@@ -33,7 +34,7 @@ def evaluate(
     batches = make_eval_batches(source, EVALUATION_ROWS, num_examples=num_examples)
     families = Families(source)
     vae, parallel = on_all_devices(vae)
-    measure, bound = make_measure(vae.model, vae.codec, seed), make_iwae(vae.model, seed)
+    measure = make_measure(vae.model, vae.codec, seed)
     totals: dict[str, float] = defaultdict(float)
     usage = []
     for batch in tqdm(batches, desc=f"evaluate {split}", unit="batch", dynamic_ncols=True):
@@ -41,7 +42,7 @@ def evaluate(
         other = other_pieces(batch.index, batch.metre, families(batch.index))
         sums, usage_of_batch = jax.device_get(measure(vae.variables, placed, other))
         if iwae_draws:
-            sums["nll_iwae"] = -np.asarray(bound(vae.variables, placed, iwae_draws))
+            sums["nll_iwae"] = -window_bounds({"": vae}, placed, iwae_draws, seed)[""].iwae
         usage.append(usage_of_batch)
         for name, values in sums.items():
             totals[name] += float(values[real].sum(dtype=np.float64))

@@ -115,6 +115,55 @@ class BoundFigures:
 
 
 @dataclasses.dataclass(frozen=True)
+class TwoSampleFigures:
+    """What tells draws of the posteriors of held-out music from draws of the prior, see `two_samples`."""
+
+    mmd: Estimate  # squared maximum mean discrepancy; its error is its deviation if both had one distribution
+    mmd_p: float  # how often it would then be as large
+    accuracy: dict[str, Estimate]  # linear, mlp -> share of rows that a classifier tells right; chance is .5
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorLevelFigures(TwoSampleFigures):
+    """How far the prior of a level is from its posteriors, by latents, see `prior_fit`."""
+
+    latents: int
+    kl: float  # nats per latent, of the draws
+    mutual_information: float  # nats per latent, at most the log of the number of latents
+    gap: float  # their difference, KL(q(e) || p(e)) in nats per latent
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorFigures:
+    """How far the prior of a model is from its posteriors, see `prior_fit`."""
+
+    windows: int
+    gap: float  # nats per window, the sum over latents
+    levels: dict[str, PriorLevelFigures]
+    together: TwoSampleFigures  # of all latents of whole windows
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleFigures:
+    """Music from the prior beside as much held-out music of the same metres, see `samples`."""
+
+    windows: int  # samples, and held-out windows
+    overlap: dict[str, float]  # feature -> overlapping area of its two densities
+    overlap_of_training: dict[str, float]  # the same of training music in place of the samples
+    diversity: float  # mean distance of two samples
+    diversity_of_held_out: float
+    nearest: float  # median distance of a sample from the nearest training window
+    nearest_of_held_out: float
+    threshold: float  # the 5th percentile of the distances of held-out windows from training windows
+    memorised: float  # share of samples below that, or equal to a training window
+
+    @property
+    def relative_diversity(self) -> float:
+        """NaN if held-out windows are all the same."""
+        return self.diversity / self.diversity_of_held_out if self.diversity_of_held_out else float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
 class MarkovFigures:
     """A Markov chain, see `ngram.NGram`. All but the perplexity are chosen on the validation split."""
 
@@ -184,6 +233,8 @@ class Evaluation:
     rivals: RivalFigures | None = None
     flow: FlowFigures | None = None
     conditions: ConditionFigures | None = None  # of a model with conditions
+    priors: PriorFigures | None = None
+    samples: SampleFigures | None = None
     checkpoint: str | None = None
     seed: int | None = None  # of the draws
     train_seed: int | None = None  # of the run

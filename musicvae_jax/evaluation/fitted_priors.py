@@ -30,7 +30,8 @@ from musicvae_jax.training.state import init_params, make_model, state_shapes
 from musicvae_jax.training.workdir import write_text
 from musicvae_jax.types import Array, Batch, Variables
 
-_BASES = "bases_"  # what the parameters of all bases begin with
+BASES = "bases_"  # what the parameters of all bases begin with
+LEARNING_RATES = {"mixture": 1e-2, "vamp": 1e-2, "flow": 3e-3}  # of the first step
 _EVERY = 100  # steps between measurements on validation, of which the best counts
 _VALIDATION_WINDOWS = 512
 
@@ -54,13 +55,13 @@ def fit_prior(
     flow_layers: int = 4,
     num_steps: int = 1000,
     batch_size: int = 64,
-    learning_rate: float = 1e-3,
+    learning_rate: float | None = None,
     seed: int = 0,
 ) -> FittedPrior:
     """Fits a base to the posteriors of training windows, by the KL; the other parameters do not change.
 
-    Every hundred steps the KL is measured on 512 validation windows, and the best parameters are kept; they are those
-    of the start where nothing was gained.
+    Every hundred steps the KL is measured on 512 validation windows, and the best parameters of each level are kept;
+    they are those of the start where nothing was gained.
 
     Args:
         vae: a trained model.
@@ -71,7 +72,7 @@ def fit_prior(
         flow_layers: see `LevelConfig.flow_layers`.
         num_steps: of Adam, with a cosine decay.
         batch_size: windows of a step.
-        learning_rate: of the first step.
+        learning_rate: of the first step; that of `LEARNING_RATES` if not given.
         seed: of parameters, windows and draws.
 
     Raises:
@@ -79,6 +80,7 @@ def fit_prior(
     """
     check_seed(seed)
     check(num_steps > 0, "num_steps", num_steps, "1 or more")
+    check(learning_rate is None or learning_rate > 0, "learning_rate", learning_rate, "more than 0")
     on = vae.config.levels.on
     named = tuple(levels) or ((vae.config.levels.top,) if base == "vamp" else tuple(on))
     check(bool(named) and set(named) <= set(on), "levels", named, f"some of {', '.join(on) or 'none: all are off'}")
@@ -86,7 +88,7 @@ def fit_prior(
     vae, on_devices = on_all_devices(vae)
     config = with_bases(vae.config, dict.fromkeys(named, changes))
     model = make_model(config, vae.codec.fields)
-    names = [f"{_BASES}{name}" for name in named]
+    names = [f"{BASES}{name}" for name in named]
     fresh = init_params(model, config.data.measures, seed)
     learnt = jax.device_put({name: fresh[name] for name in names}, on_devices.replicated)
     frozen = {name: leaf for name, leaf in vae.variables["params"].items() if name not in names}
@@ -98,7 +100,7 @@ def fit_prior(
         found = infer(model, variables_of(learnt, frozen), batch, row_keys(key, batch.index))
         return {name: found.kl[name].total.sum(-1) for name in named}
 
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate or LEARNING_RATES[base], num_steps))
 
     @jax.jit
     def step(learnt: Any, state: Any, frozen: Any, batch: Batch, key: Array) -> tuple[Any, Any, Array]:
@@ -139,8 +141,8 @@ def fit_prior(
             if (number + 1) % _EVERY == 0 or number + 1 == num_steps:
                 now = on_validation(learnt)
                 bar.set_postfix_str(f"KL {float(loss):.2f}, validation {sum(now.values()):.2f}")
-                if sum(now.values()) < sum(after.values()):
-                    best, after = learnt, now
+                for name in (name for name in named if now[name] < after[name]):  # a level's KL is of its own base
+                    best, after = best | {f"{BASES}{name}": learnt[f"{BASES}{name}"]}, after | {name: now[name]}
     finally:
         batches.close()
     fitted = dataclasses.replace(vae, config=config, model=model, variables=variables_of(best, frozen))
@@ -180,7 +182,7 @@ def save_prior(prior: FittedPrior, workdir: str | Path, name: str) -> Path:
     folder = prior_folder(workdir, name)
     leaves = {
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(_bases(prior.vae.variables))
+        for path, leaf in jax.tree.leaves_with_path(bases_of(prior.vae.variables))
     }
     with replacing(folder / "bases.npz") as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **leaves)
@@ -197,25 +199,30 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
         UserError: there is no such prior, or it was fitted to another checkpoint.
     """
     folder = prior_folder(workdir, name)
-    there = sorted(path.parent.name for path in (Path(workdir) / "priors").glob("*/config.json"))
+    there = fitted_names(workdir)
     check(name in there, "prior", name, f"one of {', '.join(there)}" if there else "none: fit one with fit_prior.py")
     step = json.loads((folder / "fit.json").read_text())["step"]
     check(step == vae.step, "prior", name, f"one that was fitted to step {vae.step} of the run; this one to {step}")
     config = from_json((folder / "config.json").read_text())
     model = make_model(config, vae.codec.fields)
-    like = _bases({"params": state_shapes(config, model).params})
+    like = bases_of({"params": state_shapes(config, model).params})
     with np.load(folder / "bases.npz") as leaves:
         bases = jax.tree_util.tree_map_with_path(
             lambda path, _: leaves[jax.tree_util.keystr(path, simple=True, separator="/")], like
         )
-    params = {name: leaf for name, leaf in vae.variables["params"].items() if not name.startswith(_BASES)}
+    params = {name: leaf for name, leaf in vae.variables["params"].items() if not name.startswith(BASES)}
     variables = {**vae.variables, "params": {**params, **bases}}
     return dataclasses.replace(vae, config=config, model=model, variables=variables)
 
 
-def _bases(variables: Mapping[str, Any]) -> dict[str, Any]:
+def fitted_names(workdir: str | Path) -> list[str]:
+    """The names of the priors that were fitted to a run."""
+    return sorted(path.parent.name for path in (Path(workdir) / "priors").glob("*/config.json"))
+
+
+def bases_of(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the bases of all levels."""
-    return {name: leaf for name, leaf in variables["params"].items() if name.startswith(_BASES)}
+    return {name: leaf for name, leaf in variables["params"].items() if name.startswith(BASES)}
 
 
 def prior_folder(workdir: str | Path, name: str) -> Path:

@@ -12,7 +12,7 @@ from musicvae_jax.codec.base import Codec, WindowNotes
 from musicvae_jax.inference import reconstruct
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.objectives.loss import elbo_terms, iwae_bound, token_nll
+from musicvae_jax.objectives.loss import elbo_terms, token_nll
 from musicvae_jax.objectives.usage import Usage, measure_usage
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.types import Array, Batch, Latents, VAEOutput, Variables, existing_fields, num_phrases, until_end
@@ -112,24 +112,6 @@ def make_measure(
         return sums, usage
 
     return measure
-
-
-def make_iwae(model: MusicVAE, seed: int) -> Callable[[Variables, Batch, int], Array]:
-    """A function of (variables, batch, number of draws) to a bound on log p(x): float[batch]; see `iwae_bound`."""
-
-    @jax.jit
-    def terms(variables: Variables, batch: Batch, draw: Array) -> tuple[Array, Array]:
-        keys = row_keys(stream(jax.random.key(seed), "iwae", draw), batch.index)
-        output = reconstruct(model, variables, batch, keys)
-        log_p_x = -token_nll(output.logits, batch).sum((-3, -2, -1))
-        ratios = [ratio.sum(-1) for ratio in output.log_ratio.values()]
-        return log_p_x, sum(ratios, jnp.zeros_like(log_p_x))
-
-    def bound(variables: Variables, batch: Batch, num_draws: int) -> Array:
-        draws = [terms(variables, batch, np.int32(draw)) for draw in range(num_draws)]
-        return iwae_bound(*(jnp.stack(parts) for parts in zip(*draws, strict=True)))
-
-    return bound
 
 
 def other_pieces(index: np.ndarray, metre: np.ndarray, families: np.ndarray) -> np.ndarray:

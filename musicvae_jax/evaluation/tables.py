@@ -13,6 +13,9 @@ from musicvae_jax.evaluation.figures import (
     Evaluation,
     FlowFigures,
     LikenessFigures,
+    PriorFigures,
+    SampleFigures,
+    TwoSampleFigures,
 )
 from musicvae_jax.evaluation.likeness import GROUP_OF
 from musicvae_jax.evaluation.targets import check_targets
@@ -114,6 +117,8 @@ def level_tables(evaluation: Evaluation) -> str:
         tables += [_groups(flow)] if flow.groups else []
         tables += [_control(flow)] if any(flow.control.values()) else []
     tables.insert(0, _table(["by level", *levels], by_level))
+    tables += [_priors(evaluation.priors)] if evaluation.priors else []
+    tables += [_samples(evaluation.samples)] if evaluation.samples else []
     if len(levels) > 1:
         rows = [
             [aim.name, f"{aim.value:.3f}", aim.goal, "met" if aim.met else "MISSED"]
@@ -172,6 +177,33 @@ def _conditions(figures: ConditionFigures) -> str:
     ]
     rows.append(["perplexity_elbo", "", "", _number(figures.perplexity_elbo_told), _number(figures.perplexity_elbo)])
     return _table(["condition heard in", "real music", "asked alone", "all asked", "none asked"], rows)
+
+
+def _priors(priors: PriorFigures) -> str:
+    """What tells latents of held-out music from draws of the prior, by level and of all levels."""
+    columns: list[TwoSampleFigures] = [*priors.levels.values(), priors.together]
+    gaps = (*(figures.gap for figures in priors.levels.values()), priors.gap)
+    rows = [["gap KL(q(z) || p(z)), nats per latent, in all per window", *map(_number, gaps)]]
+    rows.append(["maximum mean discrepancy, squared", *(_number(figures.mmd.value) for figures in columns)])
+    for kind in priors.together.accuracy:
+        cells = (_number(figures.accuracy[kind].value) for figures in columns)
+        rows.append([f"accuracy of a classifier, {kind}; chance is .5", *cells])
+    return _table(["prior against posteriors", *priors.levels, "all"], rows)
+
+
+def _samples(samples: SampleFigures) -> str:
+    """Samples beside held-out music, and training music beside it."""
+    pairs = [(name, area, samples.overlap_of_training[name]) for name, area in samples.overlap.items()]
+    rows = [[name, _number(area), _number(of_training)] for name, area, of_training in pairs]
+    rows.append(["mean", *(_number(statistics.fmean(areas)) for areas in list(zip(*pairs, strict=True))[1:])])
+    beside = (
+        ("mean distance of two windows, / that of held-out music", samples.relative_diversity),
+        ("distance from the nearest training window, median", samples.nearest),
+        ("  of held-out music", samples.nearest_of_held_out),
+        ("share that is memorised", samples.memorised),
+    )
+    lines = "\n".join(f"  {text:<72} {_number(value):>8}" for text, value in beside)
+    return _table(["overlap with held-out music of", "samples", "training music"], rows) + "\n\n" + lines
 
 
 def _cells(figures: LikenessFigures, spans: Sequence[str]) -> list[str]:

@@ -143,7 +143,9 @@ def _level_figures(
     return LevelFigures(**of(slice(None), float(sums.kl)), groups=groups, kl_per_dim=kl_per_dim)
 
 
-def mutual_information(posterior: Gaussian, seed: int = 0, *, num_draws: int = 4096, chunk: int = 128) -> float:
+def mutual_information(
+    posterior: Gaussian, seed: int = 0, *, draws: Array | None = None, num_draws: int = 4096, chunk: int = 128
+) -> float:
     """An estimate of I(x; z) in nats: E[log q(z|x) - log q(z)] with one draw of z for each x.
 
     q(z) is the mixture of the posteriors of all x (Hoffman & Johnson 2016; He et al. 2019, eq. 5), so the estimate
@@ -153,11 +155,14 @@ def mutual_information(posterior: Gaussian, seed: int = 0, *, num_draws: int = 4
         posterior: float[latent, dim], every present latent of a split, in the units of its frame. Without these units,
             the estimate of a lower level would count what the level above has drawn.
         seed: of the draws.
-        num_draws: at most so many latents are drawn, evenly spread; the mixture is of all.
+        draws: float[latent, dim], one of each posterior; made from the seed if not given.
+        num_draws: at most so many draws count, evenly spread; the mixture is of all.
         chunk: draws that are compared with all posteriors at once; memory is 3 x chunk x latents.
     """
     loc, log_scale = (np.asarray(leaf, np.float64) for leaf in posterior)
-    draws = loc + np.exp(log_scale) * np.random.default_rng(seed).standard_normal(loc.shape)
+    if draws is None:
+        draws = loc + np.exp(log_scale) * np.random.default_rng(seed).standard_normal(loc.shape)
+    draws = np.asarray(draws, np.float64)
     count = min(len(loc), num_draws)
     rows = np.arange(count) * len(loc) // max(count, 1)
     precision = np.exp(-2 * log_scale)

@@ -1,5 +1,6 @@
 """The file of an evaluation, and its text."""
 
+import dataclasses
 import json
 import math
 
@@ -9,7 +10,7 @@ from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
 from musicvae_jax.evaluation.tables import evaluation_text, level_tables, seeds_text
 from musicvae_jax.evaluation.targets import check_targets
-from tests.evaluation.trees import make_evaluation, put, without
+from tests.evaluation.trees import make_evaluation, make_priors, make_samples, put, without
 
 
 def test_what_is_not_finite_is_null_in_the_file_and_a_dash_in_the_text(tmp_path):
@@ -79,6 +80,27 @@ def test_the_text_has_the_optional_figures_that_there_are():
         assert any(words in line and line.endswith(f"{value:.3f}") for line in lines)
     text = evaluation_text(without(evaluation, "flow.skip_share", "iwae"))
     assert "skip" not in text and "draws" not in text
+
+
+def test_priors_and_samples_have_tables(tmp_path):
+    evaluation = dataclasses.replace(make_evaluation(), priors=make_priors(), samples=make_samples())
+    assert read_evaluation(write_evaluation(tmp_path, evaluation)) == evaluation
+    text = evaluation_text(evaluation)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["prior", "against", "posteriors", "global", "local", "fine", "all"] in rows
+    for words, values in (
+        ("per latent, in all per window", ["1.000", "2.000", "3.000", "17.000"]),
+        ("classifier, mlp", ["0.500", "0.562", "0.625", "0.688"]),
+        ("discrepancy, squared", ["0.000", "0.010", "0.020", "0.030"]),
+        ("mean_pitch", ["0.625", "0.938"]),
+        ("  mean  ", ["0.688", "0.938"]),
+        ("/ that of held-out music", ["0.800"]),
+        ("share that is memorised", ["0.008"]),
+    ):
+        (line,) = (line for line in text.splitlines() if words in line)
+        assert line.split()[-len(values) :] == values
+    without_levels = evaluation_text(dataclasses.replace(evaluation, priors=None))
+    assert "prior against" not in without_levels and "memorised" in without_levels
 
 
 def test_of_several_runs_the_mean_and_its_standard_error_are_shown():

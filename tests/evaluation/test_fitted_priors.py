@@ -1,6 +1,7 @@
 """Priors fitted to a model that stays as it is."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from musicvae_jax import evaluate, load_workdir
 from musicvae_jax.config import UserError
+from musicvae_jax.evaluation import fitted_priors
 from musicvae_jax.evaluation.fitted_priors import FittedPrior, fit_prior, load_prior, save_prior, with_bases
 from musicvae_jax.inference import sample_prior
 from musicvae_jax.rng import row_keys
@@ -16,6 +18,15 @@ from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
 
 STEPS: dict = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_windows_often():
+    """Measurements of fits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitted_priors, "_EVERY", 5)
+        patch.setattr(fitted_priors, "_VALIDATION_WINDOWS", 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +96,7 @@ def test_a_prior_of_another_step_or_name_is_refused(vae, fitted, workdir):
         ({"base": "flow", "levels": ("globl",)}, "levels = .*globl.*: allowed is some of global, local, fine"),
         ({"base": "vamp", "levels": ("fine",)}, "base = vamp does not go with a level below the top"),
         ({"base": "flow", "num_steps": 0}, "num_steps = 0"),
+        ({"base": "flow", "learning_rate": 0.0}, "learning_rate = 0.0: allowed is more than 0"),
         ({"base": "flow", "flow_layers": 0}, "flow_layers = 0"),
     ],
 )
@@ -100,7 +112,18 @@ def test_a_learned_base_has_no_free_bits_and_a_kl_by_draws():
     assert changed.global_ == LEVELS_CONFIG.levels.global_
 
 
-def test_the_best_parameters_on_validation_are_kept(vae):
+def test_the_best_parameters_on_validation_are_kept(vae, monkeypatch):
     """Steps that are far too large gain nothing, so the first parameters stay."""
+    monkeypatch.setattr(fitted_priors, "_VALIDATION_WINDOWS", 512)
     wild = fit_prior(vae, "flow", ("fine",), num_steps=3, batch_size=8, learning_rate=30.0)
     assert wild.after["fine"] == pytest.approx(wild.before["fine"], rel=0.02)  # a flow starts as N(0, 1); one draw
+
+
+def test_levels_that_are_fitted_together_are_those_that_are_fitted_alone(vae):
+    """Each with the best of its own moments: the rate is so high that it gets worse and better."""
+    steps = STEPS | {"learning_rate": 0.3}
+    together = fit_prior(vae, "mixture", ("global", "fine"), modes=3, **steps)
+    alone = fit_prior(vae, "mixture", ("fine",), modes=3, **steps)
+    assert together.after["fine"] == pytest.approx(alone.after["fine"], rel=1e-4)
+    pair = (fitted_priors.bases_of(fit.vae.variables)["bases_fine"] for fit in (together, alone))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *pair)

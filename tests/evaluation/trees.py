@@ -2,8 +2,16 @@
 
 from typing import Any
 
-from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, Evaluation
-from musicvae_jax.figures import build, flatten
+from musicvae_jax.evaluation.figures import (
+    ANOTHER_PIECE,
+    PRIORS,
+    Evaluation,
+    PriorFigures,
+    PriorLevelFigures,
+    SampleFigures,
+    TwoSampleFigures,
+)
+from musicvae_jax.figures import Estimate, build, flatten
 
 SPANS = {"global": "window", "local": "phrase", "fine": "measure"}
 _R2S = [f"{r2}.{span}" for r2 in ("r2", "r2_within_metre") for span in ("measure", "phrase", "window")]
@@ -19,6 +27,34 @@ def without(evaluation: Evaluation, *prefixes: str) -> Evaluation:
     """The evaluation without the figures of these dotted names."""
     flat = flatten(evaluation)
     return build(Evaluation, {name: value for name, value in flat.items() if not name.startswith(prefixes)})
+
+
+def make_priors() -> PriorFigures:
+    """Three levels, of which the finest is the worst."""
+    two = []
+    for n in range(4):
+        accuracy = {"linear": Estimate(0.5, 0.02), "mlp": Estimate(0.5 + n / 16, 0.02)}
+        two.append(TwoSampleFigures(Estimate(0.01 * n, 0.001), 0.25, accuracy))
+    levels = {
+        level: PriorLevelFigures(latents=512 * 2**n, kl=7.0, mutual_information=6.0 - n, gap=1.0 + n, **vars(two[n]))
+        for n, level in enumerate(SPANS)
+    }
+    return PriorFigures(windows=512, gap=17.0, levels=levels, together=two[3])
+
+
+def make_samples() -> SampleFigures:
+    features = ("note_density", "mean_pitch", "groove_similarity", "phrase_similarity")
+    return SampleFigures(
+        windows=375,
+        overlap={name: 0.5 + n / 8 for n, name in enumerate(features)},
+        overlap_of_training=dict.fromkeys(features, 0.9375),
+        diversity=0.5,
+        diversity_of_held_out=0.625,
+        nearest=0.375,
+        nearest_of_held_out=0.3125,
+        threshold=0.25,
+        memorised=0.0078125,
+    )
 
 
 def make_evaluation() -> Evaluation:

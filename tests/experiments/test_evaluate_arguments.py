@@ -17,6 +17,7 @@ RESULTS = ROOT / "experiments" / "results"
     [
         (["--flow-windows", -1], "flow_windows = -1: allowed is 0 (off) or more"),
         (["--iwae-draws", -1], "iwae_draws = -1: allowed is 0 (off) or more"),
+        (["--samples", -1], "samples = -1: allowed is 0 (off) or more"),
         (["--num-examples", 0], "num_examples = 0: allowed is 1 or more"),
         (["--seed", -1], "seed = -1: allowed is 0 or more"),
         (["--result", "a.json"], "allowed is one of the two: --workdir, a run to measure, or --result"),
@@ -71,7 +72,8 @@ def measure(folk_data_dir, tmp_path, monkeypatch, call):
 
 @pytest.mark.slow
 def test_the_file_of_a_split_says_how_it_was_measured(measure, tmp_path) -> None:
-    out = measure("--split", "test", "--num-examples", 8, "--flow-windows", 8, "--iwae-draws", 2, "--seed", 3)
+    sizes = ("--num-examples", 8, "--flow-windows", 8, "--iwae-draws", 2, "--samples", 0)
+    out = measure("--split", "test", *sizes, "--seed", 3)
     path = tmp_path / "run" / "evaluation.test.json"
     first, figures = path.read_text(), read_evaluation(path)
     assert (figures.split, figures.checkpoint, figures.seed, figures.num_examples) == ("test", "best", 3, 8)
@@ -84,9 +86,10 @@ def test_the_file_of_a_split_says_how_it_was_measured(measure, tmp_path) -> None
     assert f"{figures.iwae.perplexity:.3f}" in printed
 
     for times in (1, 2):  # the validation split, if none is named
-        out = measure("--checkpoint", "latest", "--num-examples", 8, "--flow-windows", 0, "--no-rivals")
+        out = measure("--checkpoint", "latest", "--num-examples", 8, "--flow-windows", 0, "--samples", 0, "--no-rivals")
         other = read_evaluation(tmp_path / "run" / "evaluation.validation.json")
         assert (other.split, other.checkpoint, other.flow) == ("validation", "latest", None) and "skip" not in out
+        assert other.priors is None and other.samples is None
         assert other.rivals is None and "Markov" not in out
         assert other.times_measured == times and f"measured {times} time" in out
     assert str(tmp_path / "run" / "evaluation.validation.json") in out

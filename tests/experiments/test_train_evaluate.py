@@ -21,7 +21,7 @@ def test_training_leaves_a_run(run):
 
 def test_evaluation_is_one_flat_file(run, tmp_path, call):
     workdir = shutil.copytree(run, tmp_path / "run")  # other tests read the run while this one writes to it
-    sizes = ("--num-examples", 16, "--flow-windows", 8, "--iwae-draws", 2)
+    sizes = ("--num-examples", 16, "--flow-windows", 8, "--iwae-draws", 2, "--samples", 12)
     ended = call("evaluate.py", "--workdir", workdir, "--split", "test", *sizes)
     assert ended.status == 0, ended.error
     result = json.loads((workdir / "evaluation.test.json").read_text())
@@ -35,6 +35,9 @@ def test_evaluation_is_one_flat_file(run, tmp_path, call):
         "flow.added.global.r2.window.se",
         "rivals.markov.order",
         "rivals.copy_onset_f1.measure",
+        "priors.levels.global.gap",
+        "priors.together.accuracy.mlp.value",
+        "samples.overlap.groove_similarity",
     } <= set(result)
     assert (result["split"], result["num_examples"], result["flow.windows"], result["iwae.draws"]) == ("test", 16, 8, 2)
     assert all(np.isfinite(value) for value in result.values() if not isinstance(value, str))

@@ -1,0 +1,71 @@
+"""Measures the prior of a run and priors that fit_prior.py fitted to it on the same held-out music, and prints tables.
+
+Examples:
+    python experiments/compare_priors.py --workdir runs/folk                       # all of runs/folk/priors
+    python experiments/compare_priors.py --workdir runs/folk --priors mixture flow
+    python experiments/compare_priors.py --result runs/folk/priors/comparison.validation.json
+"""
+
+from pathlib import Path
+
+import tyro
+from commandline import run
+
+from musicvae_jax.config import UserError, check_seed
+from musicvae_jax.config.checks import check
+
+
+def compare(
+    *,
+    workdir: str = "",
+    result: tuple[str, ...] = (),
+    priors: tuple[str, ...] = (),
+    split: str = "validation",
+    num_windows: int = 512,
+    iwae_draws: int = 64,
+    checkpoint: str = "best",
+    seed: int = 0,
+) -> int:
+    """Measures the prior of a run and fitted ones; writes WORKDIR/priors/comparison.SPLIT.json, or prints such files.
+
+    Args:
+        workdir: the folder of the run.
+        result: a file that was written before: it is printed, and nothing is measured. Of several files, which are of
+            runs of one config from several seeds, the means are printed.
+        priors: names of fitted priors; all of the run if none is given.
+        split: validation, or another split of the data set.
+        num_windows: windows that are measured, spread evenly over the split.
+        iwae_draws: draws of each posterior, for both bounds.
+        checkpoint: best or latest.
+        seed: of all draws.
+    """
+    check(num_windows > 0, "num_windows", num_windows, "1 or more")
+    check(iwae_draws > 0, "iwae_draws", iwae_draws, "1 or more")
+    check_seed(seed)
+    if bool(workdir) == bool(result):
+        raise UserError("allowed is one of the two: --workdir, a run to measure, or --result, a file to print")
+
+    from musicvae_jax.evaluation.fitted_priors import fitted_names, load_prior
+    from musicvae_jax.evaluation.prior_comparison import (
+        compare_priors,
+        comparison_text,
+        read_comparison,
+        write_comparison,
+    )
+    from musicvae_jax.evaluation.trained import load_workdir
+    from musicvae_jax.training.devices import set_up_devices
+
+    if result:
+        print(comparison_text([read_comparison(path) for path in result]))
+        return 0
+    set_up_devices()
+    vae = load_workdir(workdir, checkpoint)
+    fitted = {name: load_prior(vae, workdir, name) for name in priors or fitted_names(workdir)}
+    found = compare_priors(vae, fitted, split, num_windows=num_windows, num_draws=iwae_draws, seed=seed)
+    path = write_comparison(Path(workdir) / "priors" / f"comparison.{split}.json", found)
+    print(f"\n{comparison_text([found])}\n\neverything: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    run(lambda: tyro.cli(compare))
