@@ -1,6 +1,7 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and what a disk refuses."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+
+
+def disk_refusal(error: BaseException) -> str:
+    """What the disk refused, such as "No space left on device", or "" for another error.
+
+    Libraries in C++ raise other types than `OSError`, with these words somewhere in their texts.
+    """
+    return next((words for words in map(os.strerror, _REFUSALS) if words in str(error)), "")
 
 
 def _umask() -> int:

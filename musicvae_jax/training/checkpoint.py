@@ -2,6 +2,8 @@
 
 import gc
 import json
+import logging
+import os
 import shutil
 import sys
 import time
@@ -14,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from musicvae_jax.files import disk_refusal
 from musicvae_jax.training.state import TrainState
 from musicvae_jax.training.workdir import WorkdirError, free_space
 
@@ -38,6 +41,7 @@ class Checkpoints:
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self._clean = clean
+        logging.getLogger("absl").addFilter(_is_not_raised)
         if clean:  # orbax does it in the background, and does not wait for it where nothing is saved
             for kind in _KINDS:
                 _delete_temporary(self.folder / kind)
@@ -190,9 +194,18 @@ class Checkpoints:
         try:
             write()
         except (OSError, ValueError, RuntimeError) as error:  # orbax passes on what its storage layers raise
+            free = free_space(self.folder)
+            for kind in _KINDS if self._clean else ():
+                _delete_temporary(self.folder / kind)
             raise WorkdirError(
-                f"cannot write the checkpoint of step {step} to {self.folder} ({free_space(self.folder)}): {error}"
+                f"cannot write the checkpoint of step {step} to {self.folder} ({free}): "
+                f"{disk_refusal(error) or _line(error)}"
             ) from error
+
+
+def _is_not_raised(record: logging.LogRecord) -> bool:
+    """Whether to log something: each error of its threads orbax logs with a long traceback, and raises it later too."""
+    return record.levelno < logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
 def _free_quietly() -> None:
