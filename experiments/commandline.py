@@ -35,8 +35,9 @@ def watch_signals() -> None:
     def in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt | Terminated):
             leave(error)
-        else:
+        elif threading.current_thread() is threading.main_thread():
             sys.__excepthook__(kind, error, trace)
+        # Else a callback of a C++ library has failed, after the failure of what it reports, such as a write of orbax.
 
     def again(unraisable: Any) -> None:
         """A callback, such as one of garbage collection, swallows what it raises: the signal must come again."""

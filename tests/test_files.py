@@ -43,6 +43,16 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_of_writing_names_the_file(tmp_path):
+    def fill() -> None:
+        with replacing(tmp_path / "text"), open("/dev/full", "w") as file:
+            file.write("ha")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/text'$"):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_disk_refuses_is_found_in_the_errors_of_all_libraries():
     full = os.strerror(28)
     assert disk_refusal(OSError(28, full, "name")) == disk_refusal(RuntimeError(f"RESOURCE: {full} [28]")) == full

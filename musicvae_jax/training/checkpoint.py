@@ -41,7 +41,8 @@ class Checkpoints:
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self._clean = clean
-        logging.getLogger("absl").addFilter(_is_not_raised)
+        for logger in ("absl", "asyncio"):
+            logging.getLogger(logger).addFilter(_is_not_raised)
         if clean:  # orbax does it in the background, and does not wait for it where nothing is saved
             for kind in _KINDS:
                 _delete_temporary(self.folder / kind)
@@ -205,7 +206,8 @@ class Checkpoints:
 
 def _is_not_raised(record: logging.LogRecord) -> bool:
     """Whether to log something: each error of its threads orbax logs with a long traceback, and raises it later too."""
-    return record.levelno < logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname
+    orbax = f"{os.sep}orbax{os.sep}"
+    return record.levelno < logging.ERROR or (orbax not in record.pathname and orbax not in record.getMessage())
 
 
 def _free_quietly() -> None:

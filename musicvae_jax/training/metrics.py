@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, TextIO
 
+from musicvae_jax.files import naming
 from musicvae_jax.training.workdir import WorkdirError, write_text
 
 
@@ -27,14 +28,16 @@ class MetricWriter:
             self._board = Writer(str(workdir / "tensorboard"))
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Appends a row: the step and its numbers."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        """Appends a row: the step and its numbers. An `OSError`, as of a full disk, names the file."""
+        with naming(self.path):
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         if self._board is not None:
             for name, value in metrics.items():
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

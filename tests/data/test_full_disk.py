@@ -1,8 +1,5 @@
 """A disk without space: one line that names the folder, nothing half-written, and the next try succeeds."""
 
-import contextlib
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,17 +7,7 @@ import pytest
 from musicvae_jax.config import UserError
 from musicvae_jax.data.prepare import prepare
 from tests.data.folder_music import make_many_files
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """No file of this process may grow beyond so many bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.disk import largest_file
 
 
 @pytest.mark.parametrize("size", [0, 100, 1_000, 10_000])
