@@ -35,9 +35,8 @@ def watch_signals() -> None:
     def in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt | Terminated):
             leave(error)
-        elif threading.current_thread() is threading.main_thread():
+        else:
             sys.__excepthook__(kind, error, trace)
-        # Else a callback of a C++ library has failed, after the failure of what it reports, such as a write of orbax.
 
     def again(unraisable: Any) -> None:
         """A callback, such as one of garbage collection, swallows what it raises: the signal must come again."""
@@ -45,7 +44,8 @@ def watch_signals() -> None:
             if issubclass(unraisable.exc_type, kind):
                 threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
                 return
-        sys.__unraisablehook__(unraisable)
+        if unraisable.object is not None:  # else it is of a library in C++: a callback that comes after a failed write
+            sys.__unraisablehook__(unraisable)
 
     signal.signal(signal.SIGTERM, end)
     sys.excepthook, sys.unraisablehook = in_one_line, again

