@@ -7,10 +7,12 @@ Examples:
     python experiments/generate.py sample --workdir runs/folk --prior flow --out out
 """
 
+import dataclasses
 from typing import Literal
 
 import tyro
-from commandline import run
+from commandline import DataPlaces, run
+from tyro.conf import OmitArgPrefixes
 
 
 def fit(
@@ -27,6 +29,7 @@ def fit(
     learning_rate: float = 1e-3,
     checkpoint: str = "best",
     seed: int = 0,
+    places: OmitArgPrefixes[DataPlaces],
 ) -> int:
     """Fits a prior to a trained model, which stays as it is; writes WORKDIR/priors/NAME.
 
@@ -43,6 +46,7 @@ def fit(
         learning_rate: of the first step.
         checkpoint: best or latest.
         seed: of parameters, windows and draws.
+        places: where the music is read.
     """
     from musicvae_jax.evaluation.fitted_priors import fit_prior, prior_folder, save_prior
     from musicvae_jax.evaluation.trained import load_workdir
@@ -50,8 +54,10 @@ def fit(
 
     prior_folder(workdir, name or base)  # refuses a bad name before the work
     set_up_devices()
+    vae = load_workdir(workdir, checkpoint)
+    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
     prior = fit_prior(
-        load_workdir(workdir, checkpoint),
+        vae,
         base,
         levels,
         modes=modes,

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import tyro
-from commandline import check_first_word, run
-from tyro.conf import Positional
+from commandline import DataPlaces, check_first_word, run
+from tyro.conf import OmitArgPrefixes, Positional
 
 import musicvae_jax as mv  # imports each name when it is first used, so that --help is fast
 from musicvae_jax.codec import MelodyCodec, Metre, MusicError, Score, format_refusals, read_scores, write_midi
@@ -252,12 +252,14 @@ class Gallery(Command):
     """Number of samples, and of reconstructions (at most the windows of the split)."""
     split: str = "validation"
     """Split that the reconstructed windows come from."""
+    places: OmitArgPrefixes[DataPlaces]
+    """Where the music is read."""
 
     def run(self) -> int:
         vae = self.load()
         if self.num < 1:
             raise UserError(f"num = {self.num}: allowed is 1 or more")
-        source = mv.load_windows(vae.config, self.split, attributes=False)
+        source = mv.load_windows(self.places.apply(vae.config, self.workdir), self.split, attributes=False)
         batch = mv.make_eval_batches(source, min(self.num, max(len(source), 1)), num_examples=self.num)[0]
         copies = vae.scores(vae.reconstruct_tokens(batch, seed=self.seed), batch.metre)
         for number, (original, copy) in enumerate(zip(vae.scores(batch.tokens, batch.metre), copies, strict=True)):

@@ -62,7 +62,7 @@ def measure(folk_data_dir, tmp_path, monkeypatch, call):
     monkeypatch.setattr(rivals, "measure_rivals", lambda *_, **__: RIVALS)
 
     def measure_(*arguments: object) -> str:
-        status, out, error = call("evaluate.py", "--workdir", tmp_path / "run", *arguments)
+        status, out, error = call("evaluate.py", "--workdir", tmp_path / "run", "--data-dir", folk_data_dir, *arguments)
         assert status == 0, error
         return out
 
