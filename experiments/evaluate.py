@@ -10,10 +10,11 @@ Examples:
     python experiments/evaluate.py --result experiments/results/chorales-flat*.test.json  # mean over seeds
 """
 
+from commandline import DataPlaces, run
+
 import dataclasses
 
 import tyro
-from commandline import DataPlaces, run
 from tyro.conf import OmitArgPrefixes
 
 from musicvae_jax.config import UserError, check_seed

@@ -7,11 +7,12 @@ Examples:
     python experiments/generate.py sample --workdir runs/folk --prior flow --out out
 """
 
+from commandline import DataPlaces, run
+
 import dataclasses
 from typing import Literal
 
 import tyro
-from commandline import DataPlaces, run
 from tyro.conf import OmitArgPrefixes
 
 

@@ -9,13 +9,14 @@ Examples:
     python experiments/generate.py gallery     --workdir runs/folk --out out
 """
 
+from commandline import DataPlaces, check_first_word, run
+
 import dataclasses
 import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import tyro
-from commandline import DataPlaces, check_first_word, run
 from tyro.conf import OmitArgPrefixes, Positional
 
 import musicvae_jax as mv  # imports each name when it is first used, so that --help is fast

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from tensorflow_datasets.core import example_serializer, writer
 
 from musicvae_jax.codec import write_abc
-from musicvae_jax.data.datasets import folder_pieces, midi_folder
+from musicvae_jax.codec.abc import parse_abc
+from musicvae_jax.data.datasets import midi_folder
 from musicvae_jax.data.datasets.folder_files import Item
 from musicvae_jax.data.datasets.folder_pieces import Outcome, read_item
 from musicvae_jax.data.datasets.spool import Spool
@@ -58,17 +60,13 @@ def test_a_file_that_crashes_or_stops_its_reader_is_refused(tmp_path, ready, mon
 
 def read_slowly(item: Item) -> list[Outcome]:
     """Reads an item as a busy machine does: each piece waits for long."""
-    parse = folder_pieces.parse_abc
 
     def wait(*args, **options):
         time.sleep(0.4)
-        return parse(*args, **options)
+        return parse_abc(*args, **options)
 
-    folder_pieces.parse_abc = wait
-    try:
+    with mock.patch("musicvae_jax.data.datasets.folder_pieces.parse_abc", wait):
         return read_item(item)
-    finally:
-        folder_pieces.parse_abc = parse
 
 
 def test_what_is_read_does_not_depend_on_the_load_of_the_machine(tmp_path, ready, monkeypatch) -> None:
