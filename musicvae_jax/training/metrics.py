@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -52,10 +53,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            rows.append({"step": int(row["step"]), **row})
-        except (ValueError, TypeError, KeyError):  # not UTF-8, not JSON, or no row
+            for value in row.values():
+                math.isfinite(value)  # it is a number, of a size that a float can hold
+            rows.append({**row, "step": int(row["step"])})
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             if number < len(lines):
-                raise WorkdirError(f"{path}, line {number}: {line[:40]!r}; allowed: an object with a step") from None
+                detail = f"{line[:40]!r}; allowed: an object with a step and numbers"
+                raise WorkdirError(f"{path}, line {number}: {detail}") from None
     return rows
 
 

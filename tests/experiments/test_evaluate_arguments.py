@@ -39,8 +39,9 @@ def test_a_result_is_printed_with_its_targets(call) -> None:
     assert f"{evaluation.perplexity_elbo:.3f}" in out and len(targets) > 20
 
 
-def test_a_file_that_is_no_evaluation_is_refused(tmp_path, call) -> None:
-    (tmp_path / "a.json").write_text("[1]")
+@pytest.mark.parametrize("text", ["[1]", "[" * 100_000, "", "1" * 5000, '{"split": "test"}'])
+def test_a_file_that_is_no_evaluation_is_refused(text, tmp_path, call) -> None:
+    (tmp_path / "a.json").write_text(text)
     status, out, error = call("evaluate.py", "--result", tmp_path / "a.json")
     assert status == 2 and not out and "a.json is no evaluation" in error and error.count("\n") == 1
 
