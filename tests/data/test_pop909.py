@@ -96,8 +96,10 @@ BOMB = {f"r/POP909/{number:03d}/{number:03d}.mid": b"\0" * 2**24 for number in r
         (lambda path: path.write_text("404"), "not a zip file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-999]), "not a zip file"),
         (lambda path: write_archive(path, {"r/a.mid": b"", "other/b.mid": b""}), "too many values"),
+        (lambda path: write_archive(path, {f"r/{'x' * 300}.mid": b""}), "File name too long"),
+        (lambda path: write_archive(path, {"r/a.txt": b""}), "No such file"),
     ],
-    ids=["other songs", "bomb", "many files", "bzip2", "a page", "truncated", "two folders"],
+    ids=["other songs", "bomb", "many files", "bzip2", "a page", "truncated", "two folders", "a long name", "no music"],
 )
 def test_an_archive_that_is_not_what_it_was_is_refused_and_downloaded_again(damage, said, served, tmp_path) -> None:
     good = (served / f"{ORIGINAL}.zip").read_bytes()

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -29,7 +30,8 @@ def attempt(kind: str, name: str, function: Callable[[], str], *, listed: bool =
     looks like a traceback.
     """
     said, held, error = "", False, io.StringIO()
-    start = time.process_time()
+    start, hook = time.process_time(), sys.unraisablehook
+    sys.unraisablehook = lambda found: None if found.object is None else hook(found)  # as scripts do
     with contextlib.redirect_stderr(error):
         try:
             said, held = function(), True
@@ -37,6 +39,8 @@ def attempt(kind: str, name: str, function: Callable[[], str], *, listed: bool =
             said, held = f"refused: {refusal}", bool(str(refusal))
         except Exception as wrong:  # noqa: BLE001 -- the drill looks for these
             said = f"{type(wrong).__name__}: {wrong}"
+        finally:
+            sys.unraisablehook = hook
     if "Traceback" in error.getvalue():
         said, held = f"a traceback was printed: {error.getvalue()[-300:]}", False
     return Held(kind, name, said, held, time.process_time() - start, peak(), listed)

@@ -143,7 +143,7 @@ def _signatures(score: Score) -> bytes:
 def _refuse(item: Item, number: int, error: MusicError, tune: str = "") -> FolderRefusal:
     detail = error.detail.replace(item.root.rstrip("/") + "/", "")
     place = tune + error.place
-    return FolderRefusal((item.order, number), _printable(item.name), place, error.reason, _printable(detail))
+    return FolderRefusal((item.order, number), _printable(item.name), place, error.reason, detail)
 
 
 def _refuse_file(item: Item, reason: str, detail: str) -> FolderRefusal:
@@ -151,5 +151,5 @@ def _refuse_file(item: Item, reason: str, detail: str) -> FolderRefusal:
 
 
 def _printable(name: str) -> str:
-    """A file name as text, even if it is not UTF-8."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A file name as text, even if it is not UTF-8. Different names give different texts: a backslash is doubled."""
+    return name.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -15,6 +15,7 @@ from musicvae_jax.config import UserError
 from musicvae_jax.data.datasets.corpus import CorpusBuilder
 from musicvae_jax.data.datasets.pop909_songs import CORRECTED, ORIGINAL, find_songs, read_song
 from musicvae_jax.data.records import score_features
+from musicvae_jax.files import disk_refusal
 
 # One commit of each repository, so that everybody gets the same songs.
 URLS = {
@@ -129,8 +130,10 @@ def _unpack(name: str, archive: Path) -> Path:
             found = digest_of(root)
             if found != DIGESTS[name]:
                 raise ValueError(f"its songs have the SHA-256 {found}; allowed is {DIGESTS[name]}")
-        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
+            if disk_refusal(error):
+                raise
             for path in (archive, archive.with_name(f"{archive.name}.INFO")):  # TFDS keeps its checksum there
                 path.unlink(missing_ok=True)
             raise UserError(f"{URLS[name]} is not what it was: {error}") from error
