@@ -10,11 +10,12 @@ Examples:
     python experiments/ablate.py levels --table
 """
 
+from commandline import run
+
 import functools
 from pathlib import Path
 
 import tyro
-from commandline import run
 from configs.ablations import ABLATIONS
 from tyro.conf import Positional
 

@@ -11,6 +11,8 @@ Examples:
     python experiments/accelerator.py --dry-run --json runs/dry-run.json   # every part in its smallest size, on a CPU
 """
 
+from commandline import run
+
 import collections
 import dataclasses
 import importlib.util
@@ -26,7 +28,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from commandline import run
 from configs import CONFIGS
 from timing import first_step_seconds, make_samplers, median_seconds
 

@@ -4,11 +4,14 @@ Example:
     python experiments/analyze.py --workdir runs/folk --out runs/folk/report
 """
 
+from commandline import DataPlaces, run
+
+import dataclasses
 import time
 from pathlib import Path
 
 import tyro
-from commandline import run
+from tyro.conf import OmitArgPrefixes
 
 from musicvae_jax.config import check_seed
 from musicvae_jax.config.checks import check
@@ -16,6 +19,7 @@ from musicvae_jax.config.checks import check
 
 def analyze(
     *,
+    places: OmitArgPrefixes[DataPlaces],
     workdir: str,
     out: str = "",
     checkpoint: str = "best",
@@ -29,6 +33,7 @@ def analyze(
     """Writes OUT/report.html: figures, curves, reconstructions, samples, moved dims, interpolations and a map.
 
     Args:
+        places: where the held-out music is read.
         workdir: the folder of the run. Figures are there once evaluate.py has measured the split.
         out: the folder of the report; WORKDIR/report if not given.
         checkpoint: best or latest.
@@ -51,6 +56,7 @@ def analyze(
     set_up_devices()
     start = time.perf_counter()
     vae = load_workdir(workdir, checkpoint)
+    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
     path = Path(out or Path(workdir) / "report") / "report.html"
     write_report(vae, workdir, path, split=split, num=num, steps=steps, reach=reach, num_mapped=map_windows, seed=seed)
     print(

@@ -4,6 +4,8 @@ Example: python experiments/benchmark.py folk-basic --trace runs/trace
          python experiments/benchmark.py folk-plain --options --json experiments/results/options.json
 """
 
+from commandline import choose, run
+
 import dataclasses
 import json
 import math
@@ -16,7 +18,6 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from commandline import choose, run
 from configs import CONFIGS
 from configs.options import options
 from timing import first_step_seconds, make_samplers, make_training_step, median_seconds

@@ -44,7 +44,8 @@ def watch_signals() -> None:
             if issubclass(unraisable.exc_type, kind):
                 threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
                 return
-        sys.__unraisablehook__(unraisable)
+        if unraisable.object is not None:  # else it is of a library in C++: a callback that comes after a failed write
+            sys.__unraisablehook__(unraisable)
 
     signal.signal(signal.SIGTERM, end)
     sys.excepthook, sys.unraisablehook = in_one_line, again
@@ -53,9 +54,11 @@ def watch_signals() -> None:
 if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent:  # a script of this folder, not a test
     watch_signals()
 
-import tyro  # noqa: E402 -- only now that signals are watched, because it is slow
+import dataclasses  # noqa: E402 -- only now that signals are watched
 
-from musicvae_jax.config import UserError, nearest  # noqa: E402
+import tyro  # noqa: E402
+
+from musicvae_jax.config import Config, UserError, nearest  # noqa: E402
 
 T = TypeVar("T")
 
@@ -72,6 +75,37 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(2)
     except (KeyboardInterrupt, Terminated) as error:
         leave(error)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataPlaces:
+    """Where a script that takes a run reads music: where its user says. The run may be somebody else's."""
+
+    data_dir: str = ""
+    """Where prepared data sets are; TFDS's own folder if not given."""
+    manual_dir: str = ""
+    """A folder with the sources of the data set, if it is to be prepared from there."""
+    path: str = ""
+    """midi_folder only: the folder of MIDI, ABC and MusicXML."""
+    trust_config: bool = False
+    """Read where the config of the run says; for runs of your own."""
+
+    def apply(self, config: Config, workdir: str) -> Config:
+        """The config of a run with the user's places.
+
+        Raises:
+            UserError: the config names a place that the user has neither given nor allowed.
+        """
+        if self.trust_config:
+            return config
+        mine = {name: getattr(self, name) for name in ("data_dir", "manual_dir", "path")}
+        others = {name: getattr(config.data, name) for name in ("data_dir", "path") if not mine[name]}
+        if any(others.values()):
+            named = ", ".join(f"{name} = {place!r}" for name, place in others.items() if place)
+            flags = " and ".join(f"--{name.replace('_', '-')} DIR" for name, place in others.items() if place)
+            allowed = f"{flags}, or --trust-config to read there"
+            raise UserError(f"the config of {workdir} has {named}, which is read only if you say so: {allowed}")
+        return dataclasses.replace(config, data=dataclasses.replace(config.data, **mine))
 
 
 def check_first_word(known: Iterable[str], kind: str) -> None:

@@ -6,10 +6,13 @@ Examples:
     python experiments/compare_priors.py --result runs/folk/priors/comparison.validation.json
 """
 
+from commandline import DataPlaces, run
+
+import dataclasses
 from pathlib import Path
 
 import tyro
-from commandline import run
+from tyro.conf import OmitArgPrefixes
 
 from musicvae_jax.config import UserError, check_seed
 from musicvae_jax.config.checks import check
@@ -17,6 +20,7 @@ from musicvae_jax.config.checks import check
 
 def compare(
     *,
+    places: OmitArgPrefixes[DataPlaces],
     workdir: str = "",
     result: tuple[str, ...] = (),
     priors: tuple[str, ...] = (),
@@ -29,6 +33,7 @@ def compare(
     """Measures the prior of a run and fitted ones; writes WORKDIR/priors/comparison.SPLIT.json, or prints such files.
 
     Args:
+        places: where the music is read.
         workdir: the folder of the run.
         result: a file that was written before: it is printed, and nothing is measured. Of several files, which are of
             runs of one config from several seeds, the means are printed.
@@ -60,6 +65,7 @@ def compare(
         return 0
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
+    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
     fitted = {name: load_prior(vae, workdir, name) for name in priors or fitted_names(workdir)}
     found = compare_priors(vae, fitted, split, num_windows=num_windows, num_draws=iwae_draws, seed=seed)
     path = write_comparison(Path(workdir) / "priors" / f"comparison.{split}.json", found)

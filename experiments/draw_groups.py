@@ -4,12 +4,13 @@ Example:
     python experiments/draw_groups.py --out docs/groups.png --maps "no attributes=none" "attributes=control"
 """
 
+from commandline import run, split_labels
+
 import re
 from pathlib import Path
 
 import tyro
 from ablate import RESULTS
-from commandline import run, split_labels
 from configs.ablations import ABLATIONS
 
 from musicvae_jax.config import UserError, nearest

@@ -5,11 +5,12 @@ Example:
         "one latent=one-none-10 one-none-20 one-none-40"
 """
 
+from commandline import run, split_labels
+
 from pathlib import Path
 
 import tyro
 from ablate import RESULTS
-from commandline import run, split_labels
 from configs.ablations import ABLATIONS
 
 from musicvae_jax.config import UserError, nearest

@@ -3,10 +3,11 @@
 Example: python experiments/draw_runs.py --out docs/collapse.png --runs "no remedy=runs/none" "set points=runs/held"
 """
 
+from commandline import run, split_labels
+
 from pathlib import Path
 
 import tyro
-from commandline import run, split_labels
 
 
 def draw(*, runs: tuple[str, ...], out: str, smoothing: float = 0.05) -> int:

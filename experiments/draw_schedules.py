@@ -3,8 +3,9 @@
 Example: python experiments/draw_schedules.py --out docs/schedules.png
 """
 
-import tyro
 from commandline import run
+
+import tyro
 
 
 def draw(*, out: str) -> int:

@@ -10,10 +10,12 @@ Examples:
     python experiments/evaluate.py --result experiments/results/chorales-flat*.test.json  # mean over seeds
 """
 
+from commandline import DataPlaces, run
+
 import dataclasses
 
 import tyro
-from commandline import run
+from tyro.conf import OmitArgPrefixes
 
 from musicvae_jax.config import UserError, check_seed
 from musicvae_jax.config.checks import check
@@ -32,6 +34,7 @@ def evaluate(
     samples: int = 512,
     rivals: bool = True,
     seed: int = 0,
+    places: OmitArgPrefixes[DataPlaces],
 ) -> int:
     """Measures a trained model on held-out music and writes WORKDIR/evaluation.SPLIT.json, or prints such a file.
 
@@ -51,6 +54,7 @@ def evaluate(
             with held-out music; 0 leaves both out.
         rivals: also measure Markov chains and copies; they depend on the data alone, so one seed of a config is enough.
         seed: of the posterior draws.
+        places: where the music is read.
     """
     check(num_examples is None or num_examples > 0, "num_examples", num_examples, "1 or more")
     check(flow_windows >= 0, "flow_windows", flow_windows, "0 (off) or more")
@@ -80,6 +84,7 @@ def evaluate(
     vae = load_workdir(workdir, checkpoint)
     if prior:
         vae, workdir = load_prior(vae, workdir, prior), str(prior_folder(workdir, prior))
+    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
     path = evaluation_path(workdir, split)
     times = 1 + (read_evaluation(path).times_measured or 0) if path.exists() else 1
     figures = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)

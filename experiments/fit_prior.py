@@ -7,10 +7,13 @@ Examples:
     python experiments/generate.py sample --workdir runs/folk --prior flow --out out
 """
 
+from commandline import DataPlaces, run
+
+import dataclasses
 from typing import Literal
 
 import tyro
-from commandline import run
+from tyro.conf import OmitArgPrefixes
 
 
 def fit(
@@ -27,6 +30,7 @@ def fit(
     learning_rate: float | None = None,
     checkpoint: str = "best",
     seed: int = 0,
+    places: OmitArgPrefixes[DataPlaces],
 ) -> int:
     """Fits a prior to a trained model, which stays as it is; writes WORKDIR/priors/NAME.
 
@@ -43,6 +47,7 @@ def fit(
         learning_rate: of the first step; by default 0.003 for flow, 0.01 for mixture and vamp.
         checkpoint: best or latest.
         seed: of parameters, windows and draws.
+        places: where the music is read.
     """
     from musicvae_jax.evaluation.fitted_priors import fit_prior, prior_folder, save_prior
     from musicvae_jax.evaluation.trained import load_workdir
@@ -50,8 +55,10 @@ def fit(
 
     prior_folder(workdir, name or base)  # refuses a bad name before the work
     set_up_devices()
+    vae = load_workdir(workdir, checkpoint)
+    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
     prior = fit_prior(
-        load_workdir(workdir, checkpoint),
+        vae,
         base,
         levels,
         modes=modes,

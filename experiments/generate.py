@@ -9,19 +9,19 @@ Examples:
     python experiments/generate.py gallery     --workdir runs/folk --out out
 """
 
+from commandline import DataPlaces, check_first_word, run, split_labels
+
 import dataclasses
 import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import tyro
-from commandline import check_first_word, run
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import musicvae_jax as mv  # imports each name when it is first used, so that --help is fast
 from musicvae_jax.codec import MelodyCodec, Metre, MusicError, Score, format_refusals, read_scores, write_midi
 from musicvae_jax.config import UserError
-from musicvae_jax.config.checks import check
 
 LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
 
@@ -105,17 +105,10 @@ class Sample(Command):
         sampling = mv.SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         metre = Metre.parse(self.metre) if self.metre else None
         options = {"temperature": dict(self.level_temperature), "seed": self.seed, "sampling": sampling}
-        conditions = dict(_pair(text) for text in self.condition)
+        conditions = split_labels("condition", self.condition, "NAME=VALUE")
         scores = self.load().sample(self.num, metre=metre, measures=self.measures, conditions=conditions, **options)
         self.save_scores(scores, "sample")
         return 0
-
-
-def _pair(text: str) -> tuple[str, str]:
-    """Name and value of a condition."""
-    name, sign, value = text.partition("=")
-    check(bool(name and sign and value), "condition", text, "NAME=VALUE, such as key=G")
-    return name, value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -263,12 +256,14 @@ class Gallery(Command):
     """Number of samples, and of reconstructions (at most the windows of the split)."""
     split: str = "validation"
     """Split that the reconstructed windows come from."""
+    places: OmitArgPrefixes[DataPlaces]
+    """Where the music is read."""
 
     def run(self) -> int:
         vae = self.load()
         if self.num < 1:
             raise UserError(f"num = {self.num}: allowed is 1 or more")
-        source = mv.load_windows(vae.config, self.split, attributes=False)
+        source = mv.load_windows(self.places.apply(vae.config, self.workdir), self.split, attributes=False)
         batch = mv.make_eval_batches(source, min(self.num, max(len(source), 1)), num_examples=self.num)[0]
         copies = vae.scores(vae.reconstruct_tokens(batch, seed=self.seed), batch.metre)
         for number, (original, copy) in enumerate(zip(vae.scores(batch.tokens, batch.metre), copies, strict=True)):

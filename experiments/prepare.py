@@ -7,13 +7,14 @@ Examples:
         --beam-options=--runner=FlinkRunner --beam-options=--flink_master=host:8081
 """
 
+from commandline import check_first_word, run
+
 import functools
 import time
 from pathlib import Path
 from typing import Any
 
 import tyro
-from commandline import check_first_word, run
 from tyro.conf import UseAppendAction
 
 from musicvae_jax.config.checks import check

@@ -5,6 +5,8 @@ Example: python experiments/scaling.py folk-plain --json experiments/results/sca
 Absolute times drift on a busy machine, so compare ratios.
 """
 
+from commandline import choose, run
+
 import contextlib
 import dataclasses
 import json
@@ -15,7 +17,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from commandline import choose, run
 from configs import CONFIGS
 from timing import make_samplers, make_training_step, median_seconds
 

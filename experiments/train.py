@@ -7,11 +7,12 @@ With --distributed the same command runs in several processes, on one host or se
     srun python experiments/train.py folk --workdir runs/folk --distributed
 """
 
+from commandline import choose, run
+
 import dataclasses
 from typing import Annotated
 
 import tyro
-from commandline import choose, run
 from configs import CONFIGS
 
 from musicvae_jax.config import Config

@@ -1,6 +1,7 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and what a disk refuses."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         with open(temporary, "rb") as file:  # content first, then the name: a crash must not leave an empty file
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp allows the owner only
@@ -27,6 +29,28 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Names a file in errors of the system that name none, as those of writing do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+
+
+def disk_refusal(error: BaseException) -> str:
+    """What the disk refused, such as "No space left on device", or "" for another error.
+
+    Libraries in C++ raise other types than `OSError`, with these words somewhere in their texts.
+    """
+    return next((words for words in map(os.strerror, _REFUSALS) if words in str(error)), "")
 
 
 def _umask() -> int:

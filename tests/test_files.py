@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from musicvae_jax.files import replacing
+from musicvae_jax.files import disk_refusal, replacing
 
 
 def test_content_is_written_to_disk_before_the_file_gets_its_name(tmp_path, monkeypatch):
@@ -41,3 +41,19 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(OSError, match="half"):
         fail()
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_of_writing_names_the_file(tmp_path):
+    def fill() -> None:
+        with replacing(tmp_path / "text"), open("/dev/full", "w") as file:
+            file.write("ha")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/text'$"):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_disk_refuses_is_found_in_the_errors_of_all_libraries():
+    full = os.strerror(28)
+    assert disk_refusal(OSError(28, full, "name")) == disk_refusal(RuntimeError(f"RESOURCE: {full} [28]")) == full
+    assert not disk_refusal(ValueError("space")) and not disk_refusal(FileNotFoundError(2, os.strerror(2)))

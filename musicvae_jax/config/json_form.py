@@ -42,7 +42,7 @@ def from_json(text: str) -> Config:
     """
     try:
         tree = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError
         raise ConfigError(f"the config is not JSON: {error}") from error
     return _build(Config, tree, "config")
 

@@ -21,6 +21,7 @@ from musicvae_jax.data.datasets.folk_tunes import FolkTunes
 from musicvae_jax.data.datasets.midi_folder import FolderConfig, MidiFolder
 from musicvae_jax.data.datasets.pop909 import Pop909
 from musicvae_jax.data.records import to_score
+from musicvae_jax.files import disk_refusal
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
     builder.name: builder for builder in (BachChorales, DMelodies, FolkTunes, MidiFolder, Pop909)
@@ -56,7 +57,7 @@ def prepare(
 
     Raises:
         UserError: an unknown name; a `manual_dir` or `path` that does not exist or lacks the sources; an option of
-            another data set.
+            another data set; the disk is full or refuses to be written. Nothing half-written stays.
     """
     make_builder = functools.partial(_make_builder, name, data_dir, path, num_processes)
     builder = make_builder()
@@ -64,7 +65,7 @@ def prepare(
         raise UserError(f"{name} is not prepared with Beam: allowed is midi_folder")
     target = Path(builder.data_path)
     if refresh or not target.exists():
-        with _locked(target), _quiet():
+        with _naming_disk(target), _locked(target), _quiet():
             if manual_dir and not Path(manual_dir).expanduser().is_dir():
                 raise UserError(f"manual_dir = {manual_dir!r}: no such folder")
             options = tfds.download.DownloadConfig(manual_dir=manual_dir or None)
@@ -154,6 +155,18 @@ def _beam_options(options: Sequence[str]) -> Any:
     except ImportError:
         raise UserError("Apache Beam is not installed: pip install apache-beam, or leave out --beam") from None
     return PipelineOptions(list(options))
+
+
+@contextlib.contextmanager
+def _naming_disk(target: Path) -> Iterator[None]:
+    """An error of the disk in one line, whichever library met it."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        refusal = disk_refusal(error)
+        if isinstance(error, UserError) or getattr(error, "filename", None) or not refusal:
+            raise
+        raise UserError(f"cannot write {target}: {refusal}; allowed is another data_dir, with space") from error
 
 
 @contextlib.contextmanager

@@ -265,5 +265,5 @@ def read_evaluation(path: str | Path) -> Evaluation:
     try:
         flat: Any = json.loads(Path(path).read_text())
         return build(Evaluation, flat)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is no evaluation: allowed is what experiments/evaluate.py writes") from None

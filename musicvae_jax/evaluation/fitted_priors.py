@@ -7,6 +7,8 @@ base missed of them, and leaves the nll alone.
 import dataclasses
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 import optax
 from tqdm import trange
 
-from musicvae_jax.config import Config, check_seed, from_json, to_json
+from musicvae_jax.config import Config, UserError, check_seed, to_json
 from musicvae_jax.config.checks import check
 from musicvae_jax.data.load import TRAIN, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
@@ -27,7 +29,7 @@ from musicvae_jax.inference import infer
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import make_local_parallel
 from musicvae_jax.training.state import init_params, make_model, state_shapes
-from musicvae_jax.training.workdir import write_text
+from musicvae_jax.training.workdir import read_config, write_text
 from musicvae_jax.types import Array, Batch, Variables
 
 BASES = "bases_"  # what the parameters of all bases begin with
@@ -196,21 +198,21 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
     """A model with a prior that `save_prior` wrote.
 
     Raises:
-        UserError: there is no such prior, or it was fitted to another checkpoint.
+        UserError: there is no such prior, it was fitted to another checkpoint, or one of its files is damaged.
     """
     folder = prior_folder(workdir, name)
     there = fitted_names(workdir)
     check(name in there, "prior", name, f"one of {', '.join(there)}" if there else "none: fit one with fit_prior.py")
-    step = json.loads((folder / "fit.json").read_text())["step"]
+    step = _read_step(folder / "fit.json")
     check(step == vae.step, "prior", name, f"one that was fitted to step {vae.step} of the run; this one to {step}")
-    config = from_json((folder / "config.json").read_text())
+    config = read_config(folder)
     model = make_model(config, vae.codec.fields)
-    like = bases_of({"params": state_shapes(config, model).params})
-    with np.load(folder / "bases.npz") as leaves:
-        bases = jax.tree_util.tree_map_with_path(
-            lambda path, _: leaves[jax.tree_util.keystr(path, simple=True, separator="/")], like
-        )
+    shapes = state_shapes(config, model).params
+    kept = {name: leaf for name, leaf in shapes.items() if not name.startswith(BASES)}
     params = {name: leaf for name, leaf in vae.variables["params"].items() if not name.startswith(BASES)}
+    if jax.tree.map(jnp.shape, kept) != jax.tree.map(jnp.shape, params):
+        raise _damaged(folder / "config.json", ValueError("it is of another model"))
+    bases = _read_bases(folder / "bases.npz", bases_of({"params": shapes}))
     variables = {**vae.variables, "params": {**params, **bases}}
     return dataclasses.replace(vae, config=config, model=model, variables=variables)
 
@@ -218,6 +220,34 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
 def fitted_names(workdir: str | Path) -> list[str]:
     """The names of the priors that were fitted to a run."""
     return sorted(path.parent.name for path in (Path(workdir) / "priors").glob("*/config.json"))
+
+
+def _read_step(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text())["step"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _read_bases(path: Path, like: Any) -> Any:
+    """The arrays of a file, in a tree of these shapes."""
+    try:
+        with np.load(path, allow_pickle=False) as leaves:
+            bases = jax.tree_util.tree_map_with_path(
+                lambda path, _: leaves[jax.tree_util.keystr(path, simple=True, separator="/")], like
+            )
+    except (ValueError, TypeError, AttributeError, KeyError, EOFError, MemoryError, RuntimeError) as error:
+        raise _damaged(path, error) from None
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise _damaged(path, error) from None
+    differing = jax.tree.map(lambda leaf, wanted: leaf.shape != wanted.shape or leaf.dtype != wanted.dtype, bases, like)
+    if any(jax.tree.leaves(differing)):
+        raise _damaged(path, ValueError("its arrays are of another model"))
+    return bases
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged: {error}; allowed is what fit_prior.py wrote")
 
 
 def bases_of(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import gc
 import json
+import logging
+import os
 import shutil
 import sys
 import time
@@ -14,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from musicvae_jax.files import disk_refusal
 from musicvae_jax.training.state import TrainState
 from musicvae_jax.training.workdir import WorkdirError, free_space
 
@@ -38,6 +41,8 @@ class Checkpoints:
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         self._clean = clean
+        for logger in ("absl", "asyncio"):
+            logging.getLogger(logger).addFilter(_is_not_raised)
         if clean:  # orbax does it in the background, and does not wait for it where nothing is saved
             for kind in _KINDS:
                 _delete_temporary(self.folder / kind)
@@ -190,9 +195,19 @@ class Checkpoints:
         try:
             write()
         except (OSError, ValueError, RuntimeError) as error:  # orbax passes on what its storage layers raise
+            free = free_space(self.folder)
+            for kind in _KINDS if self._clean else ():
+                _delete_temporary(self.folder / kind, still_written=True)
             raise WorkdirError(
-                f"cannot write the checkpoint of step {step} to {self.folder} ({free_space(self.folder)}): {error}"
+                f"cannot write the checkpoint of step {step} to {self.folder} ({free}): "
+                f"{disk_refusal(error) or _line(error)}"
             ) from error
+
+
+def _is_not_raised(record: logging.LogRecord) -> bool:
+    """Whether to log something: each error of its threads orbax logs with a long traceback, and raises it later too."""
+    orbax = f"{os.sep}orbax{os.sep}"
+    return record.levelno < logging.ERROR or (orbax not in record.pathname and orbax not in record.getMessage())
 
 
 def _free_quietly() -> None:
@@ -223,10 +238,10 @@ def checksums(state: TrainState, data_state: Any, metrics: dict[str, float]) -> 
     return {"state": found} | {name: zlib.crc32(json.dumps(tree).encode()) for name, tree in texts.items()}
 
 
-def _delete_temporary(folder: Path) -> None:
+def _delete_temporary(folder: Path, *, still_written: bool = False) -> None:
     for path in folder.iterdir() if folder.exists() else ():
         if ocp.utils.is_tmp_checkpoint(path):
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=still_written)  # what stays of it, the next run deletes
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

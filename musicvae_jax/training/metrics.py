@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any, TextIO
 
+from musicvae_jax.files import naming
 from musicvae_jax.training.workdir import WorkdirError, write_text
 
 
@@ -27,14 +29,16 @@ class MetricWriter:
             self._board = Writer(str(workdir / "tensorboard"))
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Appends a row: the step and its numbers."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        """Appends a row: the step and its numbers. An `OSError`, as of a full disk, names the file."""
+        with naming(self.path):
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         if self._board is not None:
             for name, value in metrics.items():
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
@@ -49,10 +53,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            rows.append({"step": int(row["step"]), **row})
-        except (ValueError, TypeError, KeyError):  # not UTF-8, not JSON, or no row
+            for value in row.values():
+                math.isfinite(value)  # it is a number, of a size that a float can hold
+            rows.append({**row, "step": int(row["step"])})
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             if number < len(lines):
-                raise WorkdirError(f"{path}, line {number}: {line[:40]!r}; allowed: an object with a step") from None
+                detail = f"{line[:40]!r}; allowed: an object with a step and numbers"
+                raise WorkdirError(f"{path}, line {number}: {detail}") from None
     return rows
 
 

@@ -35,7 +35,7 @@ class CollapseMonitor:
             prefix = f"{VALIDATION}."
             flat = {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
             if flat:
-                self.observe(row["step"], build(ValidationFigures, flat).levels)
+                self.observe(row["step"], _build_validation(row["step"], flat).levels)
 
     def observe(self, step: int, levels: Mapping[str, LevelFigures]) -> list[str]:
         """Takes a validation; returns a line for each level or group that has died since the last, or lives again."""
@@ -92,3 +92,11 @@ class CollapseMonitor:
                     name = f"group '{level}/{group}'"
                     signs[name] = f"{name} has no active dim at step {step} (allowed: 1 and more)"
         return signs
+
+
+def _build_validation(step: int, flat: Mapping[str, Any]) -> ValidationFigures:
+    try:
+        return build(ValidationFigures, flat)
+    except (TypeError, AttributeError) as error:
+        message = f"the validation of step {step} in metrics.jsonl is damaged: {error}"
+        raise UserError(f"{message}; allowed are the figures that train.py writes") from None

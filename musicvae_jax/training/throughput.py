@@ -92,8 +92,9 @@ def peak_size() -> int:
 class Throughput:
     """Means of the metrics and the speed over the last ``log_every`` steps.
 
-    A summary adds ``step_seconds``, ``tokens_per_second``, ``data_wait_share`` (of the time, spent waiting for input),
-    ``flops_per_second`` and ``matmul_peak_share`` (FLOP/s over `matmul_peak`, measured at the start of the run).
+    A summary adds ``averaged_steps`` (fewer in the first row after a resume), ``step_seconds``, ``tokens_per_second``,
+    ``data_wait_share`` (of the time, spent waiting for input), ``flops_per_second`` and ``matmul_peak_share`` (FLOP/s
+    over `matmul_peak`, measured at the start of the run).
     """
 
     def __init__(self, flops: float, parallel: Parallel, config: Config):
@@ -123,6 +124,7 @@ class Throughput:
         seconds = (time.perf_counter() - self._start) / self._steps
         summary = {name: sum(row[name] for row in self._rows) / len(self._rows) for name in metrics}
         summary |= {
+            "averaged_steps": len(self._rows),
             "step_seconds": seconds,
             "tokens_per_second": summary["tokens"] * self._config.batch_size / seconds,
             "data_wait_share": self._waited / (seconds * self._steps),

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from musicvae_jax.codec.score import Metre
 from musicvae_jax.config import Config, UserError, differences, from_json, to_json
 from musicvae_jax.data.conditions import NO_CONDITIONS, Conditions
 from musicvae_jax.files import replacing
@@ -80,7 +81,7 @@ def read_config(workdir: str | Path) -> Config:
         return from_json(path.read_text())
     except UserError as error:
         raise WorkdirError(f"{path}: {error}") from None
-    except (ValueError, TypeError) as error:  # not UTF-8, or not JSON
+    except (ValueError, TypeError, RecursionError) as error:  # not UTF-8, or not JSON
         raise WorkdirError(f"{path} is damaged: {error}; allowed is what train.py wrote") from None
 
 
@@ -88,9 +89,12 @@ def read_metres(workdir: str | Path) -> dict[str, int]:
     """The metres of a run's training music; raises `WorkdirError` if the file is missing or damaged."""
     path = Path(workdir) / "metres.json"
     try:
-        return {str(metre): int(count) for metre, count in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        counts = {str(Metre.parse(metre)): int(count) for metre, count in json.loads(path.read_text()).items()}
+        if min(counts.values()) <= 0:
+            raise ValueError("numbers of measures are above 0")
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WorkdirError(f"{path}: {error}; allowed is what train.py wrote") from None
+    return counts
 
 
 def read_conditions(workdir: str | Path) -> Conditions:

@@ -1,5 +1,7 @@
 """Fields of a config one by one: types, ranges and spelling in Python, in JSON and on the command line."""
 
+from commandline import choose
+
 import contextlib
 import dataclasses
 import itertools
@@ -12,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from commandline import choose
 from hypothesis import given
 from hypothesis import strategies as st
 

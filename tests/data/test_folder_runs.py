@@ -7,23 +7,29 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from tensorflow_datasets.core import example_serializer, writer
 
+from musicvae_jax.codec import write_abc
+from musicvae_jax.codec.abc import parse_abc
 from musicvae_jax.data.datasets import midi_folder
 from musicvae_jax.data.datasets.folder_files import Item
 from musicvae_jax.data.datasets.folder_pieces import Outcome, read_item
 from musicvae_jax.data.datasets.spool import Spool
 from musicvae_jax.data.prepare import prepare
+from musicvae_jax.data.readers import Limits
 from musicvae_jax.data.records import score_features
 from tests.data.folder_music import make_many_files, make_music, records_of, refusals_of
+from tests.data.melodies import random_melody
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 PREPARE = """
 import json, resource, sys, time
 from musicvae_jax.data.prepare import prepare
+from musicvae_jax.data.readers import Limits
 start = time.perf_counter()
 builder = prepare("midi_folder", sys.argv[1], path=sys.argv[2])
 seconds = time.perf_counter() - start
@@ -46,10 +52,33 @@ def crash_or_hang(item: Item) -> list[Outcome]:
 def test_a_file_that_crashes_or_stops_its_reader_is_refused(tmp_path, ready, monkeypatch) -> None:
     folder = make_music(tmp_path / "music", number=8)
     monkeypatch.setattr(midi_folder, "read_item", crash_or_hang)
-    monkeypatch.setattr(midi_folder, "TIMEOUT", 1.0)
+    monkeypatch.setattr(midi_folder, "LIMITS", Limits(cpu=60.0, wall=2.0))
     builder = ready(folder)
     assert refusals_of(builder) == {"deep/2/piece 002.mid": "crashed", "deep/0/piece 003.mid": "timeout"}
     assert len(records_of(builder)) == 6
+
+
+def read_slowly(item: Item) -> list[Outcome]:
+    """Reads an item as a busy machine does: each piece waits for long."""
+
+    def wait(*args, **options):
+        time.sleep(0.4)
+        return parse_abc(*args, **options)
+
+    with mock.patch("musicvae_jax.data.datasets.folder_pieces.parse_abc", wait):
+        return read_item(item)
+
+
+def test_what_is_read_does_not_depend_on_the_load_of_the_machine(tmp_path, ready, monkeypatch) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    (folder / "book.abc").write_text("\n".join(write_abc(random_melody(seed, 8)) for seed in range(9)))
+    monkeypatch.setattr(midi_folder, "LIMITS", Limits(cpu=5.0, wall=2.5))
+    idle = records_of(ready(folder))
+    monkeypatch.setattr(midi_folder, "read_item", read_slowly)  # over three seconds for the book
+    busy = ready(folder, refresh=True)
+    assert refusals_of(busy) == {} and len(idle) == 9
+    np.testing.assert_equal(records_of(busy), idle)
 
 
 def test_a_killed_preparation_starts_again(tmp_path, ready) -> None:

@@ -18,7 +18,7 @@ from musicvae_jax.data.overview import refusal_table
 from musicvae_jax.data.prepare import prepare, split_records
 from musicvae_jax.data.records import to_score
 from musicvae_jax.data.splits import sharing
-from tests.data.folder_music import make_music, records_of, refusals_of
+from tests.data.folder_music import make_many_files, make_music, records_of, refusals_of
 from tests.data.melodies import random_melody
 
 
@@ -220,3 +220,13 @@ def test_many_refused_tunes_of_a_file_are_counted_and_not_all_listed(tmp_path, r
         writer.add(outcome)
     writer.close()
     assert writer.counts.total() == 12 and len(json.loads((tmp_path / "refusals.json").read_text())) == len(outcomes)
+
+
+def test_names_in_any_encoding_give_different_ids(tmp_path, ready) -> None:
+    names = [b"M\xfcller.mid", b"M\\xfcller.mid", "Müller.mid".encode(), b"M\\\\xfcller.mid", b"\xff\n.mid"]
+    made = make_many_files(tmp_path / "made", len(names), 16)
+    (tmp_path / "music").mkdir()
+    for name, path in zip(names, sorted(made.rglob("*.mid")), strict=True):
+        path.rename(tmp_path / "music" / os.fsdecode(name))
+    builder = ready(tmp_path / "music")
+    assert len(records_of(builder)) == len(names) and refusals_of(builder) == {}

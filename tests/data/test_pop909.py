@@ -5,6 +5,7 @@ import functools
 import http.server
 import threading
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from musicvae_jax.codec.tracks import find_polyphony, select_track
 from musicvae_jax.config import Config, DataConfig, UserError
 from musicvae_jax.data.datasets import pop909
 from musicvae_jax.data.datasets.corpus import Refusal
+from musicvae_jax.data.datasets.pop909 import digest_of
 from musicvae_jax.data.datasets.pop909_songs import BIN, CORRECTED, ORIGINAL, Song, find_songs, join_song, read_song
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.prepare import prepare, split_records
@@ -43,31 +45,75 @@ def test_the_data_set_holds_every_song_once(made: Path, tmp_path: Path) -> None:
     assert not windows.refusals and len(windows) and windows.score(0).notes[:, 4].max() == 0
 
 
-def test_the_repositories_are_downloaded_if_they_are_not_given(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    served = tmp_path / "served"
-    served.mkdir()
+@pytest.fixture
+def served(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose archives are downloaded in place of the repositories; it has those of the made songs."""
+    folder = tmp_path / "served"
+    folder.mkdir()
     for name in (ORIGINAL, CORRECTED):
-        with zipfile.ZipFile(served / f"{name}.zip", "w") as archive:
-            for path in (made / name).rglob("*.mid"):
-                archive.write(path, f"{name}-0123abc/{path.relative_to(made / name)}")
-            archive.writestr(f"{name}-0123abc/README.md", "not needed")
-    handler = functools.partial(_Silent, directory=str(served))
+        files = {path.relative_to(made / name): path.read_bytes() for path in (made / name).rglob("*.mid")}
+        write_archive(folder / f"{name}.zip", {f"{name}-0123abc/{path}": data for path, data in files.items()})
+        monkeypatch.setitem(pop909.DIGESTS, name, digest_of(made / name))
+    handler = functools.partial(_Silent, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}"
-        try:
-            monkeypatch.setattr(pop909, "URLS", {name: f"{address}/{name}.zip" for name in pop909.URLS})
-            metadata = prepare("pop909", str(tmp_path)).info.metadata
-            assert metadata["songs_found"] == 10 and metadata["refused"] == {}
-            monkeypatch.setattr(pop909, "URLS", {name: f"{address}/none/{name}.zip" for name in pop909.URLS})
-            with pytest.raises(UserError, match=r"cannot be downloaded: .*404.* manual_dir"):
-                prepare("pop909", str(tmp_path / "other"))
-        finally:
-            server.shutdown()
-            thread.join()
+        monkeypatch.setattr(pop909, "URLS", {name: f"{address}/{name}.zip" for name in pop909.URLS})
+        yield folder
+        server.shutdown()
+        thread.join()
+
+
+def write_archive(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> None:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+        archive.writestr(f"{next(iter(files)).partition('/')[0]}/README.md", "not needed")
+
+
+def test_the_repositories_are_downloaded_if_they_are_not_given(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = prepare("pop909", str(tmp_path)).info.metadata
+    assert metadata["songs_found"] == 10 and metadata["refused"] == {}
+    gone = {name: url.replace(name, f"none/{name}") for name, url in pop909.URLS.items()}
+    monkeypatch.setattr(pop909, "URLS", gone)
+    with pytest.raises(UserError, match=r"cannot be downloaded: .*404.* manual_dir"):
+        prepare("pop909", str(tmp_path / "other"))
+
+
+BOMB = {f"r/POP909/{number:03d}/{number:03d}.mid": b"\0" * 2**24 for number in range(17)}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: write_archive(path, {"r/POP909/001/001.mid": b"MThd"}), r"SHA-256 \w+; allowed is \w+$"),
+        (lambda path: write_archive(path, BOMB), "17 MIDI files of 285,212,672 bytes; allowed are up to"),
+        (lambda path: write_archive(path, {f"r/{n}.mid": b"" for n in range(10_001)}), "10,001 MIDI files of 0 bytes"),
+        (lambda path: write_archive(path, {"r/a.mid": b"MThd"}, zipfile.ZIP_BZIP2), "another compression"),
+        (lambda path: path.write_text("404"), "not a zip file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-999]), "not a zip file"),
+        (lambda path: write_archive(path, {"r/a.mid": b"", "other/b.mid": b""}), "too many values"),
+        (lambda path: write_archive(path, {f"r/{'x' * 300}.mid": b""}), "File name too long"),
+        (lambda path: write_archive(path, {"r/a.txt": b""}), "No such file"),
+    ],
+    ids=["other songs", "bomb", "many files", "bzip2", "a page", "truncated", "two folders", "a long name", "no music"],
+)
+def test_an_archive_that_is_not_what_it_was_is_refused_and_downloaded_again(damage, said, served, tmp_path) -> None:
+    good = (served / f"{ORIGINAL}.zip").read_bytes()
+    damage(served / f"{ORIGINAL}.zip")
+    with pytest.raises(UserError, match=f"{ORIGINAL}.zip is not what it was: .*{said}"):
+        prepare("pop909", str(tmp_path))
+    assert not [path for path in tmp_path.rglob("*.mid") if "downloads" in path.parts and ORIGINAL in str(path)]
+    (served / f"{ORIGINAL}.zip").write_bytes(good)
+    assert prepare("pop909", str(tmp_path)).info.metadata["songs_found"] == 10
+
+
+@needs_pop909
+def test_the_real_songs_have_the_listed_digests() -> None:
+    assert {name: digest_of(FOLDER / name) for name in (ORIGINAL, CORRECTED)} == pop909.DIGESTS
 
 
 class _Silent(http.server.SimpleHTTPRequestHandler):

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 
 from musicvae_jax.codec.errors import MusicError
-from musicvae_jax.data.readers import AHEAD, read_parallel
+from musicvae_jax.data.readers import AHEAD, Limits, next_piece, read_parallel
 
 
 def work(item: int) -> tuple[int, int, np.ndarray]:
-    """Squares a number; 13 raises, -1 ends the process, -2 hangs."""
+    """Squares a number; 13 raises, -1 ends the process, -2 hangs, -3 computes without end."""
     if item == 13:
         raise MusicError("number/13", "number", "unlucky", "13; allowed: others")
     if item == -1:
         os._exit(7)
     if item == -2:
         time.sleep(60)
+    while item == -3:
+        pass
     print("output of a library", item)  # must not mix with the answers
     os.write(1, b"output of a C library")
     return os.getpid(), item**2, np.full(item % 50_000, item)
@@ -67,11 +69,32 @@ def test_a_process_that_dies_or_hangs_loses_its_item_only() -> None:
     def lost(item: int, what: str) -> tuple:
         return 0, f"{item}: {what}", item
 
-    start = time.monotonic()
-    results = squares(read_parallel(work, [1, -1, 2, -2, -1, 4], 2, lost=lost, timeout=0.5))
-    assert results[::5] == [1, 16] and results[2] == 4 and time.monotonic() - start < 30
+    limits, start = Limits(cpu=0.5, wall=3.0), time.monotonic()
+    results = squares(read_parallel(work, [1, -1, 2, -2, -1, 4, -3], 2, lost=lost, limits=limits))
+    assert results[:6:5] == [1, 16] and results[2] == 4 and time.monotonic() - start < 30
     assert str(results[1]).startswith("-1: ") and str(results[1]).endswith("test_readers:work ended with status 7")
-    assert results[4] == results[1] and "took over 0.5 s" in str(results[3])
+    assert results[4] == results[1] and str(results[3]).endswith("took over 3 s")
+    assert str(results[6]).endswith("took over 0.5 s of CPU time")
+
+
+def pieces(item: tuple[int, float]) -> int:
+    """Many pieces, each of which waits and computes for some seconds."""
+    number, seconds = item
+    for _ in range(number):
+        next_piece()
+        time.sleep(seconds)
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+    return number
+
+
+def test_limits_are_of_a_piece_not_of_an_item() -> None:
+    limits = Limits(cpu=0.4, wall=2.0)
+    items = [(12, 0.1), (1, 0.8)]  # 1.2 s of CPU time in twelve pieces; 0.8 s in one
+    assert list(read_parallel(pieces, items, 1, lost=lambda *_: -1, limits=limits)) == [12, -1]
+    next_piece()  # in a process without clocks
+    assert list(read_parallel(pieces, [(1, 0.01)], 1)) == [1]
 
 
 def test_a_dead_process_is_an_error_by_default() -> None:

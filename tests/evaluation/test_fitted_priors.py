@@ -90,6 +90,17 @@ def test_a_prior_of_another_step_or_name_is_refused(vae, fitted, workdir):
             save_prior(fitted, workdir, name)
 
 
+@pytest.mark.parametrize("file", ["config.json", "fit.json", "bases.npz"])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"{}", b"9" * 5000, b"PK\x05\x06" + bytes(18)]
+)
+def test_a_damaged_prior_is_named(vae, fitted, workdir, file, text):
+    folder = save_prior(fitted, workdir, "damaged")
+    (folder / file).write_bytes(text)
+    with pytest.raises(UserError, match=f"priors/damaged.*{file}"):
+        load_prior(vae, workdir, "damaged")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -274,7 +274,12 @@ def test_the_seed_decides(vae, measured):
 def test_a_gallery_and_an_evaluation_compute_no_attributes(vae, tmp_path, call):
     workdir = write_workdir(tmp_path / "run", vae.config)
     (workdir / "metrics.jsonl").write_text('{"step": 1, "nll": 2.0}\n{"step": 2, "nll": 1.0}\n')
-    assert call("generate.py", "gallery", "--workdir", workdir, "--out", tmp_path / "out", "--num", 1).status == 0
+    assert (
+        call(
+            "generate.py", "gallery", "--trust-config", "--workdir", workdir, "--out", tmp_path / "out", "--num", 1
+        ).status
+        == 0
+    )
     evaluation.evaluate(vae, "test", num_examples=8)
     assert load_windows(vae.config, "test", attributes=False).gather(np.array([0])).attributes == ()
 

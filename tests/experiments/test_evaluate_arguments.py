@@ -40,8 +40,9 @@ def test_a_result_is_printed_with_its_targets(call) -> None:
     assert f"{evaluation.perplexity_elbo:.3f}" in out and len(targets) > 20
 
 
-def test_a_file_that_is_no_evaluation_is_refused(tmp_path, call) -> None:
-    (tmp_path / "a.json").write_text("[1]")
+@pytest.mark.parametrize("text", ["[1]", "[" * 100_000, "", "1" * 5000, '{"split": "test"}'])
+def test_a_file_that_is_no_evaluation_is_refused(text, tmp_path, call) -> None:
+    (tmp_path / "a.json").write_text(text)
     status, out, error = call("evaluate.py", "--result", tmp_path / "a.json")
     assert status == 2 and not out and "a.json is no evaluation" in error and error.count("\n") == 1
 
@@ -63,7 +64,7 @@ def measure(folk_data_dir, tmp_path, monkeypatch, call):
     monkeypatch.setattr(rivals, "measure_rivals", lambda *_, **__: RIVALS)
 
     def measure_(*arguments: object) -> str:
-        status, out, error = call("evaluate.py", "--workdir", tmp_path / "run", *arguments)
+        status, out, error = call("evaluate.py", "--workdir", tmp_path / "run", "--data-dir", folk_data_dir, *arguments)
         assert status == 0, error
         return out
 

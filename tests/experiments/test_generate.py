@@ -89,7 +89,7 @@ def test_an_interpolation_ends_in_the_metre_of_the_second_tune(run, tune, tmp_pa
 
 
 def test_a_gallery_holds_samples_reconstructions_and_curves(run, tmp_path, call):
-    ended = call("generate.py", "gallery", "--workdir", run, "--out", tmp_path, "--num", 2)
+    ended = call("generate.py", "gallery", "--trust-config", "--workdir", run, "--out", tmp_path, "--num", 2)
     assert ended.status == 0, ended.error
     stems = [f"{name}_{number}" for name in ("sample", "reconstruction") for number in range(2)]
     originals = [f"reconstruction_{number}.original" for number in range(2)]

@@ -17,7 +17,7 @@ from tests.scripts import EXPERIMENTS, ROOT
 @pytest.mark.parametrize("seconds", [1.0, 2.5, 6.0])  # imports; JAX starts; the model is restored or measured
 def test_a_signal_ends_an_evaluation_in_one_line(run, number, status, said, seconds):
     process = subprocess.Popen(
-        [sys.executable, EXPERIMENTS / "evaluate.py", "--workdir", str(run), "--split", "train"],
+        [sys.executable, EXPERIMENTS / "evaluate.py", "--workdir", str(run), "--split", "train", "--trust-config"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

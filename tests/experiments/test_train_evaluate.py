@@ -22,7 +22,7 @@ def test_training_leaves_a_run(run):
 def test_evaluation_is_one_flat_file(run, tmp_path, call):
     workdir = shutil.copytree(run, tmp_path / "run")  # other tests read the run while this one writes to it
     sizes = ("--num-examples", 16, "--flow-windows", 8, "--iwae-draws", 2, "--samples", 12)
-    ended = call("evaluate.py", "--workdir", workdir, "--split", "test", *sizes)
+    ended = call("evaluate.py", "--workdir", workdir, "--split", "test", "--trust-config", *sizes)
     assert ended.status == 0, ended.error
     result = json.loads((workdir / "evaluation.test.json").read_text())
     fields = {field.name for field in dataclasses.fields(Evaluation)}

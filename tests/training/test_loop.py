@@ -31,7 +31,7 @@ from tests.training.test_monitor import figures, validation
 
 METRICS = {
     "step", "loss", "nll", "kl", "kl_global", "tokens", "phrases", "grad_norm", "beta_global", "learning_rate",
-    "step_seconds", "tokens_per_second", "data_wait_share", "flops_per_second", "matmul_peak_share",
+    "averaged_steps", "step_seconds", "tokens_per_second", "data_wait_share", "flops_per_second", "matmul_peak_share",
 }  # fmt: skip
 OF_GROUP = {
     "kl", "kl_per_phrase", "kl_per_latent", "active_a", "active_b", "active_a_raw", "active_b_raw",

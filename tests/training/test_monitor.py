@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.config import Config
+from musicvae_jax.config import Config, UserError
 from musicvae_jax.figures import flatten
 from musicvae_jax.objectives.rates import level_schedule
 from musicvae_jax.objectives.usage import GroupFigures, LevelFigures
@@ -137,3 +137,8 @@ def test_a_monitor_that_cannot_name_a_dead_level_says_so_at_the_start(warmup, nu
     if monitor.silence:
         counted = sum(step >= warmup for step in validations)
         assert f"only {counted} come at step {warmup} or later" in monitor.silence
+
+
+def test_a_damaged_validation_in_the_metrics_is_named():
+    with pytest.raises(UserError, match=r"the validation of step 3 in metrics\.jsonl is damaged"):
+        CollapseMonitor(CONFIG, [{"step": 3, "validation.nll": 1.0}])

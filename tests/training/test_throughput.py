@@ -31,8 +31,8 @@ def test_means_and_speed_of_two_steps(clock, monkeypatch):
     config = replace(CONFIG, train={"log_every": 2, "accumulate": 2, "num_steps": 5})
     meter = Throughput(48.0, PARALLEL, config)
     expected = {
-        "loss": 2.0, "tokens": 20.0, "step_seconds": 2.0, "tokens_per_second": 80.0, "data_wait_share": 0.25,
-        "flops_per_second": 24.0, "matmul_peak_share": 0.25,
+        "loss": 2.0, "tokens": 20.0, "averaged_steps": 2, "step_seconds": 2.0, "tokens_per_second": 80.0,
+        "data_wait_share": 0.25, "flops_per_second": 24.0, "matmul_peak_share": 0.25,
     }  # fmt: skip
     for first in (1, 3):  # each summary starts anew
         clock[0] += 50  # an evaluation
@@ -42,9 +42,12 @@ def test_means_and_speed_of_two_steps(clock, monkeypatch):
         assert meter.record(first, {"loss": 1.0, "tokens": 10.0}) is None
         clock[0] += 3
         assert meter.record(first + 1, {"loss": 3.0, "tokens": 30.0}) == pytest.approx(expected)
+    resumed = Throughput(48.0, PARALLEL, config)
     clock[0] += 6
     last = meter.record(5, {"loss": 7.0, "tokens": 30.0})
-    assert last and last["loss"] == 7 and last["step_seconds"] == pytest.approx(6)
+    between = resumed.record(4, {"loss": 1.0, "tokens": 10.0})  # the run resumed between two rows
+    assert between and between["averaged_steps"] == 1
+    assert last and last["loss"] == 7 and last["averaged_steps"] == 1 and last["step_seconds"] == pytest.approx(6)
 
 
 def flops_of(function: Callable[..., Any], *arguments: Any) -> float:

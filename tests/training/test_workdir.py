@@ -14,6 +14,10 @@ DAMAGE = {
     "half": b'{"step": 3',
     "a list": b"[1, 2]",
     "no step": b'{"nll": 1}',
+    "an endless step": b'{"step": 1e999}',
+    "words": b'{"step": 3, "nll": "low"}',
+    "a number that no float holds": b'{"step": 3, "nll": 1' + b"0" * 400 + b"}",
+    "deep": b"[" * 100_000,
 }
 
 
@@ -42,7 +46,7 @@ def test_a_damaged_line_of_metrics_is_named_unless_it_is_the_last(rows, damage):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"{", b"\xff\xfe", b"[]", b'{"model": 3}', b'{"modell": {}}', b"null", b"nonsense"]
+    "text", [b"", b"{", b"\xff\xfe", b"[]", b'{"model": 3}', b'{"modell": {}}', b"null", b"nonsense", b"[" * 100_000]
 )
 def test_a_damaged_config_is_named(tmp_path, text):
     folder = open_workdir(tmp_path / "run", CONFIG)
@@ -52,7 +56,10 @@ def test_a_damaged_config_is_named(tmp_path, text):
         read_config(folder)
 
 
-@pytest.mark.parametrize("text", [None, b"", b"{", b"\xff", b"[1]", b'{"4/4": "many"}', b'{"4/4": null}'])
+MORE = [b"[" * 100_000, b'{"4/4": 1e999}', b'{"4/4": -1}', b'{"4/4": 0}', b'{"4-4": 3}', b"{}"]
+
+
+@pytest.mark.parametrize("text", [None, b"", b"{", b"\xff", b"[1]", b'{"4/4": "many"}', b'{"4/4": null}', *MORE])
 def test_damaged_metres_are_named(tmp_path, text):
     path = tmp_path / "metres.json"
     path.write_text(json.dumps({"4/4": 7}))

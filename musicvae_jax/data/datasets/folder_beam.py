@@ -12,8 +12,8 @@ import apache_beam as beam  # type: ignore[import-not-found]
 
 from musicvae_jax.data.datasets.folder_files import FolderItems, Item
 from musicvae_jax.data.datasets.folder_pieces import (
+    LIMITS,
     SIGNATURE_BYTES,
-    TIMEOUT,
     FolderPiece,
     FolderRefusal,
     Outcome,
@@ -62,7 +62,7 @@ class _Read(beam.DoFn):
     """Reads items in a second process, so that an item that crashes or hangs does not end the worker."""
 
     def setup(self) -> None:
-        self._reader = Reader(read_item, TIMEOUT)
+        self._reader = Reader(read_item, LIMITS)
 
     def process(self, item: Item) -> Iterator[Outcome]:
         try:

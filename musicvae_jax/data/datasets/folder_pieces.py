@@ -14,11 +14,14 @@ from musicvae_jax.codec.files import ABC_SUFFIXES, read_whole
 from musicvae_jax.codec.score import Score
 from musicvae_jax.codec.tracks import select_track
 from musicvae_jax.data.datasets.folder_files import Item
+from musicvae_jax.data.readers import Limits, next_piece
 from musicvae_jax.data.records import to_record
 from musicvae_jax.data.splits import SHARES, melody_signatures
 
 MOST_REFUSALS = 1000  # of an item's tunes, one by one; the others are counted by reason
-TIMEOUT = 60.0  # seconds that an item may take: a guard against hangs only, as a slow machine must read the same music
+# Which music is read follows from its size alone: each reader takes so many bytes, elements and measures, and time that
+# grows with them, a few seconds at most. These guard against hangs, on a slow or busy machine too.
+LIMITS = Limits(cpu=60.0, wall=600.0)
 SIGNATURE_BYTES = 8  # two of a million windows have the same signature by chance with probability 1 in 30 million
 _PROBLEMS = {
     "link": "a link to a folder; allowed: links to files",
@@ -104,6 +107,7 @@ def _read(item: Item) -> Iterator[Outcome]:
     start, stop = (len(tunes) * chunk // item.num_chunks for chunk in (item.chunk, item.chunk + 1))
     listed, others = 0, Counter[str]()
     for number in range(start, stop):
+        next_piece()
         try:
             score, header = parse_abc(tunes[number], source=os.fspath(path))
             style, composer = (header.get(field, "").partition("\n")[0].strip() for field in ("R", "C"))
@@ -139,7 +143,7 @@ def _signatures(score: Score) -> bytes:
 def _refuse(item: Item, number: int, error: MusicError, tune: str = "") -> FolderRefusal:
     detail = error.detail.replace(item.root.rstrip("/") + "/", "")
     place = tune + error.place
-    return FolderRefusal((item.order, number), _printable(item.name), place, error.reason, _printable(detail))
+    return FolderRefusal((item.order, number), _printable(item.name), place, error.reason, detail)
 
 
 def _refuse_file(item: Item, reason: str, detail: str) -> FolderRefusal:
@@ -147,5 +151,5 @@ def _refuse_file(item: Item, reason: str, detail: str) -> FolderRefusal:
 
 
 def _printable(name: str) -> str:
-    """A file name as text, even if it is not UTF-8."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A file name as text, even if it is not UTF-8. Different names give different texts: a backslash is doubled."""
+    return name.replace("\\", "\\\\").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

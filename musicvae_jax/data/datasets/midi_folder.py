@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 from musicvae_jax.config import UserError
 from musicvae_jax.data.datasets.folder_files import FolderItems, scan
-from musicvae_jax.data.datasets.folder_pieces import TIMEOUT, FolderPiece, FolderRefusal, copy_of, lost_item, read_item
+from musicvae_jax.data.datasets.folder_pieces import LIMITS, FolderPiece, FolderRefusal, copy_of, lost_item, read_item
 from musicvae_jax.data.datasets.folder_report import REFUSALS, REPORT, SPLITS, RefusalWriter, SharedWindows, metadata
 from musicvae_jax.data.datasets.spool import Spool
 from musicvae_jax.data.readers import read_parallel
@@ -115,7 +115,7 @@ class MidiFolder(tfds.core.GeneratorBasedBuilder):
         items = FolderItems(Path(config.path))
         first: dict[bytes, tuple[str, bytes]] = {}  # digest of music -> id and digest of the file
         outcomes = read_parallel(
-            read_item, items, config.num_processes, "Reading the folder", " files", lost_item, TIMEOUT
+            read_item, items, config.num_processes, "Reading the folder", " files", lost_item, LIMITS
         )
         for outcome in (outcome for item in outcomes for outcome in item):
             if isinstance(outcome, FolderRefusal):

@@ -1,8 +1,10 @@
 """POP909: the TFDS builder, which finds or downloads the two repositories with the files of a song."""
 
+import hashlib
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,11 +15,22 @@ from musicvae_jax.config import UserError
 from musicvae_jax.data.datasets.corpus import CorpusBuilder
 from musicvae_jax.data.datasets.pop909_songs import CORRECTED, ORIGINAL, find_songs, read_song
 from musicvae_jax.data.records import score_features
+from musicvae_jax.files import disk_refusal
 
+# One commit of each repository, so that everybody gets the same songs.
 URLS = {
-    ORIGINAL: "https://github.com/music-x-lab/POP909-Dataset/archive/HEAD.zip",
-    CORRECTED: "https://github.com/AndyWeasley2004/POP909-CL-Dataset/archive/HEAD.zip",
+    ORIGINAL: "https://github.com/music-x-lab/POP909-Dataset/archive/d83e6edba6872a704f5d3b8b32f5cb540088dae6.zip",
+    CORRECTED: (
+        "https://github.com/AndyWeasley2004/POP909-CL-Dataset/archive/be9094392903c471a930519e1c0bacf8b6be5d62.zip"
+    ),
 }
+# Of the files of songs 1 to 859, by `digest_of`. An archive has no fixed checksum: GitHub compresses it anew.
+LAST_KNOWN = 859
+DIGESTS = {
+    ORIGINAL: "490397f504845681a922f20f05bbc95e23d7f1d35c2608b5d67f00b1b55a651c",
+    CORRECTED: "775e0a65a413c00f170c136b972810fb9b2d8b72248ebdf09358c0f2bccb7ae4",
+}
+MOST_FILES, MOST_BYTES = 10_000, 2**28  # of the MIDI files of an archive
 
 
 class Pop909(CorpusBuilder):
@@ -85,21 +98,59 @@ def find_folders(dl_manager: tfds.download.DownloadManager) -> dict[str, Path]:
     if len(missing) < len(folders):
         raise UserError(f"{manual_dir} has no folder {missing[0]}; allowed: {' and '.join(URLS)}, or neither")
     try:
-        return {name: _unpack(Path(path)) for name, path in dl_manager.download(URLS).items()}
+        return {name: _unpack(name, Path(path)) for name, path in dl_manager.download(URLS).items()}
     except (OSError, tfds.download.DownloadError) as error:
         allowed = f"a manual_dir with both repositories, cloned as {' and '.join(URLS)}"
         raise UserError(f"POP909 cannot be downloaded: {error}; allowed is also {allowed}") from error
 
 
-def _unpack(archive: Path) -> Path:
-    """Unpacks the MIDI files of a GitHub archive beside it. TFDS's own extraction needs TensorFlow."""
+def digest_of(folder: Path) -> str:
+    """The digest of the files of songs 1 to `LAST_KNOWN` in a repository: of each song's number and bytes."""
+    digest = hashlib.sha256()
+    for song in find_songs(folder, folder):
+        path = song.original or song.corrected
+        if int(song.id[-3:]) <= LAST_KNOWN:
+            digest.update(song.id.encode() + hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _unpack(name: str, archive: Path) -> Path:
+    """Unpacks the MIDI files of a GitHub archive beside it. TFDS's own extraction needs TensorFlow.
+
+    Raises:
+        UserError: it is no archive, has too many or too large files, or others than the commit in `URLS`; it is then
+            removed, so that the next try downloads it again.
+    """
     target = archive.with_name(archive.name + ".files")
     if not target.is_dir():
         unfinished = target.with_name(f"{target.name}.{os.getpid()}")
-        with zipfile.ZipFile(archive) as file:
-            wanted = [name for name in file.namelist() if name.endswith(".mid")]
-            file.extractall(unfinished, wanted)  # never writes outside the folder, whatever the names
+        try:
+            _extract(archive, unfinished)
+            (root,) = unfinished.iterdir()  # the archive has one folder, named by repository and commit
+            found = digest_of(root)
+            if found != DIGESTS[name]:
+                raise ValueError(f"its songs have the SHA-256 {found}; allowed is {DIGESTS[name]}")
+        except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if disk_refusal(error):
+                raise
+            for path in (archive, archive.with_name(f"{archive.name}.INFO")):  # TFDS keeps its checksum there
+                path.unlink(missing_ok=True)
+            raise UserError(f"{URLS[name]} is not what it was: {error}") from error
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
-    (root,) = target.iterdir()  # the archive has one folder, named by repository and commit
+    (root,) = target.iterdir()
     return root
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    """Extracts MIDI files; never outside the folder, whatever their names, and never more than an archive says."""
+    with zipfile.ZipFile(archive) as file:
+        wanted = [entry for entry in file.infolist() if entry.filename.endswith(".mid")]
+        size = sum(entry.file_size for entry in wanted)
+        if len(wanted) > MOST_FILES or size > MOST_BYTES:
+            allowed = f"{MOST_FILES:,} files of {MOST_BYTES:,} bytes"
+            raise ValueError(f"{len(wanted):,} MIDI files of {size:,} bytes; allowed are up to {allowed}")
+        if not {entry.compress_type for entry in wanted} <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            raise ValueError("another compression than deflate, of which memory is not limited")
+        file.extractall(folder, wanted)
