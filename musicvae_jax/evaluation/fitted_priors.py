@@ -205,7 +205,7 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
     check(name in there, "prior", name, f"one of {', '.join(there)}" if there else "none: fit one with fit_prior.py")
     step = _read_step(folder / "fit.json")
     check(step == vae.step, "prior", name, f"one that was fitted to step {vae.step} of the run; this one to {step}")
-    config = read_config(folder)
+    config = dataclasses.replace(read_config(folder), data=vae.config.data)  # read where the model's music is read
     model = make_model(config, vae.codec.fields)
     shapes = state_shapes(config, model).params
     kept = {name: leaf for name, leaf in shapes.items() if not name.startswith(BASES)}
