@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.config import UserError
@@ -113,9 +112,4 @@ def latents_of_measures(vae: TrainedVAE, level: str, chosen: np.ndarray) -> np.n
     own = vae.config.levels[level]
     span, times = own.span_in(chosen.shape[1]), own.num_latents(chosen.shape[1])
     padded = np.pad(chosen, ((0, 0), (0, times * span - chosen.shape[1])))
-    return padded.reshape(len(chosen), times, span).any(-1)
-
-
-def stack(latents: list[Latents]) -> Latents:
-    """Rows of latents, one after the other."""
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *latents)
+    return np.asarray(padded.reshape(len(chosen), times, span).any(-1))

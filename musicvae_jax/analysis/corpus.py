@@ -88,9 +88,10 @@ def embed(
         UserError: nothing can be encoded.
     """
     refusals: list[MusicError] = []
-    scores = music if not isinstance(music, str | Path) else None
-    if scores is None:
+    if isinstance(music, str | Path):
         scores, refusals = read_pieces([str(path) for path in find_music(music)], vae.codec, track)
+    else:
+        scores = list(music)
     levels, longest = vae.config.levels.on, vae.config.data.measures
     columns = [
         f"{name}@{time}"

@@ -64,7 +64,7 @@ def edit_score(
 ) -> Edit:
     """Moves the latents of measures until decoded music has changed as asked; all other measures keep their notes.
 
-    Windows are encoded with overlap nowhere, each measure once. For each latent of the level, decodings of candidates
+    For each latent of the level, decodings of candidates
     are compared: steps along the directions, steps by what is still missing, and random steps near the best so far.
     The tokens that come closest are taken.
 
@@ -163,13 +163,13 @@ def splice(score: Score, tokens: np.ndarray, measures: Sequence[int], codec: Cod
 
 
 def unchanged(first: Score, second: Score, measures: Sequence[int]) -> float:
-    """The share of the other measures whose notes, by onset, are the same in two scores; 1 where there are none."""
+    """The share of the other measures that sound the same in two scores; 1 where there are none."""
     others = [number for number in range(first.num_measures) if number not in set(measures)]
-    bounds = [
-        (int(first.measures[number, 0]), int(first.measures[number, 0]) + first.metre(number).ticks)
-        for number in others
-    ]
-    same = [np.array_equal(*(_between(score, *bound) for score in (first, second))) for bound in bounds]
+    same = []
+    for number in others:
+        start = int(first.measures[number, 0])
+        end = start + first.metre(number).ticks
+        same.append(np.array_equal(_between(first, start, end), _between(second, start, end)))
     return float(np.mean(same)) if same else 1.0
 
 
