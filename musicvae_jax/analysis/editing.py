@@ -20,6 +20,7 @@ from musicvae_jax.analysis.codes import (
 )
 from musicvae_jax.analysis.directions import Direction
 from musicvae_jax.codec.base import Codec
+from musicvae_jax.codec.grid_codec import GridCodec
 from musicvae_jax.codec.score import DURATION, ONSET, TRACK, VELOCITY, Score, sort_notes
 from musicvae_jax.config.checks import check
 from musicvae_jax.evaluation.likeness import NAMES
@@ -123,8 +124,9 @@ def edit_score(
 def splice(score: Score, tokens: np.ndarray, measures: Sequence[int], codec: Codec) -> Score:
     """A score with some measures from tokens; in the others every sound stays as it was.
 
-    A note that sounds into a changed measure ends where a new note of its track begins. One that began in a changed
-    measure and sounds on begins anew at the bar line. New notes end at the bar line of the next unchanged measure.
+    A note that sounds into a changed measure goes on until a new note of its track begins (in a performance, to its
+    end). One that sounded on into an unchanged measure begins anew at the bar line. New notes end at the bar line of
+    the next unchanged measure.
 
     Args:
         score: the original.
@@ -134,31 +136,35 @@ def splice(score: Score, tokens: np.ndarray, measures: Sequence[int], codec: Cod
     """
     changed = np.zeros(score.num_measures, bool)
     changed[list(measures)] = True
-    starts = score.measures[:, 0].astype(np.int64)
-    ends = np.append(starts[1:], score.end)
+    starts = np.append(score.measures[:, 0], score.end).astype(np.int64)
+    # Where a run of changed, or of unchanged, measures begins, and where the last one ends.
+    first = np.flatnonzero(np.append(True, changed[1:] != changed[:-1]))
+    bounds = np.append(starts[first], score.end)
     decoded = codec.decode(tokens, score.measures[:, 1:]).notes.astype(np.int64)
-
-    def place(notes: np.ndarray) -> np.ndarray:
-        return np.searchsorted(starts, notes[:, ONSET], side="right") - 1
-
-    new = decoded[changed[place(decoded)]]
-    after = np.append(np.flatnonzero(~changed), score.num_measures)  # the next unchanged measure of each measure
-    barline = np.append(starts, score.end)[after[np.searchsorted(after, np.arange(score.num_measures))]]
-    new[:, DURATION] = np.minimum(new[:, DURATION], barline[place(new)] - new[:, ONSET]) if len(new) else 0
+    run = np.searchsorted(bounds, decoded[:, ONSET], side="right") - 1
+    new, run = decoded[changed[first[run]]], run[changed[first[run]]]
+    new[:, DURATION] = np.minimum(new[:, DURATION], bounds[run + 1] - new[:, ONSET])
     if len(new) and len(score.notes) and not codec.has_velocities:
         new[:, VELOCITY] = int(np.median(score.notes[:, VELOCITY]))
-    old = score.notes.astype(np.int64)
-    kept, gone = old[~changed[place(old)]], old[changed[place(old)]]
-    for row in kept[kept[:, ONSET] + kept[:, DURATION] > ends[place(kept)]]:
-        later = new[(new[:, TRACK] == row[TRACK]) & (new[:, ONSET] > row[ONSET]), ONSET]
-        if len(later) and later.min() < row[ONSET] + row[DURATION]:
-            kept[(kept == row).all(1), DURATION] = later.min() - row[ONSET]
-    tails = []
-    for row in gone:
-        begin, end = barline[place(row[None])[0]], row[ONSET] + row[DURATION]
-        if end > begin:
-            tails.append([begin, end - begin, *row[DURATION + 1 :]])
-    notes = np.concatenate([kept, new, np.array(tails, np.int64).reshape(-1, 5)])
+    kept: list[list[int]] = []
+    for onset, duration, *rest in score.notes.tolist():
+        piece: list[int] | None = None  # the part of the note that sounds on
+        for number in range(int(np.searchsorted(bounds, onset, side="right")) - 1, len(first)):
+            begin, end = max(onset, int(bounds[number])), min(onset + duration, int(bounds[number + 1]))
+            if begin >= end:
+                break
+            if not changed[first[number]]:
+                if piece is None:
+                    piece = [begin, 0, *rest]
+                    kept.append(piece)
+                piece[DURATION] = end - piece[ONSET]
+            elif piece is not None:
+                later = new[(new[:, TRACK] == rest[-1]) & (run == number), ONSET]
+                cut = isinstance(codec, GridCodec) and len(later) > 0
+                stop = min(end, int(later.min())) if cut else end
+                piece[DURATION] = stop - piece[ONSET]
+                piece = piece if stop == end else None
+    notes = np.concatenate([np.array(kept, np.int64).reshape(-1, 5), new])
     return dataclasses.replace(score, notes=sort_notes(notes))
 
 

@@ -75,11 +75,25 @@ def plot_map(points: np.ndarray, labels: Sequence[str], *, title: str = "", axes
     style_axes(ax, axes[0])
     ax.set_ylabel(axes[1], fontsize=8, color=GREY, labelpad=2)
     if other.any():
-        ax.scatter(*points[other].T, s=9, color="#C8C8C8", linewidths=0, label=f"other or unknown ({other.sum()})")
+        ax.scatter(
+            points[other, 0],
+            points[other, 1],
+            s=9,
+            color="#C8C8C8",
+            linewidths=0,
+            label=f"other or unknown ({other.sum()})",
+        )
     for label, mark, colour in zip(shown, _MARKS, OKABE_ITO.values(), strict=False):
         here = names == label
         ax.scatter(
-            *points[here].T, s=14, marker=mark, color=colour, linewidths=0, alpha=0.8, label=f"{label} ({here.sum()})"
+            points[here, 0],
+            points[here, 1],
+            s=14,
+            marker=mark,
+            color=colour,
+            linewidths=0,
+            alpha=0.8,
+            label=f"{label} ({here.sum()})",
         )
     if len(names):
         add_legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.0))

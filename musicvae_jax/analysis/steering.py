@@ -97,8 +97,8 @@ def path_figures(analyzer: LatentAnalyzer, *, split: str = "test", num: int = 50
             pairs.append((other, row))
     check(bool(pairs), "pairs", 0, "1 or more windows of equal metres")
     found = [
-        interpolate_codes(analyzer.vae, *(_row(code, row) for row in pair), steps=steps)
-        for pair in tqdm(pairs[:num], desc="paths", delay=BAR_SECONDS, dynamic_ncols=True)
+        interpolate_codes(analyzer.vae, _row(code, first), _row(code, second), steps)
+        for first, second in tqdm(pairs[:num], desc="paths", delay=BAR_SECONDS, dynamic_ncols=True)
     ]
     ratios = np.array([path.smoothness for path in found if math.isfinite(path.smoothness)])
     return PathFigures(

@@ -1,6 +1,7 @@
 """Chains of windows: music of any length."""
 
 import itertools
+from typing import Any
 
 import jax
 import numpy as np
@@ -34,7 +35,7 @@ def test_windows_cover_every_measure_once_beyond_what_they_share(spans, longest)
     shared = chain.overlap(config)
     assert 0 <= shared < longest and (shared or longest == 1)
     for measures in range(1, 30):
-        starts, covered = chain.window_starts(config, measures), []
+        starts, covered = chain.window_starts(config, measures), list[int]()
         for number, start in enumerate(starts):
             covered += range(start + (shared if number else 0), start + longest)
         assert covered[:measures] == list(range(measures)) and len(covered) - measures < longest
@@ -49,12 +50,12 @@ def test_a_long_piece_begins_as_a_short_one_and_has_its_length(vae):
 
 
 def test_the_shared_phrase_keeps_its_latents_and_the_top_latent_goes_on(vae, monkeypatch):
-    seen, decode = [], type(vae).decode
+    seen: list[tuple[dict, Any, np.ndarray]] = []
+    decode = type(vae).decode
 
     def watch(self, latents, metre, **options):
-        seen.append(({name: np.asarray(z) for name, z in latents.items()}, options["known"]))
         tokens = decode(self, latents, metre, **options)
-        seen[-1] += (tokens,)
+        seen.append(({name: np.asarray(z) for name, z in latents.items()}, options["known"], tokens))
         return tokens
 
     monkeypatch.setattr(type(vae), "decode", watch)
