@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 import musicvae_jax as mv  # imports each name when it is first used, so that --help is fast
-from musicvae_jax.codec import MelodyCodec, Metre, MusicError, Score, format_refusals, read_scores, write_midi
+from musicvae_jax.codec import Metre, MusicError, Score, format_refusals, write_midi
 from musicvae_jax.config import UserError
 
 LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
@@ -91,7 +91,7 @@ class Sample(Command):
     condition: tuple[str, ...] = ()
     """What is asked of a model with conditions, e.g. key=G mode=major style=jig; what is not named is unknown."""
     measures: int | None = None
-    """Measures of a sample, at most the window's; the whole window if not given."""
+    """Measures of a sample, any number; those of a window if not given."""
     temperature: float = 1.0
     """Temperature of the tokens; 0 takes the most probable token."""
     level_temperature: LevelTemperature = ()
@@ -125,8 +125,7 @@ class FileCommand(Command):
 
     def read(self, vae: Any, *files: str) -> tuple[list[Score], list[MusicError]]:
         """Scores and refusals. A melody model gets one melody of each file, other models get the whole file."""
-        whole = self.track == "auto" and not isinstance(vae.codec, MelodyCodec)
-        return read_scores(files, "" if whole else self.track)
+        return mv.read_pieces(files, vae.codec, self.track)
 
     def read_first(self, vae: Any, file: str) -> Score:
         scores, refusals = self.read(vae, file)
@@ -151,7 +150,7 @@ class Reconstruct(FileCommand):
         vae = self.load()
         scores, refusals = self.read(vae, *self.files)
         num_written = 0
-        for score, stem in zip(scores, _stems(scores), strict=True):
+        for score, stem in zip(scores, stems_of(scores), strict=True):
             try:
                 self.save_reconstruction(score, vae.reconstruct(score, **options), stem)
                 num_written += 1
@@ -165,7 +164,7 @@ class Reconstruct(FileCommand):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interpolate(FileCommand):
-    """Interpolates between the latents of two first windows. Writes step_0.mid, .wav, .png, ..., and path.png."""
+    """Interpolates between the latents of two pieces. Writes step_0.mid, .wav, .png, ..., and path.png."""
 
     first: Positional[str]
     """MIDI, MusicXML or ABC file."""
@@ -173,9 +172,14 @@ class Interpolate(FileCommand):
     """MIDI, MusicXML or ABC file."""
     steps: int = 9
     """Number of points, both ends included."""
+    from_measures: tuple[int, int] = (1, 1)
+    """Where the path begins in the first and in the second piece, counted from 1."""
+    measures: int | None = None
+    """Measures from there on, any number; those of a window if not given."""
 
     def run(self) -> int:
-        options = self.options()
+        starts = (self.from_measures[0] - 1, self.from_measures[1] - 1)
+        options = self.options() | {"starts": starts, "measures": self.measures}
         vae = self.load()
         ends = [self.read_first(vae, file) for file in (self.first, self.second)]
         scores = vae.interpolate(*ends, self.steps, **options)
@@ -186,7 +190,7 @@ class Interpolate(FileCommand):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Resample(FileCommand):
-    """Variants of a piece's first window: the upper levels are kept, the lower levels are drawn from their priors.
+    """Variants of a piece: the upper levels are kept, the lower levels are drawn from their priors.
 
     Writes NAME.original.mid, .wav, NAME_0.mid, .wav, ..., and NAME.png with all of them.
     """
@@ -197,15 +201,20 @@ class Resample(FileCommand):
     """The lowest level that is kept: global, or local (keeps global too)."""
     num: int = 3
     """Number of variants."""
+    from_measure: int = 1
+    """Where in the piece they begin, counted from 1."""
+    measures: int | None = None
+    """Measures from there on, any number; those of a window if not given."""
     level_temperature: LevelTemperature = ()
     """Factors of the prior's scales, e.g. local 0.8 fine 1; 1 for other levels."""
 
     def run(self) -> int:
-        options = self.options() | {"temperature": dict(self.level_temperature)}
+        part = {"start": self.from_measure - 1, "measures": self.measures}
+        options = self.options() | part | {"temperature": dict(self.level_temperature)}
         vae = self.load()
         score = self.read_first(vae, self.file)
         variants = vae.resample(score, self.keep, self.num, **options)
-        original, (stem,) = vae.first_window(score), _stems([score])
+        original, (stem,) = vae.first_window(score, **part), stems_of([score])
         self.save_sound(original, f"{stem}.original")
         for number, variant in enumerate(variants):
             self.save_sound(variant, f"{stem}_{number}")
@@ -235,7 +244,7 @@ class Traverse(FileCommand):
         vae = self.load()
         score = self.read_first(vae, self.file)
         scores = vae.traverse(score, self.dim, self.steps, self.reach, **options)
-        (stem,) = _stems([score])
+        (stem,) = stems_of([score])
         for number, moved in enumerate(scores):
             self.save_sound(moved, f"{stem}_{number}")
         shifts = [f"{-self.reach + 2 * self.reach * number / (self.steps - 1):+.1f}" for number in range(self.steps)]
@@ -278,7 +287,7 @@ class Gallery(Command):
         return 0
 
 
-def _stems(scores: list[Score]) -> list[str]:
+def stems_of(scores: list[Score]) -> list[str]:
     """Distinct file names made from the sources of scores, of 100 bytes at most: a file name has 255."""
     stems: list[str] = []
     for score in scores:

@@ -20,6 +20,7 @@ _HOMES = {
         "TrainConfig",
         "UserError",
     ),
+    "config.dims": ("dim_name", "find_dims"),
     "types": ("ATTRIBUTES", "Batch", "Field", "Gaussian", "VAEOutput"),
     "figures": ("Estimate", "flatten"),
     # music and data
@@ -77,10 +78,16 @@ _HOMES = {
     "evaluation.information_flow": ("information_flow",),
     "evaluation.ngram": ("NGram",),
     "evaluation.rivals": ("measure_rivals",),
+    "evaluation.pieces": ("read_pieces",),
     "evaluation.trained": ("TrainedVAE", "load_workdir"),
+    # to look into latents and to steer
+    "analysis.analyzer": ("LatentAnalyzer",),
+    "analysis.corpus": ("Embedding", "load_embedding", "save_embedding"),
+    "analysis.directions": ("Direction",),
     # to see and to hear
     "analysis.audio": ("listen", "render", "seconds_of", "write_wav"),
     "analysis.curves": ("plot_level_kl", "plot_training_curves"),
+    "analysis.latent_plots": ("plot_attribution", "plot_map", "plot_traversal"),
     "analysis.page": ("save_figure",),
     "analysis.piano_rolls": (
         "piano_roll",

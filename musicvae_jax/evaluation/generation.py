@@ -16,7 +16,7 @@ from musicvae_jax.evaluation.pieces import Piece, to_metre
 from musicvae_jax.inference import slerp
 from musicvae_jax.models.sampling import SamplingConfig
 from musicvae_jax.models.spans import present_latents
-from musicvae_jax.types import Batch, Latents
+from musicvae_jax.types import Array, Batch, Latents
 
 if TYPE_CHECKING:
     from musicvae_jax.evaluation.trained import TrainedVAE
@@ -199,7 +199,7 @@ def cut(vae: "TrainedVAE", score: Score, start: int = 0, measures: int | None = 
     return score.measures[start : start + measures, 1:].astype(np.int32), windows
 
 
-def _row(rows: np.ndarray, number: int) -> np.ndarray:
+def _row(rows: Array, number: int) -> Array:
     """A row; zeros, or False, beyond the last."""
     return rows[number] if number < len(rows) else jnp.zeros_like(rows[0])
 

@@ -141,3 +141,19 @@ def test_the_top_class_alone_is_the_greedy_choice():
 def test_values_out_of_range_are_refused(name, value):
     with pytest.raises(ConfigError, match=rf"{name} = {value}: allowed is "):
         SamplingConfig(**{name: value})
+
+
+@pytest.mark.parametrize("context", ["none", "previous", "flat"])
+def test_known_measures_are_kept_and_the_others_go_on_from_them(context):
+    vae, variables = make_vae(replace(SMALL, model={"context": context}))
+    batch, latents = make_batch(), {"global": jax.random.normal(jax.random.key(5), (8, 1, 6))}
+    arguments = (vae, variables, latents, batch.metre, batch.mask, jax.random.key(0))
+    greedy = SamplingConfig(temperature=0.0)
+    free = np.asarray(sample_tokens(*arguments, greedy))
+    known = np.full_like(free, -1)
+    known[:, 0] = free[:, 0]
+    np.testing.assert_array_equal(sample_tokens(*arguments, greedy, known), free)
+    known[:, 0] = np.where(batch.mask[:, 0, :, None], (free[:, 0] + 1) % [5, 3], 0)
+    found = np.asarray(sample_tokens(*arguments, greedy, known))
+    np.testing.assert_array_equal(found[:, 0], known[:, 0])
+    assert (found[:, 1:] != free[:, 1:]).any() == (context != "none")  # a decoder that sees the past goes on from it

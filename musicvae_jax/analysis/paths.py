@@ -1,0 +1,177 @@
+"""Paths through latents: a dim that moves, the way from one piece to another, dims that two pieces swap."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from musicvae_jax.analysis.codes import Code, decode, make_code, measure, move, repeat_code
+from musicvae_jax.codec.score import Score, join
+from musicvae_jax.config.checks import check
+from musicvae_jax.config.dims import find_dims
+from musicvae_jax.evaluation.generation import cut
+from musicvae_jax.evaluation.pieces import Piece
+from musicvae_jax.evaluation.reconstruction import agreement
+from musicvae_jax.evaluation.trained import TrainedVAE
+from musicvae_jax.inference import slerp
+from musicvae_jax.types import Batch, existing_fields, until_end
+
+
+class Traversal(NamedTuple):
+    """Windows with one dim after the other moved."""
+
+    names: tuple[str, ...]  # of the dims
+    shifts: np.ndarray  # float64[step]
+    scores: list[list[list[Score]]]  # [dim][step][window]
+    attributes: np.ndarray  # float64[dim, step, window, attribute], of the whole windows, see `codes.measure`
+
+
+class Path(NamedTuple):
+    """The way between two windows."""
+
+    shares: np.ndarray  # float64[step], 0 at the first piece and 1 at the second
+    scores: list[Score]
+    distances: np.ndarray  # float64[step - 1], shares of tokens that differ from a point to the next
+    smoothness: float  # largest / mean distance: 1 for even steps; NaN where nothing changes
+    onset_f1: tuple[float, float]  # of both ends against their pieces
+    attributes: np.ndarray  # float64[step, attribute]
+
+
+def traverse_dims(vae: TrainedVAE, code: Code, name: str, low: float, high: float, steps: int) -> Traversal:
+    """Moves each dim of a name, in all latents of its level: shifts from low to high are added to the means.
+
+    The levels above stay, those below keep their e; see `codes.move`.
+
+    Args:
+        vae: the model.
+        code: of windows.
+        name: a dim, a group or a level, such as ``"fine/rhythm[0]"`` or ``"fine/rhythm"``.
+        low: the first shift. Under a normal base 1 is a standard deviation of the prior at the top level.
+        high: the last shift.
+        steps: number of shifts, at even distances.
+    """
+    found = find_dims(vae.config.levels, name)
+    check(steps >= 2, "steps", steps, "2 or more: both ends count")
+    check(math.isfinite(low) and math.isfinite(high) and low < high, "range", (low, high), "two numbers, ascending")
+    shifts, metre = np.linspace(low, high, steps), np.asarray(code.windows.metre)
+    copies = repeat_code(code, steps)
+    scores, attributes = [], []
+    for dim in range(found.dims.start, found.dims.stop):
+        shift = np.zeros_like(copies.means[found.level])
+        shift[..., dim] = np.repeat(shifts, len(metre))[:, None]
+        tokens = decode(vae, move(vae, copies, found.level, shift), copies.windows.metre)
+        rows = vae.scores(tokens, copies.windows.metre)
+        scores.append([rows[step * len(metre) : (step + 1) * len(metre)] for step in range(steps)])
+        measured = measure(vae, tokens, copies.windows.metre, 0)
+        attributes.append(measured.reshape(steps, len(metre), -1))
+    return Traversal(found.names, shifts, scores, np.stack(attributes))
+
+
+def interpolate_codes(
+    vae: TrainedVAE,
+    first: Code,
+    second: Code,
+    steps: int = 10,
+    kind: Literal["linear", "spherical"] = "spherical",
+    levels: Sequence[str] = (),
+) -> Path:
+    """The path from one window to another of the same metres.
+
+    Args:
+        vae: the model.
+        first: of one window.
+        second: of another.
+        steps: points, both ends included.
+        kind: along a straight line, or along a great circle (`inference.slerp`).
+        levels: that change, all if none is named; the others keep the latents of the first.
+
+    Raises:
+        UserError: an argument is out of range, or the metres differ.
+    """
+    on = tuple(vae.config.levels.on)
+    check(steps >= 2, "steps", steps, "2 or more: both ends count")
+    check(kind in ("linear", "spherical"), "kind", kind, "linear or spherical")
+    check(set(levels) <= set(on), "levels", tuple(levels), f"some of {', '.join(on)}")
+    metres = [_metres(code) for code in (first, second)]
+    check(metres[0] == metres[1], "metres", metres[1], f"those of the first piece: {metres[0]}")
+    shares = np.linspace(0, 1, steps)
+    latents = {}
+    for level in on:
+        one, other = first.means[level][0], second.means[level][0]
+        if levels and level not in levels:
+            latents[level] = np.repeat(one[None], steps, 0)
+        elif kind == "linear":
+            latents[level] = one + shares[:, None, None].astype(np.float32) * (other - one)
+        else:
+            latents[level] = np.stack([np.asarray(slerp(one, other, float(share))) for share in shares])
+    frame = np.repeat(first.windows.metre, steps, 0)
+    tokens = decode(vae, latents, frame)
+    distances = token_distances(vae, tokens[:-1], tokens[1:], frame[1:])
+    return Path(
+        shares,
+        vae.scores(tokens, frame),
+        distances,
+        smoothness(distances),
+        (onset_f1(vae, tokens[:1], first.windows), onset_f1(vae, tokens[-1:], second.windows)),
+        measure(vae, tokens, frame, 0)[:, 0],
+    )
+
+
+def smoothness(distances: np.ndarray) -> float:
+    """The largest over the mean distance of steps float[step]; NaN where nothing changes."""
+    mean = float(np.mean(distances))
+    return float(np.max(distances)) / mean if mean > 0 else math.nan
+
+
+def token_distances(vae: TrainedVAE, first: np.ndarray, second: np.ndarray, metre: np.ndarray) -> np.ndarray:
+    """Normalised Hamming distances, float64[window]: of the tokens that either window has, the share that differs."""
+    allowed, fields = vae.mask(metre), vae.codec.fields
+    exists = np.zeros(first.shape, bool)
+    for tokens in (first, second):
+        exists |= existing_fields(tokens, until_end(tokens, allowed, fields), fields)
+    differs = (first != second) & exists
+    return differs.sum((1, 2, 3)) / np.maximum(exists.sum((1, 2, 3)), 1)
+
+
+def onset_f1(vae: TrainedVAE, tokens: np.ndarray, windows: Batch) -> float:
+    """F1 of the notes of decoded windows against the originals: equal onset, pitch and voice."""
+    found = agreement(tokens, windows, vae.codec)
+    wanted = len(vae.codec.notes(windows.tokens, windows.mask, windows.metre).row)
+    return float(2 * found["onset_hits"].sum() / max(found["onset_found"].sum() + wanted, 1))
+
+
+def swap_dims(vae: TrainedVAE, first: Piece, second: Piece, name: str) -> tuple[Score, Score]:
+    """Two pieces with dims of each other: the first with those of the second, and the reverse.
+
+    Window by window; the levels below keep their e. The shorter piece begins anew where it ends.
+
+    Args:
+        vae: the model.
+        first: a piece.
+        second: another.
+        name: a dim, a group or a level; see `config.dims.find_dims`.
+    """
+    found = find_dims(vae.config.levels, name)
+    scores = [vae.score(piece) for piece in (first, second)]
+    codes = [make_code(vae, vae.windows(score)) for score in scores]
+    swapped = []
+    for score, own, other in zip(scores, codes, codes[::-1], strict=True):
+        rows = np.arange(len(own.windows.index)) % len(other.windows.index)
+        mine, theirs = own.means[found.level], other.means[found.level][rows]
+        shift = np.zeros_like(mine)
+        there = (theirs != 0).any(-1, keepdims=True)  # a latent that the other window lacks is 0
+        shift[..., found.dims] = np.where(there, theirs - mine, 0)[..., found.dims]
+        tokens = decode(vae, move(vae, own, found.level, shift), own.windows.metre)
+        swapped.append(vae.like(score, join(vae.scores(tokens, own.windows.metre))))
+    return swapped[0], swapped[1]
+
+
+def code_of(vae: TrainedVAE, piece: Piece, start: int = 0) -> Code:
+    """The code of one window of a piece that starts at a measure, counted from 0."""
+    return make_code(vae, cut(vae, vae.score(piece), start)[1])
+
+
+def _metres(code: Code) -> str:
+    rows = code.windows.metre[0]
+    return " ".join(f"{top}/{bottom}" for top, bottom in rows.tolist() if top)
