@@ -4,11 +4,12 @@ Example:
     python experiments/edit.py tune.abc --workdir runs/folk --out out --change note_density=+2 --measures 5-8
 """
 
+from commandline import run, split_labels
+
 import dataclasses
 import re
 
 import tyro
-from commandline import run, split_labels
 from generate import FileCommand, stems_of
 from tyro.conf import Positional
 

@@ -5,10 +5,11 @@ Examples:
     python experiments/embed.py --workdir runs/folk --split test --out test.npz
 """
 
+from commandline import run
+
 import sys
 
 import tyro
-from commandline import run
 
 from musicvae_jax.config import UserError
 

@@ -4,8 +4,9 @@ Example:
     python experiments/measure_steering.py --workdir runs/folk
 """
 
-import tyro
 from commandline import run
+
+import tyro
 
 
 def measure(

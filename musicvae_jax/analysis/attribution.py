@@ -17,11 +17,11 @@ from musicvae_jax.config.checks import check
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.inference import frames, in_powers_of_two
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.objectives.control import EXPECTED, expected_attributes
+from musicvae_jax.objectives.control import expected_attributes
 from musicvae_jax.objectives.loss import token_nll
 from musicvae_jax.types import Array, Batch, Latents, Variables
 
-TARGETS = ("measure", "slot", "field", *EXPECTED)
+PLACES = ("measure", "slot", "field")  # whose log-likelihood may be a target
 _POINTS = 16  # of the integral
 
 
@@ -45,13 +45,12 @@ def attribute(vae: TrainedVAE, code: Code, of: str = "measure") -> Attribution:
     Args:
         vae: the model.
         code: of windows.
-        of: one of `TARGETS`.
+        of: one of `PLACES`, or an attribute of `CodecConfig.expected`.
 
     Raises:
-        UserError: another target, or an attribute with a codec that is no grid.
+        UserError: another target.
     """
-    grid = all(field.end is None for field in vae.codec.fields)
-    allowed = TARGETS if grid else TARGETS[:3]
+    allowed = (*PLACES, *vae.config.codec.expected)
     check(of in allowed, "of", of, f"one of {', '.join(allowed)}")
     windows, levels = code.windows, vae.config.levels.on
     base = in_powers_of_two(lambda *rows: frames(vae.model, vae.variables, *rows), windows, code.means)
@@ -85,7 +84,7 @@ def shuffled(vae: TrainedVAE, seed: int = 0) -> TrainedVAE:
 def _targets(model: MusicVAE, variables: Variables, of: str, latents: Latents, batch: Batch) -> Array:
     """The targets of windows: float[batch, target]."""
     logits = model.apply(variables, latents, batch, method="decode")
-    if of in EXPECTED:
+    if of not in PLACES:
         return expected_attributes(logits, batch, model.fields, 1)[of]
     axes = {"measure": (-2, -1), "slot": (-3, -1), "field": (-3, -2)}[of]
     return -token_nll(logits, batch).sum(axes)
@@ -124,5 +123,5 @@ def _integrated(
 def _names(vae: TrainedVAE, of: str, number: int) -> tuple[str, ...]:
     if of == "field":
         return tuple(field.name for field in vae.codec.fields)
-    what = f"{of} of measure" if of in EXPECTED else of
+    what = f"{of} of measure" if of not in PLACES else of
     return tuple(f"{what} {place + 1}" for place in range(number))
