@@ -23,8 +23,9 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 WORKDIR ?= runs/demo
 PYTEST_ARGS ?=
+SEED ?= 0
 
-.PHONY: help demo test test-report suite lint style types format bench install clean
+.PHONY: help demo test test-report suite lint style types format bench drills install clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 20
@@ -65,6 +66,9 @@ format: install  ## sort imports, fix what can be fixed, format
 bench: install  ## slow tests, then timings of training step, sampler and input pipeline
 	$(PY) -m pytest -m slow --durations=10 $(PYTEST_ARGS)
 	$(PY) experiments/benchmark.py
+
+drills: install  ## hostile files, damaged runs, full disks and signals: what was tried and what held
+	$(PY) -m tests.drills --seed $(SEED)
 
 install: $(INSTALLED)  ## make the environment
 

@@ -16,35 +16,41 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.codec.damage import MEGABYTES, SECONDS, damaged_files
+from tests.codec.damage import MEGABYTES, SECONDS, Damaged, damaged_files
 from tests.codec.test_damage import sweep
 from tests.drills import folders, processes, workdirs
 from tests.drills.fuzz import fuzzed_files
 from tests.drills.held import Held, table
 
 
-def music_files(folder: Path, seed: int, number: int) -> Iterator[Held]:
-    """Damaged files of listed kinds, then fuzzed ones."""
-    listed = list(damaged_files(seed))
-    listed = listed[:: max(len(listed) // max(number // 2, 1), 1)]
-    files = [*listed, *fuzzed_files(seed, number - len(listed))]
-    results, kinds = sweep(files, folder), {file.name: file.kind for file in files}
-    for name, found in results.items():
+def listed_files(folder: Path, seed: int, number: int) -> Iterator[Held]:
+    """Music files of the listed kinds of damage."""
+    files = list(damaged_files(seed))
+    return _swept(files[:: -(-len(files) // number)], folder, listed=True)
+
+
+def drawn_files(folder: Path, seed: int, number: int) -> Iterator[Held]:
+    """Music files that are changed at random."""
+    return _swept(list(fuzzed_files(seed, number)), folder, listed=False)
+
+
+def _swept(files: list[Damaged], folder: Path, *, listed: bool) -> Iterator[Held]:
+    for name, found in sweep(files, folder).items():
         held = found.outcome.replace("_", "").islower() and found.seconds < SECONDS and found.megabytes < MEGABYTES
-        fuzzed = name.startswith("fuzz")
-        kind = kinds[name] if fuzzed else f"damaged {name.rpartition('.')[2]}"
-        yield Held(kind, name, found.outcome, held, found.seconds, found.megabytes, listed=not fuzzed)
+        kind = f"{'damaged' if listed else 'fuzzed'} {name.rpartition('.')[2]}"
+        yield Held(kind, name, found.outcome, held, found.seconds, found.megabytes, listed)
 
 
 # How many items of each drill, and what makes them.
 DRILLS: dict[str, tuple[int, Callable[[Path, int, int], Iterator[Held]]]] = {
-    "music": (1200, music_files),
+    "listed music": (800, listed_files),
+    "fuzzed music": (600, drawn_files),
     "small files": (210, workdirs.damaged_files),
     "checkpoints": (120, workdirs.damaged_checkpoints),
     "names": (60, folders.hostile_names),
     "disks": (63, folders.full_disks),
     "archives": (60, folders.wrong_archives),
-    "names in generate": (30, processes.names_of_scripts),
+    "names in generate": (20, processes.names_of_scripts),
     "disks of scripts": (6, processes.full_disks_of_scripts),
     "signals": (20, processes.signals),
 }

@@ -44,7 +44,8 @@ def _real_files(rng: random.Random) -> dict[str, list[bytes]]:
     return files
 
 
-def _flip(data: bytes, _: bytes, rng: random.Random) -> bytes:
+def _flip(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    del other
     broken = bytearray(data or b"\0")
     for _ in range(rng.choice((1, 2, 8, 64))):
         broken[rng.randrange(len(broken))] = rng.choice((0, 0x7F, 0x80, 0xFF, rng.randrange(256)))
@@ -126,8 +127,9 @@ def _change_chunks(data: bytes, other: bytes, rng: random.Random) -> bytes:
     return struct.pack(">4sIHHH", b"MThd", 6, rng.randrange(4), count, division) + b"".join(chosen)
 
 
-def _change_events(data: bytes, _: bytes, rng: random.Random) -> bytes:
+def _change_events(data: bytes, other: bytes, rng: random.Random) -> bytes:
     """Events that a sequencer never writes, between those of a track, whose length is made right again."""
+    del other
     start = data.find(b"MTrk")
     if start < 0:
         return data

@@ -90,8 +90,8 @@ def _damage(folder: Path, rng: random.Random) -> str:
         "random": lambda: path.write_bytes(rng.randbytes(len(data))),
         "longer": lambda: path.write_bytes(data + rng.randbytes(99)),
         "another's": lambda: path.write_bytes(rng.choice(files).read_bytes()),
-        "a folder": lambda: (path.unlink(), path.mkdir()),
-        "a link to itself": lambda: (path.unlink(), path.symlink_to(path)),
+        "a folder": lambda: _in_its_place(path, path.mkdir),
+        "a link to itself": lambda: _in_its_place(path, lambda: path.symlink_to(path)),
         "its folder deleted": lambda: shutil.rmtree(path.parent),
         "its folder doubled": lambda: shutil.copytree(path.parent, path.parent.with_name(f"{path.parent.name}0")),
         "stray": lambda: (path.parent / rng.choice(("7", "x", "-1", "00", "3.orbax-checkpoint-tmp-1"))).mkdir(
@@ -105,6 +105,11 @@ def _damage(folder: Path, rng: random.Random) -> str:
     except OSError as error:
         return f"{name} {way}, but {error.strerror}"
     return f"{name} {way}"
+
+
+def _in_its_place(path: Path, make: Callable[[], None]) -> None:
+    path.unlink()
+    make()
 
 
 def _one_bit(data: bytes, place: int) -> bytes:
