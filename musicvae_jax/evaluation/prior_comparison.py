@@ -103,14 +103,13 @@ def compare_priors(
     compared = {}
     for name, own in priors.items():
         here, first = bounds[name], bounds[OWN]
-        nll = {kind: -float(getattr(here, kind).mean()) for kind in ("elbo", "iwae")}
         compared[name] = PriorRow(
             base={level: config.base for level, config in own.config.levels.on.items()},
             kl={level: float(here.kl[level].mean()) for level in own.config.levels.on},
-            elbo=-nll["elbo"],
-            iwae=-nll["iwae"],
-            perplexity_elbo=math.exp(nll["elbo"] * len(families) / tokens),
-            perplexity_iwae=math.exp(nll["iwae"] * len(families) / tokens),
+            elbo=float(here.elbo.mean()),
+            iwae=float(here.iwae.mean()),
+            perplexity_elbo=math.exp(-here.elbo.sum() / tokens),
+            perplexity_iwae=math.exp(-here.iwae.sum() / tokens),
             elbo_gain=paired_gain(first.elbo, here.elbo, families, seed),
             iwae_gain=paired_gain(first.iwae, here.iwae, families, seed),
             fit=prior_figures(own, split, num_windows=num_windows, seed=seed),
