@@ -9,7 +9,7 @@ import numpy as np
 from musicvae_jax.analysis.attribution import Attribution, attribute
 from musicvae_jax.analysis.clusters import Clusters, cluster, nearest_pieces
 from musicvae_jax.analysis.codes import Code, check_attribute, make_code
-from musicvae_jax.analysis.corpus import Embedding, embed, scores_of_split
+from musicvae_jax.analysis.corpus import KINDS, Embedding, embed, scores_of_split
 from musicvae_jax.analysis.directions import (
     Direction,
     DirectionData,
@@ -154,7 +154,8 @@ class LatentAnalyzer:
     def cluster(self, embedding: Embedding, level: str = "", k: int | None = None, *, tsne: bool = True) -> Clusters:
         """Clusters of the pieces of a table of latents, by one level, the coarsest if not given; see `clusters`."""
         level = level or self.vae.config.levels.top
-        return cluster(embedding.pieces(level), embedding.labels_of_pieces(), k, tsne=tsne)
+        labels = {name: values for name, values in embedding.labels_of_pieces().items() if name in KINDS}
+        return cluster(embedding.pieces(level), labels, k, tsne=tsne)
 
     def nearest(self, embedding: Embedding, title: str, level: str = "", num: int = 5) -> list[tuple[str, float]]:
         """The titles of the pieces nearest to one; see `clusters.nearest_pieces`."""

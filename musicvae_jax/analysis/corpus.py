@@ -19,7 +19,8 @@ from musicvae_jax.models.spans import present_latents
 from musicvae_jax.types import Batch
 
 _SUFFIXES = (*MIDI_SUFFIXES, *ABC_SUFFIXES, *MUSICXML_SUFFIXES)
-LABELS = ("title", "source", "book", "key", "mode", "metre", "style")
+KINDS = ("book", "key", "mode", "metre", "style")  # labels that several pieces share
+LABELS = ("title", "source", *KINDS)
 
 
 class Embedding(NamedTuple):

@@ -34,7 +34,8 @@ def test_attributes_follow_the_dims_that_make_them(vae, codes):
 
 @pytest.mark.parametrize("kind", ["linear", "spherical"])
 def test_a_path_has_its_ends_and_is_the_same_backwards(vae, codes, kind):
-    path, back = (interpolate_codes(vae, *ends, 5, kind) for ends in (codes, codes[::-1]))
+    first, second = codes
+    path, back = (interpolate_codes(vae, *ends, 5, kind) for ends in ((first, second), (second, first)))
     for end, code in ((0, codes[0]), (-1, codes[1])):
         alone = vae.scores(vae.decode(code.means, code.windows.metre), code.windows.metre)[0]
         np.testing.assert_array_equal(path.scores[end].notes, alone.notes)
@@ -44,9 +45,10 @@ def test_a_path_has_its_ends_and_is_the_same_backwards(vae, codes, kind):
 
 
 def test_levels_that_are_not_named_stay(vae, codes):
-    path = interpolate_codes(vae, *codes, 3, levels=["global", "local"])  # the player hears the fine level alone
+    first, second = codes
+    path = interpolate_codes(vae, first, second, 3, levels=["global", "local"])  # the player hears the fine level alone
     assert path.distances.max() == 0
-    assert interpolate_codes(vae, *codes, 3, levels=["fine"]).distances.max() > 0
+    assert interpolate_codes(vae, first, second, 3, levels=["fine"]).distances.max() > 0
 
 
 def test_even_steps_are_smooth_and_one_jump_is_not():
