@@ -74,6 +74,7 @@ _HOMES = {
         "spearman",
     ),
     "evaluation.bounds": ("paired_gain", "window_bounds"),
+    "evaluation.conditioned": ("condition_figures",),
     "evaluation.coherence": ("coherence_features", "overlapping_area"),
     "evaluation.evaluate": ("evaluate",),
     "evaluation.fitted_priors": ("fit_prior", "load_prior", "save_prior"),
@@ -95,6 +96,7 @@ _HOMES = {
     "analysis.curves": ("plot_level_kl", "plot_training_curves"),
     "analysis.latent_plots": ("plot_attribution", "plot_map", "plot_traversal"),
     "analysis.page": ("save_figure",),
+    "analysis.report": ("write_report",),
     "analysis.piano_rolls": (
         "piano_roll",
         "plot_interpolation",

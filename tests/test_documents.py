@@ -21,7 +21,7 @@ from configs.ablations import ABLATIONS
 
 from musicvae_jax.config import Config, flat
 from musicvae_jax.figures import flatten
-from tests.evaluation.trees import make_priors, make_samples
+from tests.evaluation.trees import make_conditions, make_priors, make_samples
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -141,7 +141,8 @@ def test_names_of_ablations_variants_and_files_exist(command):
     variants = {variant for ablation in ABLATIONS.values() for variant in ablation.variants}
     if script.endswith("ablate.py"):
         assert args[0] in ABLATIONS
-    for label, _, value in (arg.partition("=") for arg in args if "=" in arg and not arg.startswith("-")):
+    labelled = args if Path(script).name.startswith("draw_") else []
+    for label, _, value in (arg.partition("=") for arg in labelled if "=" in arg and not arg.startswith("-")):
         assert label
         for word in value.split():
             assert word in variants or re.sub(r"-seed\d+$", "", Path(word).name) in variants, word
@@ -155,7 +156,7 @@ def test_other_commands_name_what_exists(command):
     program, *args = command.words
     assert program in PROGRAMS, f"no test knows how to check {program!r}"
     if program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         variables = re.findall(r"^([A-Z_]+) \?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert all(word.partition("=")[0] in (variables if "=" in word else targets) for word in args)
     elif program == "pip":
@@ -206,7 +207,7 @@ def test_flags_in_prose_exist(parse, capsys):
 CONFIG_FIELDS = set(flat(Config()))
 RESULTS = ROOT / "experiments/results"
 FIGURES = RARE_FIGURES | {key for path in RESULTS.glob("*.test.json") for key in json.loads(path.read_text())}
-FIGURES |= set(flatten({"priors": make_priors(), "samples": make_samples()}))
+FIGURES |= set(flatten({"priors": make_priors(), "samples": make_samples(), "conditions": make_conditions()}))
 FIGURES |= {key for line in (RESULTS / "ablations/groups.jsonl").read_text().splitlines() for key in json.loads(line)}
 
 
@@ -217,7 +218,20 @@ def unknown(names: Iterable[str], known: set[str]) -> set[str]:
 
 
 def test_config_fields_and_figures_in_prose_exist():
-    names = ("codec", "data", "model", "levels", "objective", "train", "flow", "rivals", "iwae", "priors", "samples")
+    names = (
+        "codec",
+        "data",
+        "model",
+        "levels",
+        "objective",
+        "train",
+        "flow",
+        "rivals",
+        "iwae",
+        "priors",
+        "samples",
+        "conditions",
+    )
     parts = tuple(f"{name}." for name in names)
     dotted = {code.split(" = ")[0] for text in TEXTS.values() for code in inline_code(text) if code.startswith(parts)}
     known = CONFIG_FIELDS | FIGURES | {name.removesuffix(".value") for name in FIGURES}

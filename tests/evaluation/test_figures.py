@@ -10,7 +10,7 @@ from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
 from musicvae_jax.evaluation.tables import evaluation_text, level_tables, seeds_text
 from musicvae_jax.evaluation.targets import check_targets
-from tests.evaluation.trees import make_evaluation, make_priors, make_samples, put, without
+from tests.evaluation.trees import make_conditions, make_evaluation, make_priors, make_samples, put, without
 
 
 def test_what_is_not_finite_is_null_in_the_file_and_a_dash_in_the_text(tmp_path):
@@ -101,6 +101,15 @@ def test_priors_and_samples_have_tables(tmp_path):
         assert line.split()[-len(values) :] == values
     without_levels = evaluation_text(dataclasses.replace(evaluation, priors=None))
     assert "prior against" not in without_levels and "memorised" in without_levels
+
+
+def test_conditions_are_a_table_and_come_back_from_the_file(tmp_path):
+    evaluation = dataclasses.replace(make_evaluation(), conditions=make_conditions())
+    assert read_evaluation(write_evaluation(tmp_path, evaluation)) == evaluation
+    rows = [line.split() for line in evaluation_text(evaluation).splitlines()]
+    assert ["key", "0.800", "0.600", "0.700", "0.250"] in rows
+    assert ["style", "0.600", "0.600", "0.500", "0.375"] in rows
+    assert ["perplexity_elbo", "3.875", "4.000"] in rows
 
 
 def test_of_several_runs_the_mean_and_its_standard_error_are_shown():

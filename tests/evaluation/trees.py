@@ -5,7 +5,9 @@ from typing import Any
 from musicvae_jax.evaluation.figures import (
     ANOTHER_PIECE,
     PRIORS,
+    ConditionFigures,
     Evaluation,
+    HeardFigures,
     PriorFigures,
     PriorLevelFigures,
     SampleFigures,
@@ -40,6 +42,12 @@ def make_priors() -> PriorFigures:
         for n, level in enumerate(SPANS)
     }
     return PriorFigures(windows=512, gap=17.0, levels=levels, together=two[3])
+
+
+def make_conditions() -> ConditionFigures:
+    """Two conditions, of which one is heard in all that was made for it."""
+    heard = {"key": HeardFigures(400, 0.8, 0.6, 0.7, 0.25), "style": HeardFigures(200, 0.6, 0.6, 0.5, 0.375)}
+    return ConditionFigures(windows=512, perplexity_elbo=4.0, perplexity_elbo_told=3.875, heard=heard)
 
 
 def make_samples() -> SampleFigures:
