@@ -20,6 +20,7 @@ from configs import CONFIGS
 from configs.ablations import ABLATIONS
 
 from musicvae_jax.config import Config, flat
+from musicvae_jax.config.levels import ATTRIBUTE_OF
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -141,6 +142,9 @@ def test_names_of_ablations_variants_and_files_exist(command):
         assert args[0] in ABLATIONS
     for label, _, value in (arg.partition("=") for arg in args if "=" in arg and not arg.startswith("-")):
         assert label
+        if script.endswith("edit.py"):
+            assert label in ATTRIBUTE_OF and float(value)
+            continue
         for word in value.split():
             assert word in variants or re.sub(r"-seed\d+$", "", Path(word).name) in variants, word
     for arg in args:
