@@ -20,7 +20,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 import musicvae_jax as mv  # imports each name when it is first used, so that --help is fast
-from musicvae_jax.codec import Metre, MusicError, Score, format_refusals, write_midi
+from musicvae_jax.codec import MusicError, Score, format_refusals, write_midi
 from musicvae_jax.config import UserError
 
 LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
@@ -103,10 +103,10 @@ class Sample(Command):
 
     def run(self) -> int:
         sampling = mv.SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
-        metre = Metre.parse(self.metre) if self.metre else None
         options = {"temperature": dict(self.level_temperature), "seed": self.seed, "sampling": sampling}
-        conditions = split_labels("condition", self.condition, "NAME=VALUE")
-        scores = self.load().sample(self.num, metre=metre, measures=self.measures, conditions=conditions, **options)
+        options |= {"metre": self.metre or None, "measures": self.measures}
+        options |= {"conditions": split_labels("condition", self.condition, "NAME=VALUE")}
+        scores = self.load().sample(self.num, **options)
         self.save_scores(scores, "sample")
         return 0
 

@@ -1,4 +1,4 @@
-"""Measures edits and interpolations of a trained model on held-out music, and prints a table.
+"""Measures edits, interpolations and attribution of a trained model on held-out music, and prints a table.
 
 Example:
     python experiments/measure_steering.py --workdir runs/folk
@@ -20,7 +20,7 @@ def measure(
     checkpoint: str = "best",
     seed: int = 0,
 ) -> int:
-    """Measures edits and interpolations of a trained model on held-out music, and prints a table.
+    """Measures edits, interpolations and attribution of a trained model on held-out music, and prints a table.
 
     Args:
         workdir: the folder of the run.
@@ -58,6 +58,9 @@ def measure(
             f"{paths.pairs} paths: largest / mean step {paths.smoothness:.2f} (median), below 2 in {paths.smooth:.0%}"
         )
         print(f"onset F1 of the ends against their pieces: {paths.ends:.2f}")
+    used = steering.attribution_figures(analyzer, split=split)
+    print(f"attribution: rank correlation of occlusion and gradients {used.correlation:.2f}")
+    print(f"all latents are worth {used.total:.1f} nats a window, with shuffled weights {used.shuffled:.1f}")
     first, second = steering.time_traversal(analyzer)
     print(f"traversal of 7 steps x 64 windows: {first:.1f} s with compilation, {second:.1f} s without")
     return 0

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from musicvae_jax.analysis import attribution
 from musicvae_jax.analysis.analyzer import LatentAnalyzer
-from musicvae_jax.analysis.codes import Code
+from musicvae_jax.analysis.codes import Code, make_code
 from musicvae_jax.analysis.corpus import scores_of_split
 from musicvae_jax.analysis.directions import best_direction
 from musicvae_jax.analysis.editing import unchanged
@@ -42,6 +43,14 @@ class PathFigures(NamedTuple):
     smooth: float  # share of paths whose largest step is below twice the mean step
     smoothness: float  # median of largest / mean step
     ends: float  # mean onset F1 of the ends against their pieces
+
+
+class AttributionFigures(NamedTuple):
+    """Attribution of held-out windows."""
+
+    correlation: float  # rank correlation of occlusion and gradients
+    total: float  # nats that all latents are worth, a window
+    shuffled: float  # the same with shuffled weights
 
 
 def edit_figures(
@@ -107,6 +116,13 @@ def path_figures(analyzer: LatentAnalyzer, *, split: str = "test", num: int = 50
         float(np.median(ratios)),
         float(np.mean([path.onset_f1 for path in found])),
     )
+
+
+def attribution_figures(analyzer: LatentAnalyzer, *, split: str = "test", num: int = 16) -> AttributionFigures:
+    """Attributes the measures of held-out windows to latents, and again with shuffled weights."""
+    windows, models = analyzer.windows(split, num), (analyzer.vae, attribution.shuffled(analyzer.vae))
+    found, other = (attribution.attribute(vae, make_code(vae, windows)) for vae in models)
+    return AttributionFigures(found.correlation, found.total, other.total)
 
 
 def time_traversal(analyzer: LatentAnalyzer, *, split: str = "validation", num: int = 64) -> tuple[float, float]:

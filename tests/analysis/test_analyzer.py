@@ -5,7 +5,9 @@ import pytest
 
 from musicvae_jax import LatentAnalyzer, write_midi
 from musicvae_jax.analysis import analyzer as module
-from musicvae_jax.analysis.steering import edit_figures, path_figures
+from musicvae_jax.analysis.codes import measure
+from musicvae_jax.analysis.directions import DirectionData
+from musicvae_jax.analysis.steering import attribution_figures, edit_figures, path_figures
 from musicvae_jax.config import UserError
 from tests.analysis.played import load_untrained, make_player
 from tests.analysis.test_directions import made
@@ -22,17 +24,9 @@ def analyzer(tmp_path_factory):
     found = LatentAnalyzer(folder / "run", vae=vae)
     fitted = made(vae, 64)
     spans = {name: own.span for name, own in vae.config.levels.on.items()}
-    measured = {
-        name: module_measure(vae, fitted.windows.tokens, fitted.windows.metre, span) for name, span in spans.items()
-    }
-    found._data = module.DirectionData(fitted, measured, made(vae, 16))
+    measured = {name: measure(vae, fitted.windows.tokens, fitted.windows.metre, span) for name, span in spans.items()}
+    found._data = DirectionData(fitted, measured, made(vae, 16))
     return found
-
-
-def module_measure(*arguments):
-    from musicvae_jax.analysis.codes import measure
-
-    return measure(*arguments)
 
 
 def test_a_run_is_loaded_in_one_call(analyzer, tmp_path):
@@ -74,6 +68,8 @@ def test_figures_of_a_decoder_that_obeys(analyzer, monkeypatch):
     monkeypatch.setattr(analyzer, "windows", lambda *_: made(analyzer.vae, 6).windows)
     paths = path_figures(analyzer, num=3, steps=4)
     assert paths.pairs == 3 and paths.smoothness >= 1 and 0 <= paths.ends <= 1
+    used = attribution_figures(analyzer, num=2)
+    assert -1 <= used.correlation <= 1 and used.total != used.shuffled
 
 
 def test_a_traversal_and_a_path_of_a_piece(analyzer):
