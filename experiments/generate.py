@@ -21,7 +21,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 import musicvae_jax as mv  # imports each name when it is first used, so that --help is fast
 from musicvae_jax.codec import MusicError, Score, format_refusals, write_midi
-from musicvae_jax.config import UserError
+from musicvae_jax.config.checks import check
 
 LevelTemperature: TypeAlias = tuple[tuple[str, float], ...]
 
@@ -103,9 +103,9 @@ class Sample(Command):
 
     def run(self) -> int:
         sampling = mv.SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
-        options = {"temperature": dict(self.level_temperature), "seed": self.seed, "sampling": sampling}
-        options |= {"metre": self.metre or None, "measures": self.measures}
-        options |= {"conditions": split_labels("condition", self.condition, "NAME=VALUE")}
+        conditions = split_labels("condition", self.condition, "NAME=VALUE")
+        options = {"metre": self.metre or None, "measures": self.measures, "conditions": conditions}
+        options |= {"temperature": dict(self.level_temperature), "seed": self.seed, "sampling": sampling}
         scores = self.load().sample(self.num, **options)
         self.save_scores(scores, "sample")
         return 0
@@ -270,14 +270,12 @@ class Gallery(Command):
 
     def run(self) -> int:
         vae = self.load()
-        if self.num < 1:
-            raise UserError(f"num = {self.num}: allowed is 1 or more")
+        check(self.num >= 1, "num", self.num, "1 or more")
         source = mv.load_windows(self.places.apply(vae.config, self.workdir), self.split, attributes=False)
         batch = mv.make_eval_batches(source, min(self.num, max(len(source), 1)), num_examples=self.num)[0]
         copies = vae.scores(vae.reconstruct_tokens(batch, seed=self.seed), batch.metre)
         for number, (original, copy) in enumerate(zip(vae.scores(batch.tokens, batch.metre), copies, strict=True)):
-            title = source.describe(int(batch.index[number]))
-            self.save_reconstruction(original, copy, f"reconstruction_{number}", title)
+            self.save_reconstruction(original, copy, f"reconstruction_{number}", source.describe(batch.index[number]))
         samples = vae.sample(self.num, seed=self.seed)
         self.save_scores(samples, "sample")
         self.save_picture(mv.plot_samples(samples), "samples")
