@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,8 @@ _MEASURED = 1024  # training windows whose attributes give the unit of condition
 def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
     """The windows of a split; prepares the data set if that has not been done.
 
-    Training windows overlap (``hop``) and have at least ``min_measures`` real measures, and the conditions of the
-    model. The windows of other splits cover every measure of every piece exactly once, and nothing is known of them;
-    `WindowSource.tell` changes that.
+    Training windows overlap (``hop``) and have at least ``min_measures`` real measures. The windows of other splits
+    cover every measure of every piece exactly once. Conditions are unknown; see `tell_conditions`.
 
     Args:
         config: the experiment.
@@ -48,7 +46,7 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
         allowed = f"{len(styles)} or more, as {data.dataset} has {', '.join(styles)}"
         check(fits, f"levels.{name}.style_classes", level.style_classes, allowed)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
-    source = WindowSource(
+    return WindowSource(
         records,
         codec,
         data.measures,
@@ -60,25 +58,24 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
         styles=styles,
         index=load_index(records, codec, data.track, Path(builder.data_path), split),
     )
-    if split == TRAIN and config.model.conditions:
-        source.tell(fit_conditions(config, source, list_styles(*sources)))
-    return source
 
 
-def fit_conditions(config: Config, source: WindowSource, styles: Sequence[str]) -> Conditions:
-    """The conditions of a config, with the means and deviations of its training music.
+def tell_conditions(config: Config, source: WindowSource) -> None:
+    """Training windows are told the conditions of the model, if it has any: means and deviations are those of these.
 
     Args:
         config: the experiment.
-        source: training windows, of which 1,024 at even distances are measured.
-        styles: all styles of the data set.
+        source: training windows, with attributes if some are conditions; 1,024 at even distances are measured.
     """
-    names = config.model.conditions
+    names, data = config.model.conditions, config.data
+    if not names:
+        return
+    styles = list_styles(data.dataset, data.data_dir, data.manual_dir, data.path) if "style" in names else ()
     batch = source.gather(np.unique(np.linspace(0, len(source) - 1, min(len(source), _MEASURED)).astype(np.int64)))
     columns = {attribute.name: column for column, attribute in enumerate(ATTRIBUTES)}
     measured = [name for name in names if name in columns and name not in NOMINAL]
     values = {name: batch.attributes[span_name(0)][:, 0, columns[name]] for name in measured}
-    return Conditions(names, tuple(styles)).fitted(source.scores(), values)
+    source.tell(Conditions(names, styles).fitted(source.scores(), values))
 
 
 def load_batches(
