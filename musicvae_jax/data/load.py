@@ -26,7 +26,7 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
     """The windows of a split; prepares the data set if that has not been done.
 
     Training windows overlap (``hop``) and have at least ``min_measures`` real measures. The windows of other splits
-    cover every measure of every piece exactly once. Conditions are unknown; see `tell_conditions`.
+    cover every measure of every piece exactly once. Conditions are unknown; see `load_training`.
 
     Args:
         config: the experiment.
@@ -60,22 +60,22 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
     )
 
 
-def tell_conditions(config: Config, source: WindowSource) -> None:
-    """Training windows are told the conditions of the model, if it has any: means and deviations are those of these.
+def load_training(config: Config) -> WindowSource:
+    """The windows of a training, which know the conditions of the model, in the units of 1,024 of them.
 
     Args:
-        config: the experiment.
-        source: training windows, with attributes if some are conditions; 1,024 at even distances are measured.
+        config: the experiment; with attributes if some are conditions.
     """
-    names, data = config.model.conditions, config.data
+    source, names, data = load_windows(config, TRAIN), config.model.conditions, config.data
     if not names:
-        return
+        return source
     styles = list_styles(data.dataset, data.data_dir, data.manual_dir, data.path) if "style" in names else ()
     batch = source.gather(np.unique(np.linspace(0, len(source) - 1, min(len(source), _MEASURED)).astype(np.int64)))
     columns = {attribute.name: column for column, attribute in enumerate(ATTRIBUTES)}
     measured = [name for name in names if name in columns and name not in NOMINAL]
     values = {name: batch.attributes[span_name(0)][:, 0, columns[name]] for name in measured}
     source.tell(Conditions(names, styles).fitted(source.scores(), values))
+    return source
 
 
 def load_batches(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from musicvae_jax.codec import make_codec
 from musicvae_jax.config import Config
-from musicvae_jax.data.load import count_metres, load_batches, load_windows, tell_conditions
+from musicvae_jax.data.load import count_metres, load_batches, load_training, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
 from musicvae_jax.figures import flatten
@@ -67,8 +67,7 @@ def train(config: Config, workdir: str | Path) -> TrainResult:
 
     with contextlib.ExitStack() as stack:
         # Data
-        source = load_windows(config, "train")
-        tell_conditions(config, source)
+        source = load_training(config)
         batches = stack.enter_context(closing(load_batches(config, source, **processes)))
         validation = load_windows(config, "validation")
         held_out = make_eval_batches(validation, settings.batch_size, num_examples=settings.eval_examples, **processes)
