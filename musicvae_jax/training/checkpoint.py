@@ -206,8 +206,8 @@ class Checkpoints:
 
 def _is_not_raised(record: logging.LogRecord) -> bool:
     """Whether to log something: each error of its threads orbax logs with a long traceback, and raises it later too."""
-    orbax = f"{os.sep}orbax{os.sep}"
-    return record.levelno < logging.ERROR or (orbax not in record.pathname and orbax not in record.getMessage())
+    text = f"{record.pathname} {record.getMessage()}"
+    return record.levelno < logging.ERROR or not (f"{os.sep}orbax{os.sep}" in text or "OCDBT" in text)
 
 
 def _free_quietly() -> None:

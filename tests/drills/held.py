@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import resource
 import sys
 import time
@@ -32,6 +33,10 @@ def attempt(kind: str, name: str, function: Callable[[], str], *, listed: bool =
     said, held, error = "", False, io.StringIO()
     start, hook = time.process_time(), sys.unraisablehook
     sys.unraisablehook = lambda found: None if found.object is None else hook(found)  # as scripts do
+    logged = logging.StreamHandler(error)
+    logged.setLevel(logging.ERROR)
+    logged.setFormatter(logging.Formatter("Traceback that was logged: %(message)s"))
+    logging.getLogger().addHandler(logged)
     with contextlib.redirect_stderr(error):
         try:
             said, held = function(), True
@@ -41,6 +46,7 @@ def attempt(kind: str, name: str, function: Callable[[], str], *, listed: bool =
             said = f"{type(wrong).__name__}: {wrong}"
         finally:
             sys.unraisablehook = hook
+            logging.getLogger().removeHandler(logged)
     if "Traceback" in error.getvalue():
         said, held = f"a traceback was printed: {error.getvalue()[-300:]}", False
     return Held(kind, name, said, held, time.process_time() - start, peak(), listed)

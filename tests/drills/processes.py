@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,14 +54,14 @@ class Scene:
             stop: a signal, and the seconds of CPU time after which it is sent, so that load does not move it.
             size: the largest file that it may write.
         """
-        limit = None if size is None else partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
         process = subprocess.Popen(
             [sys.executable, EXPERIMENTS / str(self.commands[name][0]), *map(str, self.commands[name][1:])],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,  # a file would have the limit too
-            preexec_fn=limit,  # noqa: PLW1509 -- the limit must be of the child
         )
+        if size is not None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, size))
         assert process.stderr
         if stop:
             while 0 <= _cpu(process.pid) < stop[1]:

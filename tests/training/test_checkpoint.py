@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -214,3 +215,24 @@ def test_a_full_disk_is_named_by_the_file_of_metrics(tmp_path):
         for call in (lambda: writer.write(1, {"loss": 1.0}), writer.close):
             with pytest.raises(OSError, match=r"File too large: '.*metrics\.jsonl'$"):
                 call()
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "text", "kept"),
+    [
+        ("absl", "/lib/orbax/checkpoint/future.py", "a thread raised", False),
+        ("asyncio", "/lib/asyncio/tasks.py", "never retrieved: ValueError('Error reading x in OCDBT database')", False),
+        (
+            "asyncio",
+            "/lib/asyncio/tasks.py",
+            "never retrieved: <coro at /lib/orbax/checkpoint/serialization.py>",
+            False,
+        ),
+        ("asyncio", "/lib/asyncio/tasks.py", "never retrieved: ValueError('of a notebook')", True),
+        ("absl", "/lib/jax/mesh.py", "of another library", True),
+    ],
+)
+def test_what_orbax_logs_and_raises_is_not_logged(tmp_path, name, path, text, kept):
+    Checkpoints(tmp_path).close()
+    record = logging.LogRecord(name, logging.ERROR, path, 1, text, (), None)
+    assert bool(logging.getLogger(name).filter(record)) == kept
