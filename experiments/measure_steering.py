@@ -52,12 +52,10 @@ def measure(
                 f"| {found.spans} | {found.unchanged:.0%} |",
                 flush=True,
             )
-    if pairs:
-        paths = steering.path_figures(analyzer, split=split, num=pairs)
-        print(
-            f"{paths.pairs} paths: largest / mean step {paths.smoothness:.2f} (median), below 2 in {paths.smooth:.0%}"
-        )
-        print(f"onset F1 of the ends against their pieces: {paths.ends:.2f}")
+    for name, even in (("paths", False), ("paths with even steps", True)) if pairs else ():
+        paths = steering.path_figures(analyzer, split=split, num=pairs, even=even)
+        share = f"{paths.smoothness:.2f} (median), below 2 in {paths.smooth:.0%}"
+        print(f"{paths.pairs} {name}: largest / mean step {share}; onset F1 of the ends {paths.ends:.2f}", flush=True)
     used = steering.attribution_figures(analyzer, split=split)
     print(f"attribution: rank correlation of occlusion and gradients {used.correlation:.2f}")
     print(f"all latents are worth {used.total:.1f} nats a window, with shuffled weights {used.shuffled:.1f}")

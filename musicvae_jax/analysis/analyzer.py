@@ -92,10 +92,11 @@ class LatentAnalyzer:
         kind: Literal["linear", "spherical"] = "spherical",
         levels: Sequence[str] = (),
         starts: tuple[int, int] = (0, 0),
+        even: bool = False,
     ) -> LatentPath:
         """The path between windows of two pieces, with its smoothness; see `paths.interpolate_codes`."""
         codes = [self.code(piece, start) for piece, start in zip((first, second), starts, strict=True)]
-        return interpolate_codes(self.vae, codes[0], codes[1], steps, kind, levels)
+        return interpolate_codes(self.vae, codes[0], codes[1], steps, kind, levels, even=even)
 
     def find_directions(self, attribute: str, *, refresh: bool = False) -> list[Direction]:
         """The directions of an attribute in every level, calibrated; kept in WORKDIR/directions.

@@ -15,7 +15,9 @@ from musicvae_jax.evaluation.pieces import Piece
 from musicvae_jax.evaluation.reconstruction import agreement
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.inference import slerp
-from musicvae_jax.types import Batch, existing_fields, until_end
+from musicvae_jax.types import Batch, Latents, existing_fields, until_end
+
+_FINER = 8  # points of the path from which even ones are chosen, for each of them
 
 
 class Traversal(NamedTuple):
@@ -75,6 +77,8 @@ def interpolate_codes(
     steps: int = 10,
     kind: Literal["linear", "spherical"] = "spherical",
     levels: Sequence[str] = (),
+    *,
+    even: bool = False,
 ) -> Path:
     """The path from one window to another of the same metres.
 
@@ -85,6 +89,8 @@ def interpolate_codes(
         steps: points, both ends included.
         kind: along a straight line, or along a great circle (`inference.slerp`).
         levels: that change, all if none is named; the others keep the latents of the first.
+        even: whether points lie at even distances as heard, not as latents: a path of `_FINER` times as many points is
+            decoded, and those are kept that share its distance evenly.
 
     Raises:
         UserError: an argument is out of range, or the metres differ.
@@ -95,18 +101,15 @@ def interpolate_codes(
     check(set(levels) <= set(on), "levels", tuple(levels), f"some of {', '.join(on)}")
     metres = [_metres(code) for code in (first, second)]
     check(metres[0] == metres[1], "metres", metres[1], f"those of the first piece: {metres[0]}")
-    shares = np.linspace(0, 1, steps)
-    latents = {}
-    for level in on:
-        one, other = first.means[level][0], second.means[level][0]
-        if levels and level not in levels:
-            latents[level] = np.repeat(one[None], steps, 0)
-        elif kind == "linear":
-            latents[level] = one + shares[:, None, None].astype(np.float32) * (other - one)
-        else:
-            latents[level] = np.stack([np.asarray(slerp(one, other, float(share))) for share in shares])
+    shares = np.linspace(0, 1, _FINER * (steps - 1) + 1 if even else steps)
+    tokens = decode(
+        vae, _between(first, second, shares, kind, levels or on), np.repeat(first.windows.metre, len(shares), 0)
+    )
+    if even:
+        frame = np.repeat(first.windows.metre, len(shares) - 1, 0)
+        kept = even_points(token_distances(vae, tokens[:-1], tokens[1:], frame), steps)
+        shares, tokens = shares[kept], tokens[kept]
     frame = np.repeat(first.windows.metre, steps, 0)
-    tokens = decode(vae, latents, frame)
     distances = token_distances(vae, tokens[:-1], tokens[1:], frame[1:])
     return Path(
         shares,
@@ -116,6 +119,29 @@ def interpolate_codes(
         (onset_f1(vae, tokens[:1], first.windows), onset_f1(vae, tokens[-1:], second.windows)),
         measure(vae, tokens, frame, 0)[:, 0],
     )
+
+
+def even_points(distances: np.ndarray, steps: int) -> np.ndarray:
+    """The points of a path that share its length most evenly, with both ends: float[point - 1] to int64[steps]."""
+    length = np.append(0, np.cumsum(distances))
+    wanted = np.linspace(0, length[-1], steps)
+    found = np.abs(length[:, None] - wanted).argmin(0)
+    found[0], found[-1] = 0, len(length) - 1
+    return found
+
+
+def _between(first: Code, second: Code, shares: np.ndarray, kind: str, levels: Sequence[str]) -> Latents:
+    """Latents at shares float64[step] of the way from one window to another."""
+    latents = {}
+    for level, means in first.means.items():
+        one, other = means[0], second.means[level][0]
+        if level not in levels:
+            latents[level] = np.repeat(one[None], len(shares), 0)
+        elif kind == "linear":
+            latents[level] = one + shares[:, None, None].astype(np.float32) * (other - one)
+        else:
+            latents[level] = np.stack([np.asarray(slerp(one, other, float(share))) for share in shares])
+    return latents
 
 
 def smoothness(distances: np.ndarray) -> float:

@@ -87,7 +87,9 @@ def edit_figures(
     return EditFigures(attribute, level, direction.unit, num, len(wanted), r2, error, size, float(np.mean(same)))
 
 
-def path_figures(analyzer: LatentAnalyzer, *, split: str = "test", num: int = 50, steps: int = 11) -> PathFigures:
+def path_figures(
+    analyzer: LatentAnalyzer, *, split: str = "test", num: int = 50, steps: int = 11, even: bool = False
+) -> PathFigures:
     """Spherical paths between held-out windows of equal metres.
 
     Args:
@@ -95,6 +97,7 @@ def path_figures(analyzer: LatentAnalyzer, *, split: str = "test", num: int = 50
         split: of the windows.
         num: pairs at most; windows at even distances are paired with the next one of their metres.
         steps: points of a path.
+        even: see `interpolate_codes`.
     """
     code = analyzer.code(analyzer.windows(split, 4 * num))
     pairs, waiting = [], dict[bytes, int]()
@@ -106,7 +109,7 @@ def path_figures(analyzer: LatentAnalyzer, *, split: str = "test", num: int = 50
             pairs.append((other, row))
     check(bool(pairs), "pairs", 0, "1 or more windows of equal metres")
     found = [
-        interpolate_codes(analyzer.vae, _row(code, first), _row(code, second), steps)
+        interpolate_codes(analyzer.vae, _row(code, first), _row(code, second), steps, even=even)
         for first, second in tqdm(pairs[:num], desc="paths", delay=BAR_SECONDS, dynamic_ncols=True)
     ]
     ratios = np.array([path.smoothness for path in found if math.isfinite(path.smoothness)])

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from musicvae_jax.analysis.codes import unit_of
 from musicvae_jax.analysis.directions import Direction
 from musicvae_jax.analysis.editing import edit_score, splice, unchanged
-from musicvae_jax.codec import MelodyCodec
+from musicvae_jax.codec import MelodyCodec, PerformanceCodec, check_score
+from musicvae_jax.codec.score import sort_notes
 from musicvae_jax.config import UserError
 from tests.analysis.played import load_untrained, make_player
+from tests.codec.music import score_of
 from tests.data.melodies import melodies, random_melody
 
 CODEC = MelodyCodec()
@@ -47,6 +49,20 @@ def test_a_splice_changes_the_sound_of_its_measures_alone(score, data):
     if len(measures) == score.num_measures:
         whole = CODEC.decode(tokens, score.measures[:, 1:])
         np.testing.assert_array_equal(found.notes[:, :3], whole.notes[:, :3])
+
+
+def test_a_splice_of_a_performance_keeps_chords_and_velocities():
+    codec, rng, scores = PerformanceCodec(tracks=2), np.random.default_rng(0), []
+    low, high = (0, 60, 40, 20, 0), (8 * 1920 - 500, 500, 80, 120, 2)
+    for _ in range(2):
+        notes = sort_notes(rng.integers(low, high, (60, 5)))
+        scores.append(score_of([tuple(row) for row in notes.tolist()], [(1920 * bar, 4, 4) for bar in range(8)]))
+    for measures in ([0], [2, 3, 6], [7], list(range(8))):
+        found = splice(scores[0], codec.encode(scores[1]).tokens, measures, codec)
+        assert unchanged(scores[0], found, measures) == 1
+        check_score(found)
+        new = [row for row in found.notes.tolist() if row[0] // 1920 in measures]
+        assert new and len({row[3] for row in new}) > 1
 
 
 def test_a_changed_measure_is_seen():

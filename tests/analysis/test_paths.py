@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from musicvae_jax.analysis.paths import code_of, interpolate_codes, smoothness, swap_dims, traverse_dims
+from musicvae_jax.analysis.paths import code_of, even_points, interpolate_codes, smoothness, swap_dims, traverse_dims
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.likeness import NAMES
 from tests.analysis.played import load_untrained, make_player
@@ -54,6 +54,19 @@ def test_levels_that_are_not_named_stay(vae, codes):
 def test_even_steps_are_smooth_and_one_jump_is_not():
     assert smoothness(np.full(8, 0.1)) == pytest.approx(1)
     assert smoothness(np.eye(8)[3]) == pytest.approx(8)
+
+
+def test_even_points_share_the_length(vae, codes):
+    rng = np.random.default_rng(0)
+    distances = rng.exponential(size=400)
+    found = even_points(distances, 9)
+    length = np.append(0, np.cumsum(distances))
+    assert (found[0], found[-1]) == (0, 400)
+    assert np.abs(np.diff(length[found]) - length[-1] / 8).max() <= distances.max()
+    path, plain = (interpolate_codes(vae, codes[0], codes[1], 5, even=even) for even in (True, False))
+    assert len(path.scores) == 5 and path.shares[0] == 0 and path.shares[-1] == 1
+    for end in (0, -1):
+        np.testing.assert_array_equal(path.scores[end].notes, plain.scores[end].notes)
 
 
 def test_two_swaps_are_none_and_a_swap_of_the_finest_level_is_the_other_piece(vae, codes):

@@ -6,6 +6,7 @@ import pytest
 
 from musicvae_jax.codec import Metre
 from musicvae_jax.config import UserError
+from musicvae_jax.evaluation import trained
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.models.sampling import SamplingConfig
 from tests.data.melodies import random_melody
@@ -160,3 +161,27 @@ def test_a_traversal_moves_one_dim_and_draws_the_levels_below_with_the_same_nois
 def test_a_wrong_traversal_is_refused(vae, arguments, said) -> None:
     with pytest.raises(UserError, match=said):
         vae.traverse(PIECE, **({"dim": "fine/rhythm[0]"} | arguments))
+
+
+def test_rows_that_pad_a_batch_do_not_come_back_and_a_piece_is_its_windows(vae) -> None:
+    windows = vae.windows(PIECE)
+    padded = type(windows)(*(np.concatenate([leaf, np.zeros_like(leaf[:1])]) for leaf in windows[:4]))
+    padded.index[-1] = -1
+    for level, q in vae.encode(windows).items():
+        for other in (vae.encode(padded), vae.encode(PIECE)):
+            np.testing.assert_allclose(other[level].loc, q.loc, atol=1e-6)
+    assert len(vae.reconstruct_tokens(padded)) == 2
+
+
+def test_chunks_change_nothing(vae, monkeypatch) -> None:
+    whole = vae.reconstruct(PIECE)
+    monkeypatch.setattr(trained, "_CHUNK", 1)
+    assert notes([vae.reconstruct(PIECE)]) == notes([whole])
+    first, second = vae.sample(2, metre="4/4", temperature=dict.fromkeys(LEVELS, 0.0))
+    assert notes([first]) != notes([second])  # each chunk has draws of its own
+
+
+def test_dims_and_groups_have_names(vae) -> None:
+    assert len(vae.dim_names) == sum(own.dim for own in vae.config.levels.on.values())
+    assert vae.dim_name("fine", 1) == "fine/rhythm[1]" in vae.dim_names
+    assert vae.layout["local/rhythm"] == slice(0, 4)
