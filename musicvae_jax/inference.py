@@ -127,17 +127,17 @@ def frames(model: MusicVAE, variables: Variables, batch: Batch, latents: Latents
 
 
 @partial(jax.jit, static_argnames="model")
-def place(model: MusicVAE, variables: Variables, metre: Array, given: Latents, e: Latents) -> Latents:
+def place(model: MusicVAE, variables: Variables, batch: Batch, given: Latents, e: Latents) -> Latents:
     """Latents of all levels, z = loc(above) + scale(above) * e where they are not given: level -> [batch, time, dim].
 
     Args:
         model: the VAE.
         variables: its variables.
-        metre: int32[batch, measure, 2].
+        batch: whose metres and conditions count.
         given: level -> float[batch, time, dim].
         e: level -> float[batch, time, dim].
     """
-    return model.apply(variables, metre, given, e, method="place")
+    return model.apply(variables, batch, given, e, method="place")
 
 
 @partial(jax.jit, static_argnames="model")

@@ -55,9 +55,7 @@ def move(vae: TrainedVAE, code: Code, level: str, shift: np.ndarray) -> Latents:
     names = list(vae.config.levels.on)
     given = {name: code.means[name] for name in names[: names.index(level)]}
     given[level] = (code.means[level] + shift).astype(np.float32)
-    placed = in_powers_of_two(
-        lambda *rows: place(vae.model, vae.variables, *rows), np.asarray(code.windows.metre), given, code.e
-    )
+    placed = in_powers_of_two(lambda *rows: place(vae.model, vae.variables, *rows), code.windows, given, code.e)
     return {name: np.asarray(z) for name, z in placed.items()}
 
 
