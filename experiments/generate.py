@@ -104,7 +104,7 @@ class Sample(Command):
     def run(self) -> int:
         sampling = mv.SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         conditions = split_labels("condition", self.condition, "NAME=VALUE")
-        options = {"metre": self.metre or None, "measures": self.measures, "conditions": conditions}
+        options: dict[str, Any] = {"metre": self.metre or None, "measures": self.measures, "conditions": conditions}
         options |= {"temperature": dict(self.level_temperature), "seed": self.seed, "sampling": sampling}
         scores = self.load().sample(self.num, **options)
         self.save_scores(scores, "sample")
