@@ -66,7 +66,7 @@ class Scene:
         if stop:
             while 0 <= _cpu(process.pid) < stop[1]:
                 time.sleep(0.05)
-            process.send_signal(stop[0])
+            os.kill(process.pid, stop[0])  # not yet waited for, so it is this process
         with process.stderr as error:
             text = error.read().decode("utf-8", "replace")
         _, status, used = os.wait4(process.pid, 0)
