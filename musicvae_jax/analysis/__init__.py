@@ -1,1 +1,1 @@
-"""Pictures and sound of music, curves of training runs."""
+"""Looking into latents and steering them; pictures and sound of music, curves of training runs."""

@@ -144,8 +144,10 @@ def splice(score: Score, tokens: np.ndarray, measures: Sequence[int], codec: Cod
     run = np.searchsorted(bounds, decoded[:, ONSET], side="right") - 1
     new, run = decoded[changed[first[run]]], run[changed[first[run]]]
     new[:, DURATION] = np.minimum(new[:, DURATION], bounds[run + 1] - new[:, ONSET])
-    if len(new) and len(score.notes) and not codec.has_velocities:
+    if len(score.notes) and not codec.has_velocities:
         new[:, VELOCITY] = int(np.median(score.notes[:, VELOCITY]))
+    if len(score.notes) and codec.num_voices == 1:
+        new[:, TRACK] = score.notes[0, TRACK]
     kept: list[list[int]] = []
     for onset, duration, *rest in score.notes.tolist():
         piece: list[int] | None = None  # the part of the note that sounds on

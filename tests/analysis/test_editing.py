@@ -65,6 +65,15 @@ def test_a_splice_of_a_performance_keeps_chords_and_velocities():
         assert new and len({row[3] for row in new}) > 1
 
 
+def test_new_notes_are_on_the_track_of_the_melody():
+    notes = PIECE.notes.copy()
+    notes[:, 4] = 3
+    score, tokens = dataclasses.replace(PIECE, notes=notes), CODEC.encode(random_melody(4, 10)).tokens
+    found = splice(score, tokens, [1, 2], CODEC)
+    assert set(found.notes[:, 4]) == {3}
+    np.testing.assert_array_equal(found.notes[:, :4], splice(PIECE, tokens, [1, 2], CODEC).notes[:, :4])
+
+
 def test_a_changed_measure_is_seen():
     notes = PIECE.notes.copy()
     notes[0, 2] += 1
