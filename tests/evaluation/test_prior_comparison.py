@@ -77,7 +77,8 @@ def test_of_several_runs_it_has_means_and_errors_over_runs():
 
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory, folk_data_dir):
-    config = replace(LEVELS_CONFIG, data={"data_dir": folk_data_dir, "min_measures": 4}, fine={"dim": 0})
+    data, off = {"data_dir": folk_data_dir, "min_measures": 4}, {"dim": 0}
+    config = replace(LEVELS_CONFIG, data=data, local=off, fine=off)
     return load_workdir(write_workdir(tmp_path_factory.mktemp("comparison") / "run", config, seed=1))
 
 
@@ -89,7 +90,7 @@ def test_a_fitted_prior_gains_what_its_kl_falls_by(vae):
     assert (found.windows, found.draws, list(found.priors)) == (40, 4, ["own", "modes"])
     assert set(own.base.values()) == {"normal"} and set(other.base.values()) == {"mixture"}
     saved = sum(own.kl.values()) - sum(other.kl.values())
-    assert saved > 2 and other.elbo_gain.value == pytest.approx(saved, rel=1e-4) and other.elbo_gain.se > 0
+    assert saved > 0.5 and other.elbo_gain.value == pytest.approx(saved, rel=1e-4) and other.elbo_gain.se > 0
     assert own.elbo_gain.value == own.iwae_gain.value == 0
     assert other.elbo - own.elbo == pytest.approx(saved, rel=1e-3)
     for row in (own, other):
