@@ -14,7 +14,7 @@ from musicvae_jax.analysis.piano_rolls import NoteStyle, piano_roll, pitch_range
 from musicvae_jax.config.checks import check
 from musicvae_jax.evaluation.likeness import NAMES
 
-_LEFT, _WIDTH = 1.35, 10.0  # inches
+_LEFT, _WIDTH = 1.7, 10.0  # inches
 _MOST_LABELS = 6  # of a map, each with a colour; the others are grey
 _MARKS = "os^Dv*"
 
@@ -47,7 +47,7 @@ def plot_traversal(traversal: Traversal, window: int = 0, *, attribute: str = ""
         ax.set_title(text, fontsize=8.5, color=INK, pad=3)
         if column == 0:
             ax.set_ylabel(traversal.names[row], fontsize=8.5, color=INK, rotation=0, ha="right", va="center")
-            ax.yaxis.set_label_coords(-0.26, 0.5)
+            ax.yaxis.set_label_coords(-0.3 / (width - 0.07), 0.5)
     if title:
         page.add_heading(title, 0.26)
     if attribute:

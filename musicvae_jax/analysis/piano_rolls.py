@@ -153,7 +153,7 @@ def plot_variants(original: Score, variants: Sequence[Score], *, title: str = ""
     """
     if not variants:
         raise ValueError("variants is empty: allowed is one or more")
-    left = 1.05
+    left = 1.15
     pitches = pitch_range(original, *variants)
     height = min(max(0.05 * (pitches[1] - pitches[0] + 2), 0.9), 1.6)
     page = Page(_WIDTH, 0.95 + (1 + len(variants)) * (height + 0.1))
