@@ -93,11 +93,13 @@ def signals(folder: Path, seed: int, number: int) -> Iterator[Held]:
 
     def stop(name: str, number: signal.Signals, seconds: float) -> Held:
         ended = scene.run(name, stop=(number, seconds))
-        finished, early = ended.status == 0, seconds < _START and ended.status == -number
+        finished, early = ended.status == 0, ended.status == -number  # while Python itself starts or ends
         last = ended.error.rstrip().endswith(f"stopped by {_SAID[number]}") or number == signal.SIGKILL
         saved = name == "train long" and ended.status == 143  # a run that trains saves and ends so, whatever the signal
         held = finished or early or saved or (ended.status == _ENDED[number] and last)
-        return _held("signals", f"{name}, {number.name} after {seconds} s", ended, held, "" if early else "Traceback")
+        return _held(
+            "signals", f"{name}, {number.name} after {seconds} s", ended, held, "" if seconds < _START else "Traceback"
+        )
 
     with ThreadPoolExecutor(2) as pool:
         yield from pool.map(lambda item: stop(*item), plan)
