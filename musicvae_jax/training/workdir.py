@@ -108,7 +108,7 @@ def read_conditions(workdir: str | Path) -> Conditions:
         return NO_CONDITIONS
     try:
         return Conditions.from_json(path.read_text())
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         raise WorkdirError(f"{path}: {error}; allowed is what train.py wrote") from None
 
 
