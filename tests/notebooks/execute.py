@@ -27,7 +27,8 @@ def read(path: Path) -> nbformat.NotebookNode:
 def run(path: Path, seconds: int = 600) -> nbformat.NotebookNode:
     """A notebook with the outputs of a new process, in its own folder; a cell may take so many seconds."""
     notebook = read(path)
-    NotebookClient(notebook, timeout=seconds, resources={"metadata": {"path": str(path.parent)}}).execute()
+    where = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=seconds, resources=where, coalesce_streams=True).execute()
     return notebook
 
 
