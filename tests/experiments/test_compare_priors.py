@@ -23,8 +23,8 @@ def test_wrong_arguments_are_refused_before_the_run_is_read(arguments, said, tmp
 def test_the_priors_of_a_run_are_measured_and_printed(run, tmp_path, call) -> None:
     workdir = shutil.copytree(run, tmp_path / "run")
     sizes = ("--base", "mixture", "--steps", 2, "--batch-size", 4, "--name", "modes")
-    assert call("fit_prior.py", "--workdir", workdir, *sizes).status == 0
-    ended = call("compare_priors.py", "--workdir", workdir, "--num-windows", 12, "--iwae-draws", 2)
+    assert call("fit_prior.py", "--workdir", workdir, "--trust-config", *sizes).status == 0
+    ended = call("compare_priors.py", "--workdir", workdir, "--trust-config", "--num-windows", 12, "--iwae-draws", 2)
     assert ended.status == 0, ended.error
     path = workdir / "priors" / "comparison.validation.json"
     found = read_comparison(path)
@@ -32,5 +32,5 @@ def test_the_priors_of_a_run_are_measured_and_printed(run, tmp_path, call) -> No
     assert "| `own`, normal |" in ended.out and "| `modes`, mixture |" in ended.out and str(path) in ended.out
     printed = call("compare_priors.py", "--result", path)
     assert printed.status == 0 and printed.out.strip() in ended.out
-    ended = call("compare_priors.py", "--workdir", workdir, "--priors", "flow")
+    ended = call("compare_priors.py", "--workdir", workdir, "--trust-config", "--priors", "flow")
     assert ended.status == 2 and "prior = 'flow': allowed is one of modes" in ended.error

@@ -7,7 +7,7 @@ from unittest.mock import create_autospec
 import pytest
 
 from musicvae_jax import SamplingConfig
-from musicvae_jax.codec import MelodyCodec, Metre, read_midi, write_midi
+from musicvae_jax.codec import MelodyCodec, read_midi, write_midi
 from musicvae_jax.evaluation import trained
 from musicvae_jax.evaluation.trained import TrainedVAE
 from tests.data.melodies import random_melody
@@ -23,7 +23,7 @@ COMMANDS: list[tuple[str, int, str, list[Any], dict[str, Any], list[str]]] = [
         0,
         "--num 2 --metre 3/4 --measures 33 --level-temperature global 0.25 --top-k 7 --top-p 0.75",
         [2],
-        {"metre": Metre(3, 4), "measures": 33, "temperature": {"global": 0.25}, "sampling": NUCLEUS},
+        {"metre": "3/4", "measures": 33, "conditions": {}, "temperature": {"global": 0.25}, "sampling": NUCLEUS},
         ["sample_0", "sample_1"],
     ),
     ("reconstruct", 1, "", [], {"sampling": COOL}, ["tune0_mid"]),

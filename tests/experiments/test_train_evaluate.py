@@ -26,9 +26,9 @@ def test_evaluation_is_one_flat_file(run, tmp_path, call):
     assert ended.status == 0, ended.error
     result = json.loads((workdir / "evaluation.test.json").read_text())
     fields = {field.name for field in dataclasses.fields(Evaluation)}
-    # A slot has one field; the last three are of ablations.
+    # A slot has one field, and the model no conditions; the last three are of ablations.
     assert {name.partition(".")[0] for name in result} == fields - {
-        "perplexity_of_field", "parameters", "train_seconds", "devices",
+        "perplexity_of_field", "conditions", "parameters", "train_seconds", "devices",
     }  # fmt: skip
     assert {
         "levels.global.groups.rhythm.kl",

@@ -20,14 +20,14 @@ SAME = np.testing.assert_array_equal
 
 @pytest.mark.parametrize("name", OF_LATENTS)
 def test_every_choice_of_latents_is_a_model(name):
-    """Shapes, KL >= 0, a top level under N(0, 1) unless it has a past, and nothing of absent latents."""
+    """Shapes, KL >= 0, a top level under N(0, 1) without past and conditions, and nothing of absent latents."""
     config = OF_LATENTS[name]
     vae, variables = make_vae(config)
     found = infer(vae, variables, make_features(config), METRE)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     assert set(found.moments) == {level for level, own in config.levels.on.items() if own.batch_norm}
     top = config.levels.top
-    assert found.frame[top].loc.any() == config.levels[top].is_causal
+    assert found.frame[top].loc.any() == (config.levels[top].is_causal or bool(config.model.conditions))
     for level, present in presence(config, METRE).items():
         SAME(found.present[level], present)
         kl, own = found.kl[level], config.levels[level]

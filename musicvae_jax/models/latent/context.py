@@ -24,7 +24,7 @@ class ContextAbove(nn.Module):
     level: str
 
     @nn.compact
-    def __call__(self, above: Latents, metre: Array, conditions: Array | None) -> Array:
+    def __call__(self, above: Latents, metre: Array, conditions: Array | None = None) -> Array:
         """What is above, as a feature of each latent.
 
         Args:
