@@ -6,7 +6,6 @@ Example:
 
 from commandline import DataPlaces, run
 
-import dataclasses
 import time
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def analyze(
     set_up_devices()
     start = time.perf_counter()
     vae = load_workdir(workdir, checkpoint)
-    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
+    vae = places.apply(vae, workdir)
     path = Path(out or Path(workdir) / "report") / "report.html"
     write_report(vae, workdir, path, split=split, num=num, steps=steps, reach=reach, num_mapped=map_windows, seed=seed)
     print(

@@ -58,9 +58,10 @@ import dataclasses  # noqa: E402 -- only now that signals are watched
 
 import tyro  # noqa: E402
 
-from musicvae_jax.config import Config, UserError, nearest  # noqa: E402
+from musicvae_jax.config import UserError, nearest  # noqa: E402
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=Any)  # a `TrainedVAE`
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -90,14 +91,15 @@ class DataPlaces:
     trust_config: bool = False
     """Read where the config of the run says; for runs of your own."""
 
-    def apply(self, config: Config, workdir: str) -> Config:
-        """The config of a run with the user's places.
+    def apply(self, vae: Model, workdir: str) -> Model:
+        """The model of a run that reads music at the user's places.
 
         Raises:
             UserError: the config names a place that the user has neither given nor allowed.
         """
+        config = vae.config
         if self.trust_config:
-            return config
+            return vae
         mine = {name: getattr(self, name) for name in ("data_dir", "manual_dir", "path")}
         others = {name: getattr(config.data, name) for name in ("data_dir", "path") if not mine[name]}
         if any(others.values()):
@@ -105,7 +107,8 @@ class DataPlaces:
             flags = " and ".join(f"--{name.replace('_', '-')} DIR" for name, place in others.items() if place)
             allowed = f"{flags}, or --trust-config to read there"
             raise UserError(f"the config of {workdir} has {named}, which is read only if you say so: {allowed}")
-        return dataclasses.replace(config, data=dataclasses.replace(config.data, **mine))
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **mine))
+        return dataclasses.replace(vae, config=config)
 
 
 def check_first_word(known: Iterable[str], kind: str) -> None:

@@ -8,7 +8,6 @@ Examples:
 
 from commandline import DataPlaces, run
 
-import dataclasses
 from pathlib import Path
 
 import tyro
@@ -65,7 +64,7 @@ def compare(
         return 0
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
-    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
+    vae = places.apply(vae, workdir)
     fitted = {name: load_prior(vae, workdir, name) for name in priors or fitted_names(workdir)}
     found = compare_priors(vae, fitted, split, num_windows=num_windows, num_draws=iwae_draws, seed=seed)
     path = write_comparison(Path(workdir) / "priors" / f"comparison.{split}.json", found)

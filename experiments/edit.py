@@ -4,14 +4,14 @@ Example:
     python experiments/edit.py tune.abc --workdir runs/folk --out out --change note_density=+2 --measures 5-8
 """
 
-from commandline import run, split_labels
+from commandline import DataPlaces, run, split_labels
 
 import dataclasses
 import re
 
 import tyro
 from generate import FileCommand, stems_of
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 import musicvae_jax as mv
 from musicvae_jax.config import UserError
@@ -33,10 +33,12 @@ class Edit(FileCommand):
     """Measures that change, counted from 1, such as 5-8 or 3; all if not given."""
     level: str = ""
     """The level whose latents move; the finest if not given."""
+    places: OmitArgPrefixes[DataPlaces]
+    """Where the music is read that directions are found in."""
 
     def run(self) -> int:
         changes, chosen = self.parse_changes(), parse_measures(self.measures)
-        vae = self.load()
+        vae = self.places.apply(self.load(), self.workdir)
         score = self.read_first(vae, self.file)
         analyzer = mv.LatentAnalyzer(self.workdir, vae=vae)
         edit = analyzer.edit(score, changes, self.level, chosen, seed=self.seed)

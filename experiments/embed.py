@@ -5,17 +5,25 @@ Examples:
     python experiments/embed.py --workdir runs/folk --split test --out test.npz
 """
 
-from commandline import run
+from commandline import DataPlaces, run
 
 import sys
 
 import tyro
+from tyro.conf import OmitArgPrefixes
 
 from musicvae_jax.config import UserError
 
 
 def embed(
-    *, workdir: str, out: str, folder: str = "", split: str = "", track: str = "auto", checkpoint: str = "best"
+    *,
+    workdir: str,
+    out: str,
+    folder: str = "",
+    split: str = "",
+    track: str = "auto",
+    checkpoint: str = "best",
+    places: OmitArgPrefixes[DataPlaces],
 ) -> int:
     """Writes the latents of a folder of music, or of a split, as a table: an .npz file with named columns.
 
@@ -26,6 +34,7 @@ def embed(
         split: of the run's data set, instead of a folder.
         track: the melody in a polyphonic file, for a melody model: a number, a part's name, or skyline.
         checkpoint: best or latest.
+        places: where the music of a split is read.
     """
     from musicvae_jax.analysis import corpus
     from musicvae_jax.codec import format_refusals
@@ -40,7 +49,8 @@ def embed(
         corpus.find_music(folder)  # refuses a bad folder before the work
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
-    table, refusals = corpus.embed(vae, folder or corpus.scores_of_split(vae, split), track)
+    music = folder or corpus.scores_of_split(places.apply(vae, workdir), split)
+    table, refusals = corpus.embed(vae, music, track)
     corpus.save_embedding(table, out)
     rows, columns = table.latents.shape
     print(f"{rows} windows of {table.piece.max() + 1} pieces, {columns} columns: {out}")

@@ -84,7 +84,7 @@ def evaluate(
     vae = load_workdir(workdir, checkpoint)
     if prior:
         vae, workdir = load_prior(vae, workdir, prior), str(prior_folder(workdir, prior))
-    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
+    vae = places.apply(vae, workdir)
     path = evaluation_path(workdir, split)
     times = 1 + (read_evaluation(path).times_measured or 0) if path.exists() else 1
     figures = evaluation.evaluate(vae, split, num_examples=num_examples, iwae_draws=iwae_draws, seed=seed)

@@ -9,7 +9,6 @@ Examples:
 
 from commandline import DataPlaces, run
 
-import dataclasses
 from typing import Literal
 
 import tyro
@@ -56,7 +55,7 @@ def fit(
     prior_folder(workdir, name or base)  # refuses a bad name before the work
     set_up_devices()
     vae = load_workdir(workdir, checkpoint)
-    vae = dataclasses.replace(vae, config=places.apply(vae.config, workdir))
+    vae = places.apply(vae, workdir)
     prior = fit_prior(
         vae,
         base,

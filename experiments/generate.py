@@ -271,7 +271,7 @@ class Gallery(Command):
     def run(self) -> int:
         vae = self.load()
         check(self.num >= 1, "num", self.num, "1 or more")
-        source = mv.load_windows(self.places.apply(vae.config, self.workdir), self.split, attributes=False)
+        source = mv.load_windows(self.places.apply(vae, self.workdir).config, self.split, attributes=False)
         batch = mv.make_eval_batches(source, min(self.num, max(len(source), 1)), num_examples=self.num)[0]
         copies = vae.scores(vae.reconstruct_tokens(batch, seed=self.seed), batch.metre)
         for number, (original, copy) in enumerate(zip(vae.scores(batch.tokens, batch.metre), copies, strict=True)):

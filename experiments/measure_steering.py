@@ -4,9 +4,10 @@ Example:
     python experiments/measure_steering.py --workdir runs/folk
 """
 
-from commandline import run
+from commandline import DataPlaces, run
 
 import tyro
+from tyro.conf import OmitArgPrefixes
 
 
 def measure(
@@ -14,11 +15,12 @@ def measure(
     workdir: str,
     attributes: tuple[str, ...] = ("note_density", "mean_pitch", "pitch_range", "contour"),
     levels: tuple[str, ...] = (),
-    split: str = "test",
+    split: str = "validation",
     pieces: int = 10,
     pairs: int = 50,
     checkpoint: str = "best",
     seed: int = 0,
+    places: OmitArgPrefixes[DataPlaces],
 ) -> int:
     """Measures edits, interpolations and attribution of a trained model on held-out music, and prints a table.
 
@@ -31,14 +33,17 @@ def measure(
         pairs: of windows, between which paths are measured; 0: none.
         checkpoint: best or latest.
         seed: of the search.
+        places: where the music is read.
     """
     from musicvae_jax.analysis import steering
     from musicvae_jax.analysis.analyzer import LatentAnalyzer
     from musicvae_jax.analysis.codes import check_attribute
+    from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.devices import set_up_devices
 
     set_up_devices()
-    analyzer = LatentAnalyzer(workdir, checkpoint)
+    vae = places.apply(load_workdir(workdir, checkpoint), workdir)
+    analyzer = LatentAnalyzer(workdir, vae=vae)
     for attribute in attributes:
         check_attribute(analyzer.vae, attribute)
     print(f"step {analyzer.vae.step}, split {split}")

@@ -56,11 +56,6 @@ class LatentAnalyzer:
         self.vae = load_workdir(workdir, checkpoint) if vae is None else vae
         self._data: DirectionData | None = None
 
-    @classmethod
-    def from_workdir(cls, workdir: str | Path, checkpoint: str = "best") -> "LatentAnalyzer":
-        """The same as the constructor."""
-        return cls(workdir, checkpoint)
-
     def code(self, music: Piece | Batch | Sequence[Piece], start: int = 0) -> Code:
         """The code of a window of each piece that starts at a measure, counted from 0, or of a batch of windows."""
         if isinstance(music, Batch):

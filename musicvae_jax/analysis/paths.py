@@ -11,11 +11,12 @@ from musicvae_jax.codec.score import Score, join
 from musicvae_jax.config.checks import check
 from musicvae_jax.config.dims import find_dims
 from musicvae_jax.evaluation.generation import cut
+from musicvae_jax.evaluation.novelty import token_distances
 from musicvae_jax.evaluation.pieces import Piece
-from musicvae_jax.evaluation.reconstruction import agreement
+from musicvae_jax.evaluation.reconstruction import agreement, f1
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.inference import slerp
-from musicvae_jax.types import Batch, Latents, existing_fields, until_end
+from musicvae_jax.types import Batch, Latents
 
 _FINER = 8  # points of the path from which even ones are chosen, for each of them
 
@@ -107,10 +108,10 @@ def interpolate_codes(
     )
     if even:
         frame = np.repeat(first.windows.metre, len(shares) - 1, 0)
-        kept = even_points(token_distances(vae, tokens[:-1], tokens[1:], frame), steps)
+        kept = even_points(token_distances(tokens[:-1], tokens[1:], frame, vae.codec), steps)
         shares, tokens = shares[kept], tokens[kept]
     frame = np.repeat(first.windows.metre, steps, 0)
-    distances = token_distances(vae, tokens[:-1], tokens[1:], frame[1:])
+    distances = token_distances(tokens[:-1], tokens[1:], frame[1:], vae.codec)
     return Path(
         shares,
         vae.scores(tokens, frame),
@@ -150,21 +151,11 @@ def smoothness(distances: np.ndarray) -> float:
     return float(np.max(distances)) / mean if mean > 0 else math.nan
 
 
-def token_distances(vae: TrainedVAE, first: np.ndarray, second: np.ndarray, metre: np.ndarray) -> np.ndarray:
-    """Normalised Hamming distances, float64[window]: of the tokens that either window has, the share that differs."""
-    allowed, fields = vae.mask(metre), vae.codec.fields
-    exists = np.zeros(first.shape, bool)
-    for tokens in (first, second):
-        exists |= existing_fields(tokens, until_end(tokens, allowed, fields), fields)
-    differs = (first != second) & exists
-    return differs.sum((1, 2, 3)) / np.maximum(exists.sum((1, 2, 3)), 1)
-
-
 def onset_f1(vae: TrainedVAE, tokens: np.ndarray, windows: Batch) -> float:
     """F1 of the notes of decoded windows against the originals: equal onset, pitch and voice."""
     found = agreement(tokens, windows, vae.codec)
     wanted = len(vae.codec.notes(windows.tokens, windows.mask, windows.metre).row)
-    return float(2 * found["onset_hits"].sum() / max(found["onset_found"].sum() + wanted, 1))
+    return f1(found["onset_hits"].sum(), found["onset_found"].sum(), wanted)
 
 
 def swap_dims(vae: TrainedVAE, first: Piece, second: Piece, name: str) -> tuple[Score, Score]:

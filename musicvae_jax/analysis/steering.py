@@ -54,7 +54,7 @@ class AttributionFigures(NamedTuple):
 
 
 def edit_figures(
-    analyzer: LatentAnalyzer, attribute: str, level: str, *, split: str = "test", num: int = 10, seed: int = 0
+    analyzer: LatentAnalyzer, attribute: str, level: str, *, split: str = "validation", num: int = 10, seed: int = 0
 ) -> EditFigures:
     """Changes an attribute of four measures in the middle of held-out pieces, and measures what comes of it.
 
@@ -88,7 +88,7 @@ def edit_figures(
 
 
 def path_figures(
-    analyzer: LatentAnalyzer, *, split: str = "test", num: int = 50, steps: int = 11, even: bool = False
+    analyzer: LatentAnalyzer, *, split: str = "validation", num: int = 50, steps: int = 11, even: bool = False
 ) -> PathFigures:
     """Spherical paths between held-out windows of equal metres.
 
@@ -121,7 +121,7 @@ def path_figures(
     )
 
 
-def attribution_figures(analyzer: LatentAnalyzer, *, split: str = "test", num: int = 16) -> AttributionFigures:
+def attribution_figures(analyzer: LatentAnalyzer, *, split: str = "validation", num: int = 16) -> AttributionFigures:
     """Attributes the measures of held-out windows to latents, and again with shuffled weights."""
     windows, models = analyzer.windows(split, num), (analyzer.vae, attribution.shuffled(analyzer.vae))
     found, other = (attribution.attribute(vae, make_code(vae, windows)) for vae in models)

@@ -17,6 +17,7 @@ from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.types import ATTRIBUTES, Batch, existing_fields, span_name
 
 _COLUMNS = {attribute.name: column for column, attribute in enumerate(ATTRIBUTES)}
+_MEASURED = {name for name in _COLUMNS if name not in HEARD}
 
 
 def condition_figures(vae: TrainedVAE, split: str, *, num_windows: int = 512, seed: int = 0) -> ConditionFigures:
@@ -54,9 +55,6 @@ def condition_figures(vae: TrainedVAE, split: str, *, num_windows: int = 512, se
         perplexity_elbo_told=_perplexity(vae, held, seed),
         heard=heard,
     )
-
-
-_MEASURED = {name for name in _COLUMNS if name not in HEARD}
 
 
 def _half(families: np.ndarray, seed: int) -> np.ndarray:

@@ -47,7 +47,7 @@ def fit_detector(condition: str, batch: Batch, codec: Codec, labels: Array) -> D
     if len(np.unique(labels[known])) < 2:
         return None
     features = note_features(batch, codec)[condition]
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000, class_weight=None))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     return Detector(condition, classifier.fit(features[known], labels[known]))
 
 

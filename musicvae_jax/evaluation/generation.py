@@ -44,9 +44,9 @@ def sample(
         num: pieces.
         metre: of every measure, such as ``"6/8"``; drawn for each piece from the training frequencies if not given. A
             model that knows metres as a condition is told this one.
+        measures: of a piece; those of a window if not given.
         conditions: what is asked for, such as ``{"key": "G", "mode": "major", "style": "jig"}``; the rest is unknown.
             Scores have the key, the tempo and the style that were asked for.
-        measures: of a piece; those of a window if not given.
         temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
         seed: of metres, latents and tokens.
         sampling: how tokens are chosen.

@@ -31,11 +31,22 @@ def mean_distance(tokens: np.ndarray, metre: np.ndarray, codec: Codec, families:
     for row in range(len(tokens) - 1):
         others = row + 1 + np.flatnonzero(strata[row + 1 :] == strata[row])
         others = others[families[others] != families[row]]
-        either = exists[others] | exists[row]
-        same = (flat[others] == flat[row]) & exists[others] & exists[row]
-        total += float((1 - same.sum(1) / np.maximum(either.sum(1), 1)).sum())
+        total += float(_hamming(flat[others], exists[others], flat[row], exists[row]).sum())
         pairs += len(others)
     return total / pairs if pairs else float("nan")
+
+
+def token_distances(first: np.ndarray, second: np.ndarray, metre: np.ndarray, codec: Codec) -> np.ndarray:
+    """The same distance of each window from another of its metres: float64[window].
+
+    Args:
+        first: int[window, measure, slot, field].
+        second: int[window, measure, slot, field].
+        metre: int[window, measure, 2].
+        codec: of the tokens.
+    """
+    sides = ((tokens.reshape(len(tokens), -1), _existing(tokens, metre, codec)) for tokens in (first, second))
+    return _hamming(*next(sides), *next(sides))
 
 
 def nearest_distances(
@@ -95,6 +106,12 @@ def _split(tokens: np.ndarray, metre: np.ndarray, codec: Codec) -> _Tokens:
     pitched = [field.first_pitch is not None for field in codec.fields]
     pitch = np.where(onset, tokens, -1)[..., pitched].astype(np.int16)
     return _Tokens(exist, *(part.reshape(len(tokens), -1) for part in (rest, pitch)))
+
+
+def _hamming(one: np.ndarray, has: np.ndarray, other: np.ndarray, other_has: np.ndarray) -> np.ndarray:
+    """Of the tokens that one of two windows has, the share that is not the same in both: float64[...]."""
+    same, either = (one == other) & has & other_has, has | other_has
+    return (either & ~same).sum(-1) / np.maximum(either.sum(-1), 1)
 
 
 def _existing(tokens: np.ndarray, metre: np.ndarray, codec: Codec) -> np.ndarray:

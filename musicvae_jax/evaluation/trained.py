@@ -59,7 +59,7 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best") -> "TrainedVAE":
     with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
         state, _, _ = checkpoints.restore(like, checkpoint)
     metres = read_metres(workdir)
-    conditions = read_conditions(workdir)
+    conditions = read_conditions(workdir, config.model.conditions)
     return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres, conditions)
 
 

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from musicvae_jax.codec.score import Metre
@@ -97,17 +97,24 @@ def read_metres(workdir: str | Path) -> dict[str, int]:
     return counts
 
 
-def read_conditions(workdir: str | Path) -> Conditions:
-    """The conditions of a run; those of a run without any, if there is no file.
+def read_conditions(workdir: str | Path, names: Sequence[str]) -> Conditions:
+    """The conditions of a run.
+
+    Args:
+        workdir: the folder of the run.
+        names: of the conditions in its config; without any there is no file.
 
     Raises:
-        WorkdirError: the file is damaged.
+        WorkdirError: the file is missing or damaged, or it has other conditions.
     """
-    path = Path(workdir) / "conditions.json"
-    if not path.exists():
+    if not names:
         return NO_CONDITIONS
+    path = Path(workdir) / "conditions.json"
     try:
-        return Conditions.from_json(path.read_text())
+        found = Conditions.from_json(path.read_text())
+        if found.names != tuple(names):
+            raise ValueError(f"names = {found.names}, and config.json has {tuple(names)}")
+        return found
     except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         raise WorkdirError(f"{path}: {error}; allowed is what train.py wrote") from None
 

@@ -32,7 +32,7 @@ def analyzer(tmp_path_factory):
 def test_a_run_is_loaded_in_one_call(analyzer, tmp_path):
     path = tmp_path / "tune.mid"
     write_midi(PIECE, path)
-    found = LatentAnalyzer.from_workdir(analyzer.workdir)
+    found = LatentAnalyzer(analyzer.workdir)
     for level, z in found.code(path).means.items():
         np.testing.assert_allclose(z, analyzer.code(PIECE).means[level], atol=1e-5)
     several = analyzer.code([PIECE, path], 4)

@@ -6,7 +6,7 @@ import pytest
 from musicvae_jax.codec import MelodyCodec, Metre, PerformanceCodec
 from musicvae_jax.codec.base import Codec
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.evaluation.novelty import TRANSPOSITIONS, mean_distance, nearest_distances
+from musicvae_jax.evaluation.novelty import TRANSPOSITIONS, mean_distance, nearest_distances, token_distances
 from musicvae_jax.types import existing_fields, until_end
 from tests.data.melodies import random_melody
 
@@ -43,6 +43,17 @@ def test_the_mean_distance_is_over_pairs_of_the_same_metres(codec):
     others = [(i, j) for i, j in pairs if families[i] != families[j]]
     expected = np.mean([distance(codec, tokens[i], tokens[j], metre[i]) for i, j in others])
     assert mean_distance(tokens, metre, codec, families) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("codec", [MELODY, PERFORMANCE])
+def test_two_windows_are_as_far_apart_as_their_tokens_say(codec):
+    tokens, metre = music(codec, range(0, 12, 2))  # all in 3/4
+    other = tokens[::-1]
+    expected = [distance(codec, *pair) for pair in zip(tokens, other, metre, strict=True)]
+    np.testing.assert_allclose(token_distances(tokens, other, metre, codec), expected)
+    assert not token_distances(tokens, tokens, metre, codec).any()
+    nothing = np.zeros_like(tokens)
+    assert not token_distances(nothing, nothing, np.zeros_like(metre), codec).any()  # windows of padding
 
 
 def test_constants_and_single_windows():

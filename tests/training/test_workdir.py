@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.training.metrics import MetricWriter, read_metrics
-from musicvae_jax.training.workdir import WorkdirError, open_workdir, read_config, read_metres
+from musicvae_jax.training.workdir import WorkdirError, open_workdir, read_conditions, read_config, read_metres
 from tests.tiny import CONFIG
 
 DAMAGE = {
@@ -67,3 +68,21 @@ def test_damaged_metres_are_named(tmp_path, text):
     path.unlink() if text is None else path.write_bytes(text)
     with pytest.raises(WorkdirError, match=r"metres\.json.*allowed is what train\.py wrote"):
         read_metres(tmp_path)
+
+
+CONDITIONS = Conditions(("key", "tempo"), (), {"tempo": (4.5, 0.25)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, b"", b"{", b"\xff", b"[1]", b"[" * 100_000, b'{"names": ["key"]}',
+     CONDITIONS.to_json().replace("key", "mode").encode(), CONDITIONS.to_json().replace("4.5", '"fast"').encode()],
+)  # fmt: skip
+def test_conditions_that_are_damaged_or_of_another_model_are_named(tmp_path, text):
+    path = tmp_path / "conditions.json"
+    path.write_text(CONDITIONS.to_json())
+    assert read_conditions(tmp_path, ("key", "tempo")) == CONDITIONS
+    path.unlink() if text is None else path.write_bytes(text)
+    with pytest.raises(WorkdirError, match=r"conditions\.json.*allowed is what train\.py wrote"):
+        read_conditions(tmp_path, ("key", "tempo"))
+    assert read_conditions(tmp_path, ()).names == ()  # a model without conditions reads nothing
