@@ -1,5 +1,7 @@
 """Conditions in the model: nothing known is unconditional, what is known moves the prior, and what is hidden is not."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,8 +114,10 @@ def test_hidden_conditions_are_hidden_at_their_rate_and_together():
 def test_training_hides_conditions_and_evaluation_does_not():
     always = replace(CONFIG, model={"condition_dropout": 0.999999})
     model, variables = make_vae(always)
-    batch, told = make_batch(), make_batch()._replace(conditions=make_conditions())
+    told = make_batch()._replace(conditions=make_conditions())
+    batch = told._replace(conditions=np.full((8, 3), np.nan, np.float32))
 
+    @partial(jax.jit, static_argnums=1)
     def frames(one, deterministic):
         return forward(model, variables, one, keys(), deterministic=deterministic).frame["global"].loc
 
