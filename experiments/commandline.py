@@ -25,6 +25,13 @@ def leave(error: BaseException) -> NoReturn:
     os._exit(status)
 
 
+def signal_in(error: BaseException | None) -> BaseException | None:
+    """The Ctrl-C or SIGTERM that an error is, or that it comes from: some code raises its own error for any other."""
+    while error and not isinstance(error, KeyboardInterrupt | Terminated):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def watch_signals() -> None:
     """Ctrl-C and SIGTERM end this process in one line, also while modules are imported."""
 
@@ -33,10 +40,9 @@ def watch_signals() -> None:
         raise Terminated
 
     def in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if issubclass(kind, KeyboardInterrupt | Terminated):
-            leave(error)
-        else:
-            sys.__excepthook__(kind, error, trace)
+        if stop := signal_in(error):
+            leave(stop)
+        sys.__excepthook__(kind, error, trace)
 
     def again(unraisable: Any) -> None:
         """A callback, such as one of garbage collection, swallows what it raises: the signal must come again."""
@@ -71,11 +77,13 @@ def run(main: Callable[[], int | None]) -> None:
     """
     try:
         sys.exit(main())
-    except (UserError, OSError) as error:  # the text of an OSError names the file and the reason
-        print(f"error: {error}", file=sys.stderr)
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        if stop := signal_in(error):
+            leave(stop)
+        if not isinstance(error, UserError | OSError):
+            raise
+        print(f"error: {error}", file=sys.stderr)  # the text of an OSError names the file and the reason
         sys.exit(2)
-    except (KeyboardInterrupt, Terminated) as error:
-        leave(error)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -93,8 +93,8 @@ _HOMES = {
     "analysis.directions": ("Direction",),
     # to see and to hear
     "analysis.audio": ("listen", "render", "seconds_of", "write_wav"),
-    "analysis.curves": ("plot_level_kl", "plot_training_curves"),
-    "analysis.latent_plots": ("plot_attribution", "plot_map", "plot_traversal"),
+    "analysis.curves": ("kl_per_dim", "plot_level_kl", "plot_training_curves"),
+    "analysis.latent_plots": ("plot_attribution", "plot_kl_per_dim", "plot_map", "plot_traversal"),
     "analysis.page": ("save_figure",),
     "analysis.report": ("write_report",),
     "analysis.piano_rolls": (

@@ -173,6 +173,23 @@ def kl_per_level(rows: Sequence[Mapping[str, Any]]) -> Series:
     return {level: series[name] for level, name in _LEVEL_KL.items() if name in series}
 
 
+def kl_per_dim(rows: Sequence[Mapping[str, Any]], step: int | None = None) -> dict[str, dict[str, float]]:
+    """KL of each dim on validation, nats per window: level -> dim -> KL.
+
+    Args:
+        rows: of metrics.jsonl.
+        step: of the validation; the last if not given, or if there is none of this step.
+    """
+    own = [row for row in rows if any(".kl_per_dim." in name for name in row)]
+    row = next((row for row in own if row["step"] == step), own[-1] if own else {})
+    found: dict[str, dict[str, float]] = {}
+    for name, value in row.items():
+        if name.startswith(_VALIDATION) and ".kl_per_dim." in name:
+            dim = name.rpartition(".")[2]
+            found.setdefault(dim.partition("/")[0], {})[dim] = float(value)
+    return found
+
+
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
     """Centred moving average, float[step] -> float[step]. Near the ends the window contains fewer values."""
     kernel = np.ones(min(max(width, 1), len(values)))

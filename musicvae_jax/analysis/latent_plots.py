@@ -1,6 +1,7 @@
-"""Pictures of latents: grids of moved dims, maps of a corpus, matrices of attribution."""
+"""Pictures of latents: grids of moved dims, KL of each dim, maps of a corpus, matrices of attribution."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -55,6 +56,40 @@ def plot_traversal(traversal: Traversal, window: int = 0, *, attribute: str = ""
         text = f"above: {attribute.replace('_', ' ')}"
         page.text(where / page.width, 1 - 0.26 / page.height, text, fontsize=8.5, color=GREY, ha="right")
     return page
+
+
+def plot_kl_per_dim(levels: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
+    """The KL of each dim as bars, a panel a level; the colour is that of the dim's group.
+
+    Args:
+        levels: level -> dim, such as ``"fine/rhythm[0]"`` -> nats per window, see `curves.kl_per_dim`.
+        title: heading.
+    """
+    check(any(levels.values()), "levels", dict(levels), "one level with dims or more")
+    groups = list(dict.fromkeys(_group_of(dim) for dims in levels.values() for dim in dims))
+    colours = dict(zip(groups, itertools.cycle(OKABE_ITO.values()), strict=False))
+    top, height = 0.75 if title else 0.4, 1.2
+    page = Page(_WIDTH, top + len(levels) * (height + 0.45) + 0.1)
+    for row, (level, dims) in enumerate(levels.items()):
+        ax = page.place_axes(0.7, top + row * (height + 0.45), _WIDTH - 1.9, height)
+        for group in groups:
+            own = [place for place, dim in enumerate(dims) if _group_of(dim) == group]
+            ax.bar(own, np.array(list(dims.values()))[own], width=0.8, color=colours[group], label=group)
+        style_axes(ax, "")
+        ax.set_xlim(-0.6, len(dims) - 0.4)
+        ax.set_xticks([])
+        ax.set_title(f"{level}: {sum(dims.values()):.1f} nats per window", fontsize=9.5, color=INK, loc="left")
+        ax.set_ylabel("KL, nats", fontsize=8, color=GREY)
+        if row == 0:
+            add_legend(ax, loc="upper left", bbox_to_anchor=(1.0, 1.05))
+    if title:
+        page.add_heading(title, 0.26)
+    return page
+
+
+def _group_of(dim: str) -> str:
+    """The group of a dim: ``"rhythm"`` of ``"fine/rhythm[0]"``."""
+    return dim.partition("/")[2].partition("[")[0]
 
 
 def plot_map(points: np.ndarray, labels: Sequence[str], *, title: str = "", axes: tuple[str, str] = ("", "")) -> Figure:

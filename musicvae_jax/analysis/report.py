@@ -3,17 +3,17 @@
 The music is in the page as notes. The page draws it as piano rolls and plays it with oscillators.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
 
-from musicvae_jax.analysis.curves import kl_per_level
-from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, VELOCITY, Score
+from musicvae_jax.analysis.attribution import PLACES, attribute
+from musicvae_jax.analysis.codes import make_code
+from musicvae_jax.analysis.curves import kl_per_dim, kl_per_level
+from musicvae_jax.analysis.report_page import Page, bars, charts, classes, matrix
+from musicvae_jax.codec.score import PITCH, Score
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import WindowSource
@@ -24,32 +24,6 @@ from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.training.metrics import read_metrics
 from musicvae_jax.training.workdir import write_text
 from musicvae_jax.types import Batch
-
-_MOST_POINTS = 300  # of a curve
-
-
-class Page:
-    """The content of a report: sections, and the pieces that they show by number."""
-
-    def __init__(self) -> None:
-        self.sections: list[dict[str, Any]] = []
-        self.pieces: list[dict[str, Any]] = []
-
-    def add(self, score: Score, title: str = "") -> int:
-        """Adds a piece and returns its number."""
-        self.pieces.append(piece_json(score, title or score.title))
-        return len(self.pieces) - 1
-
-    def section(self, title: str, text: str, kind: str, **content: Any) -> None:
-        """Adds a section; `kind` is one that the page knows how to draw."""
-        self.sections.append({"title": title, "text": text, "kind": kind, **content})
-
-    def html(self, title: str, subtitle: str) -> str:
-        """The page."""
-        data = {"title": title, "subtitle": subtitle, "sections": self.sections, "pieces": self.pieces}
-        # No text can end the script element that holds the data.
-        text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-        return files("musicvae_jax.analysis").joinpath("report.html").read_text("utf-8").replace("{{DATA}}", text)
 
 
 def write_report(
@@ -80,7 +54,7 @@ def write_report(
     page, source = Page(), load_windows(vae.config, split)
     batch = _whole_windows(source, num)
     _add_figures(page, Path(workdir), split)
-    _add_curves(page, Path(workdir))
+    _add_curves(page, Path(workdir), vae)
     originals = vae.scores(batch.tokens, batch.metre)
     titles = [_title(source, int(number)) for number in batch.index]
     if vae.config.levels.on:
@@ -96,6 +70,7 @@ def write_report(
         _add_traversals(page, vae, originals[0], titles[0], steps, reach)
         _add_interpolations(page, vae, originals, titles, steps)
         _add_map(page, vae, source, num_mapped)
+        _add_attribution(page, vae, batch)
     subtitle = f"Checkpoint of step {vae.step:,}; held-out music is the split {split}. Escape stops the sound."
     write_text(Path(path), page.html(f"{Path(workdir).absolute().name}: what the model does", subtitle))
     return Path(path)
@@ -109,19 +84,6 @@ def _whole_windows(source: WindowSource, num: int) -> Batch:
     order = np.argsort(~whole, kind="stable")
     chosen = order[np.linspace(0, max(whole.sum() - 1, min(num, many) - 1), min(num, many)).astype(int)]
     return source.gather(batch.index[chosen])
-
-
-def piece_json(score: Score, title: str) -> dict[str, Any]:
-    """A piece for the page: notes are onset, duration, pitch, velocity and track; times are in quarters."""
-    notes = score.notes[:, [ONSET, DURATION, PITCH, VELOCITY, TRACK]].astype(float)
-    notes[:, :2] /= TICKS_PER_QUARTER
-    return {
-        "title": title,
-        "tempo": float(score.tempo),
-        "end": score.end / TICKS_PER_QUARTER,
-        "bars": np.round(score.measures[:, 0] / TICKS_PER_QUARTER, 4).tolist(),
-        "notes": np.round(notes, 4).tolist(),
-    }
 
 
 def _add_figures(page: Page, workdir: Path, split: str) -> None:
@@ -141,36 +103,25 @@ def _add_figures(page: Page, workdir: Path, split: str) -> None:
         page.section("Targets", text, "table", head=["target", "is", "aim", ""], rows=aims)
 
 
-def _add_curves(page: Page, workdir: Path) -> None:
+def _add_curves(page: Page, workdir: Path, vae: TrainedVAE) -> None:
     path = workdir / "metrics.jsonl"
     rows = read_metrics(path) if path.exists() else []
-    charts = []
+    shown = []
     for title, names in (
         ("Nats per window, training", {"nll": "nll", "kl": "kl"}),
         ("Nats per window, validation", {"validation.nll": "nll", "validation.kl": "kl"}),
     ):
         series = {name: [(row["step"], row[key]) for row in rows if key in row] for key, name in names.items()}
-        charts += _chart(title, series)
+        shown += charts(title, series)
     levels = {level: list(zip(*points, strict=True)) for level, points in kl_per_level(rows).items()} if rows else {}
-    charts += _chart("KL of each level, nats per window", levels)
-    if charts:
-        page.section("Training", "Nats by training step.", "charts", charts=charts)
-
-
-def _chart(title: str, series: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A chart of what has two points or more; none if nothing has."""
-    lines = []
-    for name, points in series.items():
-        values = np.array(points, float).reshape(-1, 2)
-        values = values[np.isfinite(values).all(1)]
-        values = (
-            values[np.unique(np.linspace(0, max(len(values) - 1, 0), _MOST_POINTS).astype(int))]
-            if len(values)
-            else values
-        )
-        if len(values) > 1:
-            lines.append({"name": name, "points": [[int(step), float(f"{value:.4g}")] for step, value in values]})
-    return [{"title": title, "series": lines}] if lines else []
+    shown += charts("KL of each level, nats per window", levels)
+    if shown:
+        page.section("Training", "Nats by training step.", "charts", charts=shown)
+    own = kl_per_dim(rows, vae.step)
+    dims = [bars(level, own[level], config.layout) for level, config in vae.config.levels.on.items() if level in own]
+    if dims:
+        text = "Nats per window of each dim, on validation. A dim near 0 says nothing of the window."
+        page.section("KL of dims", text, "bars", levels=dims)
 
 
 def _add_reconstructions(
@@ -263,14 +214,21 @@ def _add_map(page: Page, vae: TrainedVAE, source: WindowSource, number: int) -> 
         f"The posterior means of {top} of {len(points)} held-out windows, on their first two principal components "
         f"({share} of the variance). Point at a dot to see the music; click, or press Enter, to hear it."
     )
-    page.section("Map", text, "map", points=points, labels={name: _classes(words) for name, words in labels.items()})
+    page.section("Map", text, "map", points=points, labels={name: classes(words) for name, words in labels.items()})
 
 
-def _classes(words: Sequence[str]) -> dict[str, Any]:
-    """Labels as numbers, the most frequent first; -1 without a label."""
-    names, counts = np.unique([word for word in words if word], return_counts=True)
-    order = [str(names[place]) for place in np.argsort(-counts, kind="stable")]
-    return {"names": order, "of": [order.index(word) if word else -1 for word in words]}
+def _add_attribution(page: Page, vae: TrainedVAE, batch: Batch) -> None:
+    code, matrices, agreement = make_code(vae, batch), [], []
+    for of in PLACES:
+        found = attribute(vae, code, of)
+        agreement.append(f"{found.correlation:.2f} ({of}s)")
+        matrices.append(matrix(f"By {of}", found))
+    text = (
+        "How many nats of log-likelihood each part of the music loses when a group of dims goes to its prior mean: the "
+        f"mean over {len(batch.index)} windows. The number after @ is the latent's place in its window. All latents "
+        f"together are worth {found.total:.1f} nats. Rank correlation with gradients: {', '.join(agreement)}."
+    )
+    page.section("What dims are used for", text, "matrices", matrices=matrices)
 
 
 def _title(source: WindowSource, number: int) -> str:

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicvae_jax.analysis.curves import kl_per_level, plot_level_kl, plot_scaling, plot_training_curves, smooth
+from musicvae_jax.analysis.curves import (
+    kl_per_dim,
+    kl_per_level,
+    plot_level_kl,
+    plot_scaling,
+    plot_training_curves,
+    smooth,
+)
 from musicvae_jax.config import UserError
 
 
@@ -80,3 +87,15 @@ def test_the_cost_of_a_measure_is_drawn_relative_to_16_measures_or_to_the_first(
     assert ax.get_title(loc="left").endswith(f"{base} measures = 1")
     assert [text.get_text() for text in ax.texts] == ["aim: at most 1.15"]
     assert ax.get_ylim()[1] > max(1.15, np.asarray(ax.lines[0].get_xydata())[:, 1].max())
+
+
+def test_the_kl_of_dims_is_that_of_the_step_asked_for_or_of_the_last_validation():
+    name = "validation.levels.{}.kl_per_dim.{}"
+    rows = [
+        {"step": step, name.format("fine", "fine/rhythm[0]"): 1.0 * step, name.format("global", "global/pitch[3]"): 0.5}
+        for step in (10, 20)
+    ]
+    rows.append({"step": 21, "validation.nll": 1.0})
+    assert kl_per_dim(rows) == {"fine": {"fine/rhythm[0]": 20.0}, "global": {"global/pitch[3]": 0.5}}
+    assert kl_per_dim(rows, 10)["fine"] == {"fine/rhythm[0]": 10.0} and kl_per_dim(rows, 15) == kl_per_dim(rows)
+    assert kl_per_dim(rows[2:]) == {}

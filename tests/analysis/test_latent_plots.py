@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from musicvae_jax.analysis.attribution import Attribution
-from musicvae_jax.analysis.latent_plots import plot_attribution, plot_map, plot_traversal
+from musicvae_jax.analysis.latent_plots import plot_attribution, plot_kl_per_dim, plot_map, plot_traversal
 from musicvae_jax.analysis.page import save_figure
 from musicvae_jax.analysis.paths import Traversal
 from musicvae_jax.config import UserError
@@ -50,10 +50,27 @@ def test_both_maps_of_an_attribution_have_one_scale():
     np.testing.assert_array_equal(np.asarray(images[0].get_array()), values)
 
 
+def test_every_dim_has_a_bar_as_high_as_its_kl_in_the_colour_of_its_group():
+    levels = {
+        "global": {"global/rhythm[0]": 2.0, "global/pitch[0]": 0.0},
+        "fine": {"fine/pitch[0]": 1.0, "fine/pitch[1]": 3.0},
+    }
+    axes = plot_kl_per_dim(levels, title="dims").axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["global: 2.0 nats per window", "fine: 4.0 nats per window"]
+    for ax, dims in zip(axes, levels.values(), strict=True):
+        bars = sorted(patch.get_extents().transformed(ax.transData.inverted()).bounds for patch in ax.patches)
+        np.testing.assert_allclose([height for *_, height in bars], list(dims.values()), atol=1e-9)
+    colour = {bar.get_facecolor() for bar in axes[1].patches}
+    assert len(colour) == 1 and colour <= {bar.get_facecolor() for bar in axes[0].patches}
+    assert len({bar.get_facecolor() for bar in axes[0].patches}) == 2
+
+
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(UserError, match="window = 1: allowed is 0 to 0"):
         plot_traversal(GRID, 1)
     with pytest.raises(UserError, match="attribute = 'loud'"):
         plot_traversal(GRID, attribute="loud")
+    with pytest.raises(UserError, match="one level with dims or more"):
+        plot_kl_per_dim({"fine": {}})
     with pytest.raises(UserError, match="a point a label"):
         plot_map(np.zeros((2, 2)), ["one"])

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from musicvae_jax.analysis.report import Page, piece_json, write_report
+from musicvae_jax.analysis.report import write_report
+from musicvae_jax.analysis.report_page import Page, piece_json
 from musicvae_jax.codec.score import TICKS_PER_QUARTER
 from musicvae_jax.evaluation.trained import load_workdir
 from tests.data.melodies import random_melody
@@ -31,6 +32,7 @@ def report(tmp_path_factory, folk_data_dir) -> str:
     )
     folder = write_workdir(tmp_path_factory.mktemp("report"), config)
     rows = [{"step": step, "nll": 9.0 - step, "kl": float("nan"), "kl_fine": 0.5 * step} for step in range(1, 5)]
+    rows += [{"step": step, "validation.levels.fine.kl_per_dim.fine/rhythm[1]": 0.5 * step} for step in (2, 4)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = write_report(load_workdir(folder), folder, folder / "report" / "report.html", num=3, steps=3, num_mapped=12)
     return path.read_text("utf-8")
@@ -45,7 +47,10 @@ def test_the_page_is_one_file_that_asks_for_nothing(report):
 def test_every_section_shows_pieces_that_are_there(report):
     data = data_of(report)
     sections = {section["title"]: section for section in data["sections"]}
-    assert list(sections) == ["Training", "Reconstructions", "Samples", "Dims", "Interpolations", "Map"]
+    assert list(sections) == [
+        *("Training", "KL of dims", "Reconstructions", "Samples", "Dims", "Interpolations", "Map"),
+        "What dims are used for",
+    ]
     shown = [
         *(number for pair in sections["Reconstructions"]["pairs"] for number in pair["numbers"]),
         *sections["Samples"]["numbers"],
@@ -74,6 +79,26 @@ def test_curves_are_those_of_the_run_without_what_is_not_finite(report):
         ("Nats per window, training", "nll"): [[step, 9.0 - step] for step in range(1, 5)],
         ("KL of each level, nats per window", "fine"): [[step, 0.5 * step] for step in range(1, 5)],
     }
+
+
+def test_the_kl_of_dims_is_that_of_the_last_validation_with_the_colour_of_the_group(report):
+    (section,) = (section for section in data_of(report)["sections"] if section["title"] == "KL of dims")
+    assert section["levels"] == [
+        {"title": "fine: 2.0 nats", "groups": ["rhythm", "pitch"], "bars": [["fine/rhythm[1]", 0, 2.0]]}
+    ]
+
+
+def test_every_group_of_every_latent_has_its_use_for_measures_slots_and_fields(report):
+    (section,) = (s for s in data_of(report)["sections"] if s["title"] == "What dims are used for")
+    titles = [shown["title"] for shown in section["matrices"]]
+    assert titles == ["By measure", "By slot", "By field"]
+    for shown in section["matrices"]:
+        assert shown["rows"] == section["matrices"][0]["rows"]
+        assert {row.partition("@")[0] for row in shown["rows"]} >= {"fine/rhythm", "fine/pitch"}
+        values = np.array(shown["values"])
+        assert values.shape == (len(shown["rows"]), len(shown["columns"])) and np.abs(values).max() > 0
+    totals = [np.sum(shown["values"]) for shown in section["matrices"]]
+    np.testing.assert_allclose(totals, totals[0], rtol=0.02)  # the same nats, split in three ways
 
 
 def test_a_piece_keeps_its_notes_and_bar_lines():

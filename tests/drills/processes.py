@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -91,8 +92,11 @@ def signals(folder: Path, seed: int, number: int) -> Iterator[Held]:
         for count in range(number)
     ]
 
+    turns = {name: threading.Lock() for name in commands}  # two processes would use the same folder
+
     def stop(name: str, number: signal.Signals, seconds: float) -> Held:
-        ended = scene.run(name, stop=(number, seconds))
+        with turns[name]:
+            ended = scene.run(name, stop=(number, seconds))
         finished, early = ended.status == 0, ended.status == -number  # while Python itself starts or ends
         last = ended.error.rstrip().endswith(f"stopped by {_SAID[number]}") or number == signal.SIGKILL
         saved = name == "train long" and ended.status == 143  # a run that trains saves and ends so, whatever the signal

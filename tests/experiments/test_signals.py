@@ -31,9 +31,19 @@ def test_a_signal_ends_an_evaluation_in_one_line(run, number, status, said, seco
     assert not list(run.glob("evaluation.train.json"))
 
 
-@pytest.mark.parametrize("code", ["raise KeyboardInterrupt", "import gc; swallow(); time.sleep(20)"])
-def test_ctrl_c_that_a_callback_swallows_comes_again(tmp_path, code):
-    """Python prints what a callback raises and goes on; Ctrl-C must not get lost there."""
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise KeyboardInterrupt",
+        "swallow(); time.sleep(20)",
+        "type('Owner', (), {'field': Named()})",  # Python 3.11 raises a RuntimeError of its own
+        "try: raise KeyboardInterrupt\nexcept BaseException as error: raise OSError('no') from error",
+        "try: raise KeyboardInterrupt\nfinally: {}['x']",
+    ],
+)
+@pytest.mark.parametrize("place", ["run", "import"])
+def test_ctrl_c_ends_a_script_wherever_it_strikes(tmp_path, code, place):
+    """Python prints what a callback raises and goes on, and some code raises its own error: neither may hide Ctrl-C."""
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, time\n"
@@ -41,8 +51,9 @@ def test_ctrl_c_that_a_callback_swallows_comes_again(tmp_path, code):
         "import commandline\n"
         "commandline.watch_signals()\n"
         "class Late:\n    def __del__(self): raise KeyboardInterrupt\n"
+        "class Named:\n    def __set_name__(self, owner, name): raise KeyboardInterrupt\n"
         "def swallow():\n    Late()\n"
-        f"commandline.run(lambda: exec({code!r}, globals()))\n"
+        + (f"commandline.run(lambda: exec({code!r}, globals()))\n" if place == "run" else code)
     )
     started = time.monotonic()
     ended = subprocess.run(
