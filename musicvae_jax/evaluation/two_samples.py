@@ -1,11 +1,13 @@
 """Do two samples come from one distribution? Kernel distance and the accuracy of a classifier."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.base import ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -17,6 +19,7 @@ from musicvae_jax.figures import Estimate
 
 CLASSIFIERS = ("linear", "mlp")
 _PERMUTATIONS = 200
+_LEAST_TO_STOP = 100  # rows from which a tenth is kept to stop the fit early
 
 
 class MMD(NamedTuple):
@@ -87,7 +90,10 @@ def classifier_accuracy(
     first, second = (half for half, _ in halves(np.arange(len(rows)), labels, seed, family))
     for fitted, judged in ((first, second), (second, first)):
         if len(fitted) and len(judged):
-            model = make_pipeline(StandardScaler(), _classifier(kind, seed)).fit(rows[fitted], labels[fitted])
+            model = make_pipeline(StandardScaler(), _classifier(kind, seed, len(fitted)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # so many steps are what it gets
+                model.fit(rows[fitted], labels[fitted])
             right[judged] = model.predict(rows[judged]) == labels[judged]
     return estimate(Bootstrap(family, seed).mean(right))
 
@@ -98,11 +104,12 @@ def one_of_each(families: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.sort(order[np.unique(families[order], return_index=True)[1]])
 
 
-def _classifier(kind: str, seed: int) -> ClassifierMixin:
+def _classifier(kind: str, seed: int, rows: int) -> ClassifierMixin:
     if kind == "linear":
         return LogisticRegression(max_iter=1000)
     if kind == "mlp":
-        return MLPClassifier((64,), alpha=1e-2, early_stopping=True, max_iter=100, random_state=seed)
+        stops = rows >= _LEAST_TO_STOP
+        return MLPClassifier((64,), alpha=1e-2, early_stopping=stops, max_iter=100, random_state=seed)
     raise ValueError(f"kind = {kind!r}: allowed are 'linear' and 'mlp'")
 
 

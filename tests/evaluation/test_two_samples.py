@@ -53,6 +53,14 @@ def test_a_classifier_guesses_on_one_distribution_and_knows_two_that_are_apart(k
     assert apart.value == 1.0
 
 
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("num", [2, 3, 4, 5, 9, 14, 20])
+def test_few_rows_are_enough_for_an_accuracy(kind, num):
+    families = np.arange(num) // 2 * 2
+    found = classifier_accuracy(normal(0, num=num), normal(1, 9.0, num=num), families, kind)
+    assert 0 <= found.value <= 1
+
+
 def test_only_the_network_sees_a_scale():
     families = np.arange(1000)
     linear, mlp = (
