@@ -20,7 +20,7 @@ from tests.codec.damage import MEGABYTES, SECONDS, Damaged, damaged_files
 from tests.codec.test_damage import sweep
 from tests.drills import folders, processes, workdirs
 from tests.drills.fuzz import fuzzed_files
-from tests.drills.held import Held, as_in_scripts, table
+from tests.drills.held import Held, table
 
 
 def listed_files(folder: Path, seed: int, number: int) -> Iterator[Held]:
@@ -64,7 +64,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", choices=DRILLS, default=list(DRILLS))
     asked = parser.parse_args()
     logging.getLogger("absl").setLevel(logging.ERROR)
-    sys.unraisablehook = as_in_scripts  # callbacks of a failed read may come long after it
+    hook = sys.unraisablehook  # as in scripts; callbacks of a failed read may come long after it
+    sys.unraisablehook = lambda found: None if found.object is None else hook(found)
     results, start = [], time.monotonic()
     for name in asked.only:
         number, drill = DRILLS[name]

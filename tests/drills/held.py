@@ -32,7 +32,7 @@ def attempt(kind: str, name: str, function: Callable[[], str], *, listed: bool =
     """
     said, held, error = "", False, io.StringIO()
     start, hook = time.process_time(), sys.unraisablehook
-    sys.unraisablehook = as_in_scripts
+    sys.unraisablehook = lambda found: None if found.object is None else hook(found)  # as scripts do
     logged = logging.StreamHandler(error)
     logged.setLevel(logging.ERROR)
     logged.setFormatter(logging.Formatter("Traceback that was logged: %(message)s"))
@@ -50,12 +50,6 @@ def attempt(kind: str, name: str, function: Callable[[], str], *, listed: bool =
     if "Traceback" in error.getvalue():
         said, held = f"a traceback was printed: {error.getvalue()[-300:]}", False
     return Held(kind, name, said, held, time.process_time() - start, peak(), listed)
-
-
-def as_in_scripts(found: "sys.UnraisableHookArgs") -> None:
-    """The hook of scripts: errors of callbacks in C++ are not printed."""
-    if found.object is not None:
-        sys.__unraisablehook__(found)
 
 
 def peak() -> int:
