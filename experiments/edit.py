@@ -40,14 +40,16 @@ class Edit(FileCommand):
         changes, chosen = self.parse_changes(), parse_measures(self.measures)
         vae = self.places.apply(self.load(), self.workdir)
         score = self.read_first(vae, self.file)
+        if chosen and chosen[-1] >= score.num_measures:
+            raise UserError(f"measures = {self.measures!r}: the piece has measures 1 to {score.num_measures}")
         analyzer = mv.LatentAnalyzer(self.workdir, vae=vae)
         edit = analyzer.edit(score, changes, self.level, chosen, seed=self.seed)
         (stem,) = stems_of([score])
         self.save_sound(score, f"{stem}.original")
         self.save_sound(edit.score, stem)
-        self.save_picture(mv.plot_variants(score, [edit.score], title=score.title or stem), stem)
+        self.save_picture(mv.plot_variants(score, [edit.score], ["edited"], title=score.title or stem), stem)
         print(edit.table)
-        print(f"{self.out}/{stem}.mid, .wav and .png, beside the original")
+        print(f"{self.out}/{stem}.mid, .wav and .png; the original is {stem}.original.mid and .wav")
         return 0
 
     def parse_changes(self) -> dict[str, float]:
@@ -69,7 +71,7 @@ def parse_measures(text: str) -> range | None:
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= first <= last:
-        raise UserError(f"measures = {text!r}: allowed is a number, or two such as 5-8, counted from 1")
+        raise UserError(f"measures = {text!r}: allowed is a number, or two such as 5-8, ascending, counted from 1")
     return range(first - 1, last)
 
 

@@ -73,9 +73,20 @@ class LatentAnalyzer:
         name: str,
         range: tuple[float, float] = (-3, 3),  # noqa: A002 -- what it is called in the field
         steps: int = 7,
+        *,
+        start: int = 0,
     ) -> Traversal:
-        """Moves a dim, or each dim of a group or level, and measures attributes along the way; see `traverse_dims`."""
-        code = music if isinstance(music, Code) else self.code(music)
+        """Moves a dim, or each dim of a group or level, and measures attributes along the way; see `traverse_dims`.
+
+        Args:
+            music: a piece, or several, of which one window is moved; or a batch of windows, or their code.
+            name: of the dim, the group or the level.
+            range: the first and the last shift.
+            steps: shifts, at even distances.
+            start: the first measure of the window in each piece, counted from 0.
+        """
+        check(np.shape(range) == (2,), "range", range, "two numbers, ascending")
+        code = music if isinstance(music, Code) else self.code(music, start)
         return traverse_dims(self.vae, code, name, *range, steps)
 
     def interpolate(
@@ -131,6 +142,7 @@ class LatentAnalyzer:
         """
         level = level or list(self.vae.config.levels.on)[-1]
         check(level in self.vae.config.levels.on, "level", level, f"one of {', '.join(self.vae.config.levels.on)}")
+        check(isinstance(changes, Mapping), "changes", changes, 'attribute -> change, such as {"note_density": +2}')
         for name in changes:
             check_attribute(self.vae, name)
         score = self.vae.score(piece, track)
@@ -154,9 +166,12 @@ class LatentAnalyzer:
         return cluster(embedding.pieces(level), labels, k, tsne=tsne)
 
     def nearest(self, embedding: Embedding, title: str, level: str = "", num: int = 5) -> list[tuple[str, float]]:
-        """The titles of the pieces nearest to one; see `clusters.nearest_pieces`."""
-        titles = embedding.labels_of_pieces()["title"].tolist()
-        return nearest_pieces(embedding.pieces(level or self.vae.config.levels.top), titles, title, num)
+        """The titles of the pieces nearest to one; see `clusters.nearest_pieces`.
+
+        Pieces without a title of their own are named by it and their source, such as ``"melody (tunes/a.mid)"``.
+        """
+        names = embedding.names_of_pieces()
+        return nearest_pieces(embedding.pieces(level or self.vae.config.levels.top), names, title, num)
 
     def attribute(self, music: Piece | Batch | Sequence[Piece], of: str = "measure") -> Attribution:
         """Which latents the decoder uses for what; see `attribution.attribute`."""

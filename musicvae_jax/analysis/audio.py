@@ -71,12 +71,12 @@ def render(score: Score, sample_rate: int = SAMPLE_RATE, *, longest: float = LON
 
 
 def write_wav(
-    audio: np.ndarray, path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE, *, peak: float | None = 0.7
+    audio: np.ndarray | Score, path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE, *, peak: float | None = 0.7
 ) -> None:
     """Writes a 16-bit PCM file. Creates missing folders. If writing fails, an existing file stays as it was.
 
     Args:
-        audio: float[channel, sample].
+        audio: float[channel, sample], or a score, which is played as `render` does.
         path: the WAV file.
         sample_rate: samples per second.
         peak: the audio is scaled to this maximum. With None it is scaled only if it exceeds 1.
@@ -84,7 +84,7 @@ def write_wav(
     Raises:
         ValueError: the shape is not [channel, sample], a sample is not finite, or peak is outside (0, 1].
     """
-    audio = np.asarray(audio)
+    audio = render(audio, sample_rate) if isinstance(audio, Score) else np.asarray(audio)
     if audio.ndim != 2 or not np.isfinite(audio).all():
         raise ValueError(f"audio of shape {audio.shape}: allowed is float[channel, sample], every sample finite")
     if peak is not None and not 0 < peak <= 1:

@@ -49,6 +49,14 @@ class Embedding(NamedTuple):
         _, first = np.unique(self.piece, return_index=True)
         return {name: values[first] for name, values in self.labels.items()}
 
+    def names_of_pieces(self) -> list[str]:
+        """The title of each piece; with its source, or only that, where the title is not its own."""
+        labels = self.labels_of_pieces()
+        titles, counts = np.unique(labels["title"], return_counts=True)
+        several = {"", *titles[counts > 1].tolist()}
+        pairs = zip(labels["title"].tolist(), labels["source"].tolist(), strict=True)
+        return [f"{title} ({source})".strip() if title in several else title for title, source in pairs]
+
 
 def find_music(folder: str | Path) -> list[Path]:
     """The files of music below a folder, sorted.

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +50,9 @@ class Edit(NamedTuple):
             known = np.isfinite(asked) & np.isfinite(self.realised[name])
             found = self.realised[name][known].mean() if known.any() else math.nan
             wanted = asked[known].mean() if known.any() else math.nan
-            lines.append(f"{name}: {wanted:+.2f} asked, {found:+.2f} realised, mean of {known.sum()} spans")
+            reached = abs(found - wanted) <= 0.1 * abs(wanted)
+            text = f"{name}: {wanted:+.2f} asked, {found:+.2f} realised, mean of {known.sum()} spans"
+            lines.append(text if reached or not known.any() else f"{text}: not reached")
         return "\n".join(lines)
 
 
@@ -82,15 +85,19 @@ def edit_score(
         MusicError: the codec refuses the piece.
         UserError: an attribute, a level or a measure that there is not.
     """
-    check(bool(changes), "changes", dict(changes), "one attribute or more")
+    check(isinstance(changes, Mapping) and bool(changes), "changes", changes, "attribute -> change, one or more")
     for name, change in changes.items():
         check_attribute(vae, name)
-        check(math.isfinite(change), f"change of {name}", change, "a number")
+        is_number = isinstance(change, Real) and math.isfinite(change)
+        check(is_number, f"change of {name}", change, "a number")
     check(level in vae.config.levels.on, "level", level, f"one of {', '.join(vae.config.levels.on) or 'none'}")
-    chosen = tuple(range(score.num_measures)) if measures is None else tuple(sorted(set(measures)))
     last = score.num_measures - 1
-    fits = bool(chosen) and chosen[0] >= 0 and chosen[-1] <= last
-    check(fits, "measures", chosen, f"some of 0 to {last}, measures counted from 0")
+    allowed = f"some of 0 to {last}, measures counted from 0, such as range(0, {min(4, last + 1)})"
+    listed = range(last + 1) if measures is None else measures
+    check(isinstance(listed, Iterable) and not isinstance(listed, str), "measures", measures, allowed)
+    chosen = tuple(sorted(set(listed)))
+    fits = bool(chosen) and all(isinstance(number, Integral) and 0 <= number <= last for number in chosen)
+    check(fits, "measures", measures, allowed)
     windows = vae.windows(score)
     longest = vae.config.data.measures
     wanted = np.zeros((len(windows.index), longest), bool)

@@ -33,8 +33,12 @@ _FORMATS: dict[str, dict[str, Any]] = {
 }
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save_figure(figure: Figure | Axes, path: str | os.PathLike[str]) -> None:
     """Writes PNG, PDF or SVG, by the suffix. Creates missing folders; a failed write leaves no file.
+
+    Args:
+        figure: or the axes in it, such as `piano_roll` returns.
+        path: of the picture.
 
     Raises:
         UserError: any other suffix.
@@ -43,8 +47,10 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     if file_format not in _FORMATS:
         raise UserError(f"picture {str(path)!r}: allowed is a name that ends in .{', .'.join(_FORMATS)}")
     # Ids in an SVG are hashes with a salt, which is random unless it is set.
+    whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
+    assert whole is not None  # axes lie in a figure
     with replacing(path) as temporary, mpl.rc_context({"svg.hashsalt": "musicvae_jax"}):
-        figure.savefig(temporary, format=file_format, metadata=_FORMATS[file_format])
+        whole.savefig(temporary, format=file_format, metadata=_FORMATS[file_format])
 
 
 class Page(Figure):

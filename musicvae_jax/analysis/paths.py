@@ -11,6 +11,7 @@ from musicvae_jax.codec.score import Score, join
 from musicvae_jax.config.checks import check
 from musicvae_jax.config.dims import find_dims
 from musicvae_jax.evaluation.generation import cut
+from musicvae_jax.evaluation.likeness import NAMES
 from musicvae_jax.evaluation.novelty import token_distances
 from musicvae_jax.evaluation.pieces import Piece
 from musicvae_jax.evaluation.reconstruction import agreement, f1
@@ -28,6 +29,7 @@ class Traversal(NamedTuple):
     shifts: np.ndarray  # float64[step]
     scores: list[list[list[Score]]]  # [dim][step][window]
     attributes: np.ndarray  # float64[dim, step, window, attribute], of the whole windows, see `codes.measure`
+    attribute_names: tuple[str, ...] = NAMES
 
 
 class Path(NamedTuple):
@@ -38,7 +40,8 @@ class Path(NamedTuple):
     distances: np.ndarray  # float64[step - 1], shares of tokens that differ from a point to the next
     smoothness: float  # largest / mean distance: 1 for even steps; NaN where nothing changes
     onset_f1: tuple[float, float]  # of both ends against their pieces
-    attributes: np.ndarray  # float64[step, attribute]
+    attributes: np.ndarray  # float64[step, attribute], see `codes.measure`
+    attribute_names: tuple[str, ...] = NAMES
 
 
 def traverse_dims(vae: TrainedVAE, code: Code, name: str, low: float, high: float, steps: int) -> Traversal:
@@ -101,7 +104,9 @@ def interpolate_codes(
     check(kind in ("linear", "spherical"), "kind", kind, "linear or spherical")
     check(set(levels) <= set(on), "levels", tuple(levels), f"some of {', '.join(on)}")
     metres = [_metres(code) for code in (first, second)]
-    check(metres[0] == metres[1], "metres", metres[1], f"those of the first piece: {metres[0]}")
+    check(
+        metres[0] == metres[1], "metres", metres[1], f"those of the first piece: {metres[0]}; vae.interpolate takes any"
+    )
     shares = np.linspace(0, 1, _FINER * (steps - 1) + 1 if even else steps)
     tokens = decode(
         vae, _between(first, second, shares, kind, levels or on), np.repeat(first.windows.metre, len(shares), 0)

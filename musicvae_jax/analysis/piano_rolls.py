@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from musicvae_jax.analysis.page import GREY, INK, OKABE_ITO, Page
-from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, Metre, Score
+from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, Metre, Score, check_is_score
 
 _WIDTH = 10.0  # inches of a page
 _MARGIN = 0.62  # inches left of a roll, for pitch names
@@ -58,6 +58,7 @@ def piano_roll(
     Returns:
         The axes. Their only collection has one box per note that sounds in these measures.
     """
+    check_is_score(score)
     pitches = pitches or pitch_range(score)
     if ax is None:
         height = _roll_height(pitches)
@@ -141,7 +142,7 @@ def plot_reconstruction(original: Score, reconstruction: Score, *, title: str = 
     return page
 
 
-def plot_variants(original: Score, variants: Sequence[Score], *, title: str = "") -> Figure:
+def plot_variants(original: Score, variants: Sequence[Score], labels: Sequence[str] = (), *, title: str = "") -> Figure:
     """A score and variants of it, one below the other; notes of the original have its colour, new notes another.
 
     The label of a variant says which share of its notes the original has too; see `match_notes`.
@@ -149,10 +150,13 @@ def plot_variants(original: Score, variants: Sequence[Score], *, title: str = ""
     Args:
         original: the score.
         variants: at least one, else `ValueError`.
+        labels: one a variant; by default "variant 1" and so on.
         title: heading; by default the original's title.
     """
     if not variants:
         raise ValueError("variants is empty: allowed is one or more")
+    if labels and len(labels) != len(variants):
+        raise ValueError(f"{len(labels)} labels for {len(variants)} variants: allowed is one for each")
     left = 1.15
     pitches = pitch_range(original, *variants)
     height = min(max(0.05 * (pitches[1] - pitches[0] + 2), 0.9), 1.6)
@@ -161,7 +165,8 @@ def plot_variants(original: Score, variants: Sequence[Score], *, title: str = ""
         _, found = match_notes(original, score)
         ax = page.place_axes(left, 0.45 + row * (height + 0.1), _WIDTH - left - 0.1, height)
         piano_roll(score, ax, styles=[MATCHED if note else EXTRA for note in found], pitches=pitches)
-        label = f"variant {row}\n{found.mean() if len(found) else 0:.0%} shared" if row else "original"
+        name = labels[row - 1] if row and labels else f"variant {row}"
+        label = f"{name}\n{found.mean() if len(found) else 0:.0%} shared" if row else "original"
         _label_row(ax, label, x=-0.035, size=8.5, is_last=row == len(variants))
     page.add_heading(title or original.title, 0.27)
     page.add_box_legend({"in the original": MATCHED, "new": EXTRA})

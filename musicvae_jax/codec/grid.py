@@ -68,7 +68,9 @@ def lay_out(
         kind, place = Metre(*metre[first].tolist()), f"measure {first[-1] + 1}"
         ticks = _positions(offsets, check_metre(kind, source=source, place=place).ticks)
         if len(ticks) > limit:
-            raise MusicError(source, place, "metre", f"{kind} needs {len(ticks)} {unit}; allowed: up to {limit}")
+            raise MusicError(
+                source, place, "metre", f"{kind} needs {len(ticks)} {unit}; allowed: up to {limit} (codec.{unit})"
+            )
         inside[here, : len(ticks)] = ticks
         mask[here, : len(ticks)] = True
         lengths[here] = kind.ticks

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from musicvae_jax.codec.errors import MAX_SOURCE, MusicError, readable
+from musicvae_jax.config import UserError
 
 TICKS_PER_QUARTER = 480  # 2^5 * 3 * 5: every usual note value is a whole number of ticks
 ONSET, DURATION, PITCH, VELOCITY, TRACK = range(5)  # columns of Score.notes
@@ -139,8 +140,17 @@ def check_metre(metre: Metre, *, source: str, place: str) -> Metre:
     return metre
 
 
+def check_is_score(score: Any) -> None:
+    """Raises `UserError` for anything but a `Score`, such as the path of a file."""
+    if not isinstance(score, Score):
+        allowed = "a Score; read_score gives the scores of a file, in a list"
+        shown = " ".join(repr(score).split())[:100]
+        raise UserError(f"score = {shown} is a {type(score).__name__}: allowed is {allowed}")
+
+
 def check_score(score: Score) -> None:
     """Raises `MusicError` "invalid" or "metre" unless notes and measures are as `Score` describes them."""
+    check_is_score(score)
     notes, measures = np.asarray(score.notes), np.asarray(score.measures)
     if notes.ndim != 2 or notes.shape[1:] != (5,):
         raise MusicError(score.source, "notes", "invalid", f"shape {notes.shape}; allowed: [note, 5]")

@@ -76,9 +76,10 @@ def select_track(score: Score, track: str | int = "auto") -> Score:
     )
     if track == "auto":
         if len(present) > 1:
-            detail = f"{len(present)} tracks have notes: {listing}; pass --track N or --track skyline"
+            allowed = "one of them (--track N), or the highest notes (--track skyline)"
+            detail = f"{len(present)} tracks have notes: {listing}; allowed: {allowed}"
             raise MusicError(score.source, "tracks", "polyphonic", detail)
-        _check_melody(score, score.notes, f"in the only track, {listing}; pass --track skyline")
+        _check_melody(score, score.notes, f"in the only track, {listing}; allowed: skyline (--track skyline)")
         if not present.any():
             return score
         track = int(present[0])
@@ -94,7 +95,9 @@ def select_track(score: Score, track: str | int = "auto") -> Score:
         raise MusicError(score.source, "tracks", "track", detail)
     chosen = score.notes[score.notes[:, TRACK] == track].copy()
     chosen[:, TRACK] = 0
-    _check_melody(score, chosen, f"in track {track}; tracks: {listing}; pass another --track N or --track skyline")
+    _check_melody(
+        score, chosen, f"in track {track}; tracks: {listing}; allowed: another number, or skyline (--track skyline)"
+    )
     return dataclasses.replace(score, notes=chosen, parts=known_parts([part_of(score, int(track))]))
 
 

@@ -1,5 +1,6 @@
 """Music from a trained model: from its prior, from the upper levels of a piece, between two pieces."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -142,7 +143,8 @@ def interpolate(
 ) -> list[Score]:
     """The path between windows of two pieces, along a great circle (`slerp`), with both ends.
 
-    A point has the metre and the length of the nearer end. A latent that only the longer piece has is constant.
+    A point has the metre and the length of the nearer end, and a tempo between theirs. A latent that only the longer
+    piece has is constant.
 
     Args:
         vae: the model.
@@ -155,9 +157,9 @@ def interpolate(
         sampling: how tokens are chosen.
     """
     check(steps >= 2, "steps", steps, "2 or more: both ends count")
-    frames, ends = [], []
-    for piece, start in zip((first, second), starts, strict=True):
-        frame, windows = cut(vae, vae.score(piece), start, measures)
+    frames, ends, scores = [], [], [vae.score(piece) for piece in (first, second)]
+    for score, start in zip(scores, starts, strict=True):
+        frame, windows = cut(vae, score, start, measures)
         frames.append(frame)
         ends.append((windows, {level: q.loc for level, q in vae.encode(windows).items()}))
     longest = max(len(frame) for frame in frames)
@@ -175,7 +177,9 @@ def interpolate(
             latents[name] = jnp.stack([slerp(one, other, share) for share in shares])
         return latents
 
-    return decode_chain(vae, of_steps, latents_of, seed=seed, sampling=sampling)
+    points = decode_chain(vae, of_steps, latents_of, seed=seed, sampling=sampling)
+    tempos = np.geomspace(scores[0].tempo, scores[1].tempo, steps)
+    return [dataclasses.replace(point, tempo=float(tempo)) for point, tempo in zip(points, tempos, strict=True)]
 
 
 def cut(vae: "TrainedVAE", score: Score, start: int = 0, measures: int | None = None) -> tuple[np.ndarray, Batch]:
@@ -194,7 +198,12 @@ def cut(vae: "TrainedVAE", score: Score, start: int = 0, measures: int | None = 
     check(0 <= start < score.num_measures, "start", start, f"0 to {score.num_measures - 1}, measures counted from 0")
     left = score.num_measures - start
     measures = min(vae.config.data.measures, left) if measures is None else measures
-    check(1 <= measures <= left, "measures", measures, f"1 to {left}, from measure {start} to the end")
+    check(
+        1 <= measures <= left,
+        "measures",
+        measures,
+        f"1 to {left}: {start} of the piece's {score.num_measures} lie before",
+    )
     windows = vae.windows(score, [start + first for first in window_starts(vae.config, measures)])
     return score.measures[start : start + measures, 1:].astype(np.int32), windows
 

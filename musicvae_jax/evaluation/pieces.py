@@ -26,7 +26,8 @@ def to_score(piece: Piece, codec: Codec, track: str = "auto") -> Score:
         return piece
     if not isinstance(piece, str | os.PathLike):
         allowed = "a Score, or the path of a MIDI, MusicXML or ABC file"
-        raise UserError(f"piece = {piece!r:.100} is a {type(piece).__name__}: allowed is {allowed}")
+        shown = " ".join(repr(piece).split())[:100]
+        raise UserError(f"piece = {shown} is a {type(piece).__name__}: allowed is {allowed}")
     scores, refusals = read_pieces([piece], codec, track)
     if not scores:
         raise refusals[0]

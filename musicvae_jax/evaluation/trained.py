@@ -111,7 +111,9 @@ class TrainedVAE:
         return source.gather(np.array([*(every if starts is None else starts)]))
 
     def encode(self, music: Batch | Piece) -> dict[str, Gaussian]:
-        """The posterior: level -> Gaussian over float[batch, time, dim]; N(0, 1) where a window has no latent.
+        """The posterior, coarse to fine: level -> Gaussian over float[batch, time, dim].
+
+        A window that is shorter than `data.measures` lacks its last latents: they are N(0, 1) there.
 
         Args:
             music: windows, or a piece, which is cut into its windows. Rows that pad a batch on the host are left out.
@@ -123,9 +125,10 @@ class TrainedVAE:
         if not self.config.levels.on:
             raise UserError("levels: all are off, and a language model encodes nothing; allowed is one level or more")
         batch = real_rows(music if isinstance(music, Batch) else self.windows(music))
-        return _in_chunks(
+        found = _in_chunks(
             "encode", lambda _, *rows: in_powers_of_two(partial(encode, self.model, self.variables), *rows), batch
         )
+        return {level: found[level] for level in self.config.levels.on}
 
     def decode(
         self,

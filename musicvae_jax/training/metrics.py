@@ -43,13 +43,13 @@ class MetricWriter:
             self._board.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl, without a last line that a killed process left incomplete.
 
     Raises:
         WorkdirError: another line is no row.
     """
-    rows, lines = [], path.read_bytes().splitlines()
+    rows, lines = [], Path(path).read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)

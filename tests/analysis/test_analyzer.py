@@ -75,6 +75,13 @@ def test_figures_of_a_decoder_that_obeys(analyzer, monkeypatch):
 def test_a_traversal_and_a_path_of_a_piece(analyzer):
     grid = analyzer.traverse_dimension(PIECE, "fine/rhythm[0]", (-1, 1), 3)
     assert grid.shifts.tolist() == [-1, 0, 1] and len(grid.scores[0]) == 3
+    later = analyzer.traverse_dimension(PIECE, "fine/rhythm[0]", (-1, 1), 3, start=4)
+    same = analyzer.traverse_dimension(analyzer.vae.windows(PIECE, [4]), "fine/rhythm[0]", (-1, 1), 3)
+    np.testing.assert_array_equal(later.attributes, same.attributes)
+    assert not np.array_equal(later.attributes, grid.attributes, equal_nan=True)
+    assert len(grid.attribute_names) == grid.attributes.shape[-1]
+    with pytest.raises(UserError, match="range = 3: allowed is two numbers"):
+        analyzer.traverse_dimension(PIECE, "fine/rhythm[0]", 3)
     path = analyzer.interpolate(PIECE, PIECE, 3, starts=(0, 4))
     assert len(path.scores) == 3 and path.distances.max() > 0
     table = analyzer.embed([PIECE, random_melody(4, 3), random_melody(5, 3)])

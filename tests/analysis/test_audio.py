@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from musicvae_jax.analysis import audio as sound
+from musicvae_jax.analysis.piano_rolls import piano_roll
+from musicvae_jax.codec import write_midi
+from musicvae_jax.config import UserError
 from tests.analysis.scores import SCALE, make_score
 
 
@@ -74,6 +77,19 @@ def test_invalid_audio_leaves_the_old_file(tmp_path):
             sound.write_wav(audio, tmp_path / "a.wav", peak=peak)
     assert (tmp_path / "a.wav").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_a_score_is_written_as_it_is_played(tmp_path):
+    sound.write_wav(make_score(SCALE), tmp_path / "score.wav", 8000)
+    sound.write_wav(sound.render(make_score(SCALE), 8000), tmp_path / "audio.wav", 8000)
+    assert (tmp_path / "score.wav").read_bytes() == (tmp_path / "audio.wav").read_bytes()
+
+
+@pytest.mark.parametrize("call", [sound.render, sound.listen, piano_roll, lambda path: write_midi(path, "a.mid")])
+@pytest.mark.parametrize("wrong", ["tune.mid", [make_score(SCALE)]])
+def test_what_is_no_score_is_refused_in_words(call, wrong):
+    with pytest.raises(UserError, match=r"score = .*: allowed is a Score; read_score gives the scores of a file"):
+        call(wrong)
 
 
 def test_listen_returns_a_player():

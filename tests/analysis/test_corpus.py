@@ -30,6 +30,9 @@ def test_a_row_is_a_window_and_a_column_a_dim(vae, tmp_path):
         np.testing.assert_allclose(column, expected, rtol=1e-5)
     for level in ("global", "local", "fine"):
         assert np.isfinite(table.pieces(level)).all() and table.pieces(level).shape == (2, vae.config.levels[level].dim)
+    assert table.names_of_pieces() == ["Melody 1", "Melody 2"]
+    labels = table.labels | {"title": np.array(["tune"] * 3)}
+    assert table._replace(labels=labels).names_of_pieces() == ["tune (melody/1)", "tune (melody/2)"]
     with pytest.raises(UserError, match="level = 'loud': allowed is global or local or fine"):
         table.pieces("loud")
     save_embedding(table, tmp_path / "table.npz")

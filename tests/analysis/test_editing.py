@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from musicvae_jax.analysis.codes import unit_of
 from musicvae_jax.analysis.directions import Direction
-from musicvae_jax.analysis.editing import edit_score, splice, unchanged
+from musicvae_jax.analysis.editing import Edit, edit_score, splice, unchanged
 from musicvae_jax.codec import MelodyCodec, PerformanceCodec, check_score
 from musicvae_jax.codec.score import sort_notes
 from musicvae_jax.config import UserError
@@ -102,6 +102,13 @@ def test_what_is_asked_is_realised_and_the_other_measures_keep_their_notes(vae, 
     assert (edit.score.tempo, edit.score.title) == (score.tempo, score.title)
 
 
+def test_an_edit_that_falls_short_says_so():
+    asked, realised = {"note_density": np.array([2.0, 2.0])}, {"note_density": np.array([1.5, 1.5])}
+    edit = Edit(PIECE, (0,), (0,), asked, realised)
+    assert edit.table == "note_density: +2.00 asked, +1.50 realised, mean of 2 spans: not reached"
+    assert edit._replace(realised=asked).table == "note_density: +2.00 asked, +2.00 realised, mean of 2 spans"
+
+
 @pytest.mark.parametrize(
     ("changes", "level", "measures", "said"),
     [
@@ -109,8 +116,14 @@ def test_what_is_asked_is_realised_and_the_other_measures_keep_their_notes(vae, 
         ({"tempo": 20.0}, "fine", [1], "tempo is metadata"),
         ({"note_density": np.inf}, "fine", [1], "change of note_density = inf"),
         ({"note_density": 1.0}, "loud", [1], "level = 'loud': allowed is one of global, local, fine"),
-        ({"note_density": 1.0}, "fine", [10], r"measures = \(10,\): allowed is some of 0 to 9"),
+        ({"note_density": "+2"}, "fine", [1], "change of note_density = '\\+2': allowed is a number"),
+        ("note_density=+2", "fine", [1], "changes = 'note_density=.2': allowed is attribute -> change"),
+        ({"note_density": 1.0}, "fine", [10], r"measures = \[10\]: allowed is some of 0 to 9"),
+        ({"note_density": 1.0}, "fine", range(8, 12), r"measures = range\(8, 12\): allowed is some of 0 to 9"),
         ({"note_density": 1.0}, "fine", [], "measures = "),
+        ({"note_density": 1.0}, "fine", 5, "measures = 5: allowed is some of 0 to 9"),
+        ({"note_density": 1.0}, "fine", [4.5], "measures = .4.5.: allowed is some of 0 to 9"),
+        ({"note_density": 1.0}, "fine", "5-8", "measures = '5-8': .*such as range\\(0, 4\\)"),
     ],
 )
 def test_wrong_edits_are_refused(vae, changes, level, measures, said):

@@ -97,6 +97,9 @@ def test_variants_show_their_share_of_the_original_notes():
     labels = [ax.get_ylabel().split("\n")[-1] for ax in figure.axes]
     assert labels == ["original", "100% shared", "50% shared", "0% shared", "0% shared"]
     assert rolls.plot_variants(TITLED, [half]).get_figheight() < figure.get_figheight()
+    assert rolls.plot_variants(TITLED, [half], ["edited"]).axes[1].get_ylabel() == "edited\n50% shared"
+    with pytest.raises(ValueError, match="2 labels for 1 variants"):
+        rolls.plot_variants(TITLED, [half], ["a", "b"])
 
 
 def test_long_scores_take_more_lines():
@@ -135,6 +138,8 @@ def test_the_suffix_chooses_the_file_format(suffix, start, tmp_path):
     assert list(path.parent.iterdir()) == [path]
     save_figure(rolls.plot_samples([TITLED]), path)
     assert path.read_bytes() == written  # equal figures give equal files
+    save_figure(rolls.plot_samples([TITLED]).axes[0], path)
+    assert path.read_bytes() == written  # axes stand for their figure
     with pytest.raises(UserError, match=r"a\.gif': allowed is"):
         save_figure(rolls.plot_samples([TITLED]), tmp_path / "a.gif")
     assert list(tmp_path.iterdir()) == [path.parent]

@@ -86,7 +86,8 @@ def test_one_of_several_tracks_must_be_chosen(tmp_path):
         read_score(path)
     assert caught.value.reason == "polyphonic"
     assert caught.value.detail == (
-        "2 tracks have notes: 0 Flute (2 notes), 1 Cello (1 notes); pass --track N or --track skyline"
+        "2 tracks have notes: 0 Flute (2 notes), 1 Cello (1 notes); allowed: one of them (--track N), "
+        "or the highest notes (--track skyline)"
     )
     assert notes_of(read_score(path, 0)[0]) == [(0, 1, 60), (1, 1, 64)]
     assert notes_of(read_score(path, "1")[0]) == [(0, 1, 48)]
@@ -100,7 +101,7 @@ def test_one_of_several_tracks_must_be_chosen(tmp_path):
 def test_chords_in_a_track_are_refused_and_have_a_skyline():
     with pytest.raises(MusicError, match=r"measure 1: polyphonic.*--track skyline"):
         select_track(CHORDS)
-    with pytest.raises(MusicError, match="another --track N or --track skyline"):
+    with pytest.raises(MusicError, match=r"another number, or skyline \(--track skyline\)"):
         select_track(CHORDS, 0)
     assert notes_of(select_track(CHORDS, "skyline")) == [(0, 1, 60), (1, 1, 55)]
 

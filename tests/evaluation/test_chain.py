@@ -1,5 +1,6 @@
 """Chains of windows: music of any length."""
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -101,6 +102,9 @@ def test_variants_and_paths_of_any_length(vae):
     piece, other = random_melody(3, 11), random_melody(4, 9)
     for score in vae.resample(piece, "global", 2, start=1, measures=9):
         np.testing.assert_array_equal(score.measures[:, 1:], piece.measures[1:10, 1:])
+    other = dataclasses.replace(other, tempo=4 * piece.tempo)
+    tempos = [point.tempo for point in vae.interpolate(piece, other, 3)]
+    np.testing.assert_allclose(tempos, piece.tempo * np.array([1, 2, 4]))
     path = vae.interpolate(piece, other, 2, starts=(3, 0), measures=8)
     for end, score, start in zip(path, (piece, other), (3, 0), strict=True):
         assert end.num_measures == 8
@@ -116,7 +120,7 @@ def test_variants_and_paths_of_any_length(vae):
     [
         ({"start": 11}, "start = 11: allowed is 0 to 10"),
         ({"start": -1}, "start = -1"),
-        ({"start": 2, "measures": 10}, "measures = 10: allowed is 1 to 9, from measure 2"),
+        ({"start": 2, "measures": 10}, "measures = 10: allowed is 1 to 9: 2 of the piece's 11 lie before"),
         ({"measures": 0}, "measures = 0"),
     ],
 )
