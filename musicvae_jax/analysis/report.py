@@ -219,7 +219,7 @@ def _add_map(page: Page, vae: TrainedVAE, source: WindowSource, number: int) -> 
 
 def _add_attribution(page: Page, vae: TrainedVAE, batch: Batch) -> None:
     code, matrices, agreement = make_code(vae, batch), [], []
-    for of in PLACES:
+    for of in PLACES if len(vae.codec.fields) > 1 else PLACES[:-1]:  # all is in the only field
         found = attribute(vae, code, of)
         agreement.append(f"{found.correlation:.2f} ({of}s)")
         matrices.append(matrix(f"By {of}", found))
