@@ -76,8 +76,7 @@ def test_twice_as_much_takes_at_most_two_and_a_half_times_as_long(name, make, nu
         return time.process_time() - start
 
     # In turns, so that a busy moment of the machine meets both, and the quickest of each.
-    once, twice = map(
-        min, zip(*([seconds(make(size)) for size in (number, 2 * number)] for _ in range(7)), strict=True)
-    )
+    files = [make(size) for size in (number, 2 * number)]
+    once, twice = map(min, zip(*([seconds(file) for file in files] for _ in range(7)), strict=True))
     assert twice <= 2.5 * once + 0.02, (once, twice)
     assert once < 2

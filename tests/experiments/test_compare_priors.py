@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
+from musicvae_jax.evaluation import prior_comparison
 from musicvae_jax.evaluation.prior_comparison import read_comparison
+from tests.evaluation.trees import make_priors, make_samples
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,10 @@ def test_wrong_arguments_are_refused_before_the_run_is_read(arguments, said, tmp
     assert status == 2 and said in error and error.count("\n") == 1
 
 
-def test_the_priors_of_a_run_are_measured_and_printed(run, tmp_path, call) -> None:
+def test_the_priors_of_a_run_are_measured_and_printed(run, tmp_path, call, monkeypatch) -> None:
+    # Bounds are measured; the rest of the figures is tested in tests/evaluation/test_prior_comparison.py.
+    monkeypatch.setattr(prior_comparison, "prior_figures", lambda *_, **__: make_priors())
+    monkeypatch.setattr(prior_comparison, "sample_figures", lambda *_, **__: make_samples())
     workdir = shutil.copytree(run, tmp_path / "run")
     sizes = ("--base", "mixture", "--steps", 2, "--batch-size", 4, "--name", "modes")
     assert call("fit_prior.py", "--workdir", workdir, "--trust-config", *sizes).status == 0

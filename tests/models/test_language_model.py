@@ -49,6 +49,7 @@ def test_its_probabilities_of_all_windows_sum_to_one():
     np.testing.assert_allclose(np.exp(-elbo_terms(output, batch).nll).sum(), 1, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_trained_evaluated_and_sampled_and_encodes_nothing(folk_data_dir, tmp_path):
     config = replace(small_config(folk_data_dir), train={"num_steps": 4, "eval_every": 4}, **OFF)
     assert train(config, tmp_path / "run").finished

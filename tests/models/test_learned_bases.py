@@ -62,7 +62,7 @@ class Known:
         self.holder = Holder(self.level, dtype)
         width = jnp.float64 if dtype == "float64" else jnp.float32
         self.context = None if context is None else jnp.asarray(context, width)
-        start = self.holder.init(jax.random.key(seed), jnp.zeros((1, dim), width), self.context)
+        start = jax.jit(self.holder.init)(jax.random.key(seed), jnp.zeros((1, dim), width), self.context)
         rng = np.random.default_rng(seed)
         scale = SCALES.get(kind, 0.4) if scale is None else scale
         self.variables = jax.tree.map(
@@ -116,12 +116,11 @@ def test_a_flow_inverts_itself_and_knows_its_volume(kind):
         e = base.sample(u)
         assert np.abs(e - u).max() > 0.3
         standard = distrax.Normal(jnp.zeros(5), jnp.ones(5)).log_prob(u).sum(-1)
-        slopes = jax.vmap(jax.jacobian(lambda row: base.sample(row[None])[0]))(u)
+        slopes = jax.jit(jax.vmap(jax.jacobian(lambda row: base.sample(row[None])[0])))(u)
         volume = np.linalg.slogdet(slopes)[1]
         np.testing.assert_allclose(base.log_prob(e), standard - volume, atol=1e-5)
-        back = base.holder.apply(
-            base.variables, e, method=lambda module, e: module.base.bijector(base.context).inverse(e)
-        )
+        inverse = partial(base.holder.apply, method=lambda module, e: module.base.bijector(base.context).inverse(e))
+        back = jax.jit(inverse)(base.variables, e)
         np.testing.assert_allclose(back, u, atol=1e-5)
 
 
@@ -195,7 +194,7 @@ def test_gradients_are_finite_at_the_edges(kind, dtype):
     def loss(params, e):
         return base.holder.apply({"params": params}, e, None).sum()
 
-    value, slopes = jax.value_and_grad(loss, argnums=(0, 1))(params, far)
+    value, slopes = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(params, far)
     assert value.dtype == jnp.float32
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, slopes)))
 
@@ -224,7 +223,7 @@ def test_a_base_below_the_top_hears_the_levels_above():
 
         names = ["global", "local", "fine"]
         above = [{name: own[name] for name in names[: names.index(level)]} for own in (found.latents, latents)]
-        one, other = (np.asarray(vae.apply(variables, own, method=prior)) for own in above)
+        one, other = (np.asarray(jax.jit(partial(vae.apply, method=prior))(variables, own)) for own in above)
         present = np.asarray(found.present[level])
         assert (np.abs(one - other)[present] > 1e-4).all()
 
@@ -239,7 +238,7 @@ def test_the_kl_trains_the_frame_of_an_absolute_posterior_only(posterior):
     def kl(params):
         return infer(vae, {"params": params}, features, batch.metre).kl["local"].total.sum()
 
-    slope = jax.grad(kl)(variables["params"])["priors_local"]
+    slope = jax.jit(jax.grad(kl))(variables["params"])["priors_local"]
     largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(slope))
     assert largest > 1e-3 if posterior == "absolute" else largest == 0
 

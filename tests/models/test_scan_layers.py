@@ -33,7 +33,7 @@ def loss(config: Config, params):
     return token_nll(output.logits, BATCH).sum()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [pytest.param("flat", marks=pytest.mark.slow), *list(MODELS)[1:]])
 def test_the_loop_has_the_parameters_values_and_gradients_of_the_layers(name):
     """In double precision, so that only a mistake can differ."""
     with jax.enable_x64(True):

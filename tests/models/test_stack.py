@@ -16,9 +16,14 @@ from tests.tiny import FIELDS, SLOTS, make_batch, make_vae, replace
 METRE = make_batch().metre
 NEAR = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 SAME = np.testing.assert_array_equal
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", OF_LATENTS)
+# Pairs of levels and of options: the slow tests have them.
+PAIRS = ("global+local", "global+fine", "local+fine", "causal, no global", "ar1, batch norm")
+
+
+@pytest.mark.parametrize("name", [slow(name) if name in PAIRS else name for name in OF_LATENTS])
 def test_every_choice_of_latents_is_a_model(name):
     """Shapes, KL >= 0, a top level under N(0, 1) without past and conditions, and nothing of absent latents."""
     config = OF_LATENTS[name]
@@ -64,7 +69,7 @@ def test_masked_slots_have_no_say(name):
     jax.tree.map(SAME, output.present, presence(config, batch.metre))
 
 
-@pytest.mark.parametrize("measures", [1, 3])
+@pytest.mark.parametrize("measures", [slow(1), 3])
 @pytest.mark.parametrize(
     "name", ["ladder, causal", "spans, slotwise", "span longer than the window, slotwise", *list(OF_MUSIC)[1:]]
 )

@@ -55,7 +55,7 @@ def test_logits_depend_on_the_metre_and_on_the_number_of_measures():
 def test_remat_changes_no_gradient():
     results = []
     for remat in (False, True):
-        vae, variables = make_vae(replace(FULL, model={"remat": remat}))
+        vae, variables = make_vae(replace(CONFIG, model={"remat": remat}))
         loss = lambda variables, vae=vae: apply(vae, variables, make_batch()).logits[0].sum()  # noqa: E731
         results.append(jax.jit(jax.grad(loss))(variables))
         assert ("remat" in str(jax.make_jaxpr(loss)(variables))) == remat

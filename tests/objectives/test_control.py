@@ -109,9 +109,10 @@ def loss(passed, decode, step, config=CONFIG, place=None):
 def test_latents_are_placed_where_they_were_drawn(passed):
     model, variables, output, batch = passed
     e = {name: to_frame(output.latents[name], frame) for name, frame in output.frame.items()}
+    place = jax.jit(partial(model.apply, method="place"))
     for given in ((), ("global",), ("global", "local")):
         known = {name: output.latents[name] for name in given}
-        placed = model.apply(variables, batch, known, e, method="place")
+        placed = place(variables, batch, known, e)
         for name in LEVELS:
             np.testing.assert_allclose(placed[name], output.latents[name], rtol=1e-4, atol=1e-4)
 
@@ -171,7 +172,7 @@ def test_only_decoder_and_frames_have_a_gradient(passed):
             lambda latents: model.apply(own, latents, batch, method="decode"),
         )  # fmt: skip
 
-    slope = jax.grad(of)(variables["params"])
+    slope = jax.jit(jax.grad(of))(variables["params"])
     sizes = {name: sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(part)) for name, part in slope.items()}
     assert all(np.isfinite(size) for size in sizes.values())
     moved = {name for name, size in sizes.items() if size > 0}

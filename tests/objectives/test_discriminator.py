@@ -98,8 +98,8 @@ def test_each_player_has_its_own_gradient():
     def terms(params, z):
         return factor_terms(CONFIG, params, output._replace(latents={"global": z}), keys)
 
-    of_correlation = jax.grad(lambda *args: terms(*args).total_correlation["global"], argnums=(0, 1))
-    of_loss = jax.grad(lambda *args: terms(*args).loss, argnums=(0, 1))
+    of_correlation = jax.jit(jax.grad(lambda *args: terms(*args).total_correlation["global"], argnums=(0, 1)))
+    of_loss = jax.jit(jax.grad(lambda *args: terms(*args).loss, argnums=(0, 1)))
     (of_params, of_z), z = of_correlation(params, output.latents["global"]), output.latents["global"]
     assert not any(leaf.any() for leaf in jax.tree.leaves(of_params)) and np.abs(of_z).max() > 0
     of_params, of_z = of_loss(params, z)

@@ -59,9 +59,9 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
     ("name", "config"),
     [
         slow("melody", PLAIN, id="melody"),  # other tests train it
-        slow("voices", PLAIN, id="voices"),
+        pytest.param("voices", PLAIN, id="voices"),
         slow("performance", PLAIN, id="performance"),
-        pytest.param("voices", FULL, id="voices, full"),
+        slow("voices", FULL, id="voices, full"),
         pytest.param("performance", FULL, id="performance, full"),
     ],
 )

@@ -19,14 +19,14 @@ from musicvae_jax.training.metrics import read_metrics
 from tests.scripts import EXPERIMENTS, ROOT, train_args
 from tests.training.runs import load
 
-# The script, then an evaluation.
+# The script, then an evaluation if that is asked for.
 WORKER = """
 import os, runpy, signal, sys
 from functools import partial
 import jax
 from musicvae_jax.training.checkpoint import Checkpoints
-script, dies_after, patience, workdir = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[6]
-sys.argv[1:4] = []
+script, dies_after, patience, evaluates, workdir = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[7]
+sys.argv[1:5] = []
 jax.distributed.initialize = partial(jax.distributed.initialize, heartbeat_timeout_seconds=patience)
 save = Checkpoints.save
 
@@ -43,12 +43,13 @@ except SystemExit as end:
     assert not end.code, end.code
 assert jax.process_count() == 2 and jax.device_count() == 4
 from musicvae_jax import evaluate, load_workdir
-print(evaluate(load_workdir(workdir), "test", num_examples=16).nll)
+vae = load_workdir(workdir)
+print(evaluate(vae, "test", num_examples=16).nll if evaluates else vae.step)
 """
 NEVER = -1
 
 
-def start(args: list[str], port: int, rank: int, dies_after: int, patience: int) -> subprocess.Popen:
+def start(args: list[str], port: int, rank: int, dies_after: int, patience: int, evaluates: bool) -> subprocess.Popen:
     """One of two processes with two devices each, which dies when the checkpoint of a step is saved.
 
     JAX waits so many seconds for a process that does not answer.
@@ -61,18 +62,18 @@ def start(args: list[str], port: int, rank: int, dies_after: int, patience: int)
         "JAX_NUM_PROCESSES": "2",
         "JAX_PROCESS_ID": str(rank),
     }
-    own_args = [str(EXPERIMENTS / "train.py"), str(dies_after), str(patience)]
+    own_args = [str(EXPERIMENTS / "train.py"), str(dies_after), str(patience), str(int(evaluates))]
     command = [sys.executable, "-c", WORKER, *own_args, *args, "--distributed"]
     return subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run(args: list[str], dies_after: int = NEVER) -> list[tuple[int, str, str]]:
+def run(args: list[str], dies_after: int = NEVER, *, evaluates: bool) -> list[tuple[int, str, str]]:
     """Exit status, output and errors of two processes, of which the second may die."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     patience = 100 if dies_after == NEVER else 10  # on a busy machine a process may be silent for ten seconds
-    workers = [start(args, port, 0, NEVER, patience), start(args, port, 1, dies_after, patience)]
+    workers = [start(args, port, rank, dies, patience, evaluates) for rank, dies in enumerate((NEVER, dies_after))]
     ends = [worker.communicate(timeout=240) for worker in workers]
     return [(worker.returncode, *end) for worker, end in zip(workers, ends, strict=True)]
 
@@ -94,27 +95,28 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
-    ("mode", "dies_after"),
+    ("mode", "dies_after", "evaluates"),
     [
-        pytest.param("jit", NEVER, id="jit"),
-        slow("pmap", NEVER, id="pmap"),
-        slow("jit", 3, id="jit, one dies"),
+        pytest.param("jit", NEVER, False, id="jit"),
+        slow("pmap", NEVER, True, id="pmap"),
+        slow("jit", 3, True, id="jit, one dies"),
     ],
 )
-def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode, dies_after):
+def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode, dies_after, evaluates):
     """If one of the two dies, the other ends with an error, and the same commands continue the run."""
     workdir = tmp_path / "two"
     args = arguments(workdir, folk_data_dir, mode)
-    ends = run(args, dies_after)
+    ends = run(args, dies_after, evaluates=evaluates)
     if dies_after != NEVER:
         (status, out, error), (killed, _, _) = ends
         assert killed == -signal.SIGKILL
         assert status != 0 and "2 processes have joined" in out and "another task died" in error
         assert read_metrics(workdir / "metrics.jsonl")[-1]["step"] == dies_after
-        ends = run(args)
+        ends = run(args, evaluates=evaluates)
     assert [status for status, _, _ in ends] == [0, 0], ends
 
-    alone = evaluate(load_workdir(one_process), "test", num_examples=16).nll
+    one_vae = load_workdir(one_process)
+    alone = evaluate(one_vae, "test", num_examples=16).nll if evaluates else one_vae.step
     assert [float(out.split()[-1]) for _, out, _ in ends] == pytest.approx([alone] * 2, rel=1e-5)
     config = load_workdir(workdir).config
     (one, one_data), (two, two_data) = (load(folder, config) for folder in (one_process, workdir))

@@ -109,7 +109,7 @@ def test_one_and_four_devices_take_the_same_steps_of_adam(way):
     np.testing.assert_allclose([metrics["learning_rate"] for metrics in one.metrics], rates, rtol=1e-6)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["batch", slow("ladder")])
 def test_every_parameter_has_a_gradient_and_every_state_moves(variant):
     """Otherwise the laws of devices would hold for nothing."""
     result = run(variant, "jit-1")
@@ -125,7 +125,7 @@ def test_every_parameter_has_a_gradient_and_every_state_moves(variant):
         assert len({float(metrics[f"beta_{level}"]) for metrics in result.metrics}) > 2
 
 
-@pytest.mark.parametrize(("way", "accumulate"), [slow("jit-1", 4), ("pmap-4", 2)])
+@pytest.mark.parametrize(("way", "accumulate"), [slow("jit-1", 4), slow("pmap-4", 2)])
 def test_microbatches_do_not_change_terms_of_single_examples(way, accumulate):
     whole, parts = run("ladder", "jit-1"), run("ladder", way, accumulate=accumulate)
     assert_near(first_gradients(whole), first_gradients(parts), 1e-9)
@@ -133,11 +133,12 @@ def test_microbatches_do_not_change_terms_of_single_examples(way, accumulate):
     assert_same_metrics(whole.metrics, parts.metrics, 1e-9)
 
 
-def test_terms_of_the_batch_are_means_over_microbatches():
+@pytest.mark.parametrize("way", ["jit-1", slow("pmap-4")])
+def test_terms_of_the_batch_are_means_over_microbatches(way):
     with jax.enable_x64(True):
         config = replace(VARIANTS["batch"], model={"dtype": "float64"})
         make_terms = make_loss(config, make_model(config, FIELDS))
-        state, batch, keys = run("batch", "jit-1", 1, accumulate=2).states[0], make_batch(measures=6), step_keys(config)
+        state, batch, keys = run("batch", way, 1, accumulate=2).states[0], make_batch(measures=6), step_keys(config)
 
         @jax.jit
         def half(params, batch, keys):
@@ -153,11 +154,10 @@ def test_terms_of_the_batch_are_means_over_microbatches():
         ]
         gradients, (metrics, moments) = jax.tree.map(lambda *parts: sum(parts) / 2, *jax.device_get(halves))
         metrics = jax.device_get(over_kept_windows(metrics, LEVELS))
-    parts = run("batch", "jit-1", 1, accumulate=2)
+    parts = run("batch", way, 1, accumulate=2)
     assert_near(jax.tree.map(lambda leaf: leaf / metrics["tokens"], gradients), first_gradients(parts), 1e-9)
     assert_near(moments, parts.last.moments, 1e-9)
     assert_same_metrics([metrics], [{name: parts.metrics[0][name] for name in metrics}], 1e-9)
-    assert_near(parts.last, run("batch", "pmap-4", 1, accumulate=2).last, 1e-9)
     assert (
         abs(run("batch", "jit-1").metrics[0]["loss"] - metrics["loss"]) > 1e-3
     )  # so it is not that of the whole batch
