@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from sklearn.decomposition import PCA
 
-from musicvae_jax.analysis.attribution import PLACES, attribute
+from musicvae_jax.analysis.attribution import attribute
 from musicvae_jax.analysis.codes import make_code
 from musicvae_jax.analysis.curves import kl_per_dim, kl_per_level
 from musicvae_jax.analysis.report_page import Page, bars, charts, classes, matrix
+from musicvae_jax.codec.grid_codec import GridCodec
 from musicvae_jax.codec.score import PITCH, Score
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
@@ -219,7 +220,12 @@ def _add_map(page: Page, vae: TrainedVAE, source: WindowSource, number: int) -> 
 
 def _add_attribution(page: Page, vae: TrainedVAE, batch: Batch) -> None:
     code, matrices, agreement = make_code(vae, batch), [], []
-    for of in PLACES if len(vae.codec.fields) > 1 else PLACES[:-1]:  # all is in the only field
+    places = ["measure"]
+    if isinstance(vae.codec, GridCodec):  # else a slot is a note, wherever it lies in its measure
+        places.append("slot")
+    if len(vae.codec.fields) > 1:
+        places.append("field")
+    for of in places:
         found = attribute(vae, code, of)
         agreement.append(f"{found.correlation:.2f} ({of}s)")
         matrices.append(matrix(f"By {of}", found))
