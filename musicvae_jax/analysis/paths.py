@@ -20,6 +20,7 @@ from musicvae_jax.inference import slerp
 from musicvae_jax.types import Batch, Latents
 
 _FINER = 8  # points of the path from which even ones are chosen, for each of them
+_REFINEMENTS = 4  # how often steps that are too long are divided into so many
 
 
 class Traversal(NamedTuple):
@@ -94,7 +95,7 @@ def interpolate_codes(
         kind: along a straight line, or along a great circle (`inference.slerp`).
         levels: that change, all if none is named; the others keep the latents of the first.
         even: whether points lie at even distances as heard, not as latents: a path of `_FINER` times as many points is
-            decoded, and those are kept that share its distance evenly.
+            decoded, its longest steps are divided again, and of those points the most even ones are kept.
 
     Raises:
         UserError: an argument is out of range, or the metres differ.
@@ -107,16 +108,30 @@ def interpolate_codes(
     check(
         metres[0] == metres[1], "metres", metres[1], f"those of the first piece: {metres[0]}; vae.interpolate takes any"
     )
+    metre = first.windows.metre
+
+    def decode_at(shares: np.ndarray) -> np.ndarray:
+        return decode(vae, _between(first, second, shares, kind, levels or on), np.repeat(metre, len(shares), 0))
+
+    def distances_of(tokens: np.ndarray) -> np.ndarray:
+        return token_distances(tokens[:-1], tokens[1:], np.repeat(metre, len(tokens) - 1, 0), vae.codec)
+
     shares = np.linspace(0, 1, _FINER * (steps - 1) + 1 if even else steps)
-    tokens = decode(
-        vae, _between(first, second, shares, kind, levels or on), np.repeat(first.windows.metre, len(shares), 0)
-    )
+    tokens = decode_at(shares)
     if even:
-        frame = np.repeat(first.windows.metre, len(shares) - 1, 0)
-        kept = even_points(token_distances(tokens[:-1], tokens[1:], frame, vae.codec), steps)
+        for _ in range(_REFINEMENTS):
+            distances = distances_of(tokens)
+            wide = np.flatnonzero(distances > 0.5 * distances.sum() / (steps - 1))
+            if not len(wide):
+                break
+            more = np.concatenate([np.linspace(shares[at], shares[at + 1], _FINER + 1)[1:-1] for at in wide])
+            order = np.argsort(np.append(shares, more))
+            shares, tokens = np.append(shares, more)[order], np.concatenate([tokens, decode_at(more)])[order]
+        here, there = np.divmod(np.arange(len(tokens) ** 2), len(tokens))
+        apart = token_distances(tokens[here], tokens[there], np.repeat(metre, len(here), 0), vae.codec)
+        kept = even_points(apart.reshape(len(tokens), -1), steps)
         shares, tokens = shares[kept], tokens[kept]
-    frame = np.repeat(first.windows.metre, steps, 0)
-    distances = token_distances(tokens[:-1], tokens[1:], frame[1:], vae.codec)
+    frame, distances = np.repeat(metre, steps, 0), distances_of(tokens)
     return Path(
         shares,
         vae.scores(tokens, frame),
@@ -128,11 +143,29 @@ def interpolate_codes(
 
 
 def even_points(distances: np.ndarray, steps: int) -> np.ndarray:
-    """The points of a path that share its length most evenly, with both ends: float[point - 1] to int64[steps]."""
-    length = np.append(0, np.cumsum(distances))
-    wanted = np.linspace(0, length[-1], steps)
-    found = np.abs(length[:, None] - wanted).argmin(0)
-    found[0], found[-1] = 0, len(length) - 1
+    """The points of a path, both ends and others between them in order, whose steps are the most even: int64[steps].
+
+    Of all choices the one whose largest step is smallest against the mean step. For each limit of a step, dynamic
+    programming finds the longest way whose steps keep to it.
+
+    Args:
+        distances: float[point, point], of each pair.
+        steps: points that are kept, 2 or more and no more than there are.
+    """
+    num, forward = len(distances), np.triu(np.ones(np.shape(distances), bool), 1)
+    best, found = math.inf, np.linspace(0, num - 1, steps).astype(np.int64)
+    for limit in np.unique(distances[forward & (distances > 0)]):
+        step = np.where(forward & (distances <= limit), distances, -math.inf)
+        length, came_from = np.where(np.arange(num) == 0, 0.0, -math.inf), []
+        for _ in range(steps - 1):
+            ways = length[:, None] + step
+            came_from.append(ways.argmax(0))
+            length = ways.max(0)
+        if length[-1] > 0 and limit * (steps - 1) / length[-1] < best:
+            best, points = limit * (steps - 1) / length[-1], [num - 1]
+            for before in reversed(came_from):
+                points.append(int(before[points[-1]]))
+            found = np.array(points[::-1])
     return found
 
 

@@ -1,5 +1,7 @@
 """Traversals, paths between windows, and swaps."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -56,17 +58,27 @@ def test_even_steps_are_smooth_and_one_jump_is_not():
     assert smoothness(np.eye(8)[3]) == pytest.approx(8)
 
 
-def test_even_points_share_the_length(vae, codes):
-    rng = np.random.default_rng(0)
-    distances = rng.exponential(size=400)
-    found = even_points(distances, 9)
-    length = np.append(0, np.cumsum(distances))
-    assert (found[0], found[-1]) == (0, 400)
-    assert np.abs(np.diff(length[found]) - length[-1] / 8).max() <= distances.max()
+@pytest.mark.parametrize("seed", range(20))
+def test_even_points_are_the_most_even_of_all_choices(seed):
+    rng = np.random.default_rng(seed)
+    places = rng.integers(0, 9, (8, 2)).astype(float)
+    distances = np.abs(places[:, None] - places).sum(-1)
+    found = even_points(distances, 5)
+    assert (found[0], found[-1]) == (0, 7) and (np.diff(found) > 0).all()
+    ratios = []
+    for middle in itertools.combinations(range(1, 7), 3):
+        path = [0, *middle, 7]
+        ratios.append(smoothness(distances[path[:-1], path[1:]]))
+    assert smoothness(distances[found[:-1], found[1:]]) == pytest.approx(np.nanmin(ratios))
+
+
+def test_a_path_with_even_steps_has_the_ends_of_another_and_is_not_less_even(vae, codes):
+    assert even_points(np.zeros((9, 9)), 3).tolist() == [0, 4, 8]
     path, plain = (interpolate_codes(vae, codes[0], codes[1], 5, even=even) for even in (True, False))
     assert len(path.scores) == 5 and path.shares[0] == 0 and path.shares[-1] == 1
     for end in (0, -1):
         np.testing.assert_array_equal(path.scores[end].notes, plain.scores[end].notes)
+    assert path.smoothness <= plain.smoothness
 
 
 def test_two_swaps_are_none_and_a_swap_of_the_finest_level_is_the_other_piece(vae, codes):

@@ -148,7 +148,7 @@ def test_a_run_is_trained_and_evaluated(again, folk_data_dir, tmp_path) -> None:
     vae = load_workdir(workdir, "latest")
     assert load_workdir(workdir).step == 40  # the last step is validated, whatever its number
     assert row["step"] == vae.step == 40 and row["train_seconds"] > 0 and row["parameters"] == num_parameters(tiny)
-    assert row["num_examples"] == 20 and {"nll", "levels.global.kl", "priors.levels.global.gap"} < set(row)
+    assert row["num_examples"] == 20 and {"nll", "levels.global.kl", "levels.global.active_a"} < set(row)
     assert row["flow.windows"] == 8 and math.isfinite(row["flow.decoded.global.r2.window.value"])
     if again:
         found = flatten(evaluate(vae, "validation", num_examples=20))
