@@ -140,7 +140,7 @@ def plot_attribution(attribution: Attribution, *, title: str = "") -> Figure:
     """What each group of latents does to each target, by occlusion and by gradients, side by side."""
     rows, columns = attribution.occlusion.shape
     width, height = min(max(0.3 * columns, 1.2), 6.0), min(max(0.17 * rows, 0.8), 12.0)
-    page = Page(1.7 + 2 * (width + 0.4), 0.85 + height + 1.2)
+    page = Page(1.7 + 2 * (width + 0.4), 0.85 + height + 0.9)
     limit = max(float(np.abs(attribution.occlusion).max()), float(np.abs(attribution.gradients).max()), 1e-9)
     for number, (name, values) in enumerate(
         (("occlusion", attribution.occlusion), ("gradients", attribution.gradients))
@@ -153,6 +153,7 @@ def plot_attribution(attribution: Attribution, *, title: str = "") -> Figure:
         )
         ax.set_yticks(range(rows), attribution.sources if number == 0 else [""] * rows, fontsize=7)
         ax.tick_params(length=0, colors=INK)
+        ax.spines[:].set_visible(False)
     page.add_heading(
         title or f"blue: the latent raises it, up to {limit:.2g}; rank correlation {attribution.correlation:.2f}", 0.28
     )
