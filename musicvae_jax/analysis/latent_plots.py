@@ -13,6 +13,7 @@ from musicvae_jax.analysis.page import GREY, INK, OKABE_ITO, Page, add_legend, s
 from musicvae_jax.analysis.paths import Traversal
 from musicvae_jax.analysis.piano_rolls import NoteStyle, piano_roll, pitch_range
 from musicvae_jax.config.checks import check
+from musicvae_jax.config.dims import group_of
 from musicvae_jax.evaluation.likeness import NAMES
 
 _LEFT, _WIDTH = 1.7, 10.0  # inches
@@ -66,14 +67,14 @@ def plot_kl_per_dim(levels: Mapping[str, Mapping[str, float]], *, title: str = "
         title: heading.
     """
     check(any(levels.values()), "levels", dict(levels), "one level with dims or more")
-    groups = list(dict.fromkeys(_group_of(dim) for dims in levels.values() for dim in dims))
+    groups = list(dict.fromkeys(group_of(dim) for dims in levels.values() for dim in dims))
     colours = dict(zip(groups, itertools.cycle(OKABE_ITO.values()), strict=False))
     top, height = 0.75 if title else 0.4, 1.2
     page = Page(_WIDTH, top + len(levels) * (height + 0.45) + 0.1)
     for row, (level, dims) in enumerate(levels.items()):
         ax = page.place_axes(0.7, top + row * (height + 0.45), _WIDTH - 1.9, height)
         for group in groups:
-            own = [place for place, dim in enumerate(dims) if _group_of(dim) == group]
+            own = [place for place, dim in enumerate(dims) if group_of(dim) == group]
             ax.bar(own, np.array(list(dims.values()))[own], width=0.8, color=colours[group], label=group)
         style_axes(ax, "")
         ax.set_xlim(-0.6, len(dims) - 0.4)
@@ -85,11 +86,6 @@ def plot_kl_per_dim(levels: Mapping[str, Mapping[str, float]], *, title: str = "
     if title:
         page.add_heading(title, 0.26)
     return page
-
-
-def _group_of(dim: str) -> str:
-    """The group of a dim: ``"rhythm"`` of ``"fine/rhythm[0]"``."""
-    return dim.partition("/")[2].partition("[")[0]
 
 
 def plot_map(points: np.ndarray, labels: Sequence[str], *, title: str = "", axes: tuple[str, str] = ("", "")) -> Figure:

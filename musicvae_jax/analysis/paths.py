@@ -127,9 +127,9 @@ def interpolate_codes(
             more = np.concatenate([np.linspace(shares[at], shares[at + 1], _FINER + 1)[1:-1] for at in wide])
             order = np.argsort(np.append(shares, more))
             shares, tokens = np.append(shares, more)[order], np.concatenate([tokens, decode_at(more)])[order]
-        here, there = np.divmod(np.arange(len(tokens) ** 2), len(tokens))
-        apart = token_distances(tokens[here], tokens[there], np.repeat(metre, len(here), 0), vae.codec)
-        kept = even_points(apart.reshape(len(tokens), -1), steps)
+        frame = np.repeat(metre, len(tokens), 0)
+        rows = (np.broadcast_to(point, tokens.shape) for point in tokens)  # one by one: all pairs may not fit in memory
+        kept = even_points(np.stack([token_distances(row, tokens, frame, vae.codec) for row in rows]), steps)
         shares, tokens = shares[kept], tokens[kept]
     frame, distances = np.repeat(metre, steps, 0), distances_of(tokens)
     return Path(

@@ -9,6 +9,7 @@ import numpy as np
 
 from musicvae_jax.analysis.attribution import Attribution
 from musicvae_jax.codec.score import DURATION, ONSET, PITCH, TICKS_PER_QUARTER, TRACK, VELOCITY, Score
+from musicvae_jax.config.dims import group_of
 
 _MOST_POINTS = 300  # of a curve
 
@@ -69,9 +70,7 @@ def charts(title: str, series: Mapping[str, Any]) -> list[dict[str, Any]]:
 def bars(level: str, kl: Mapping[str, float], layout: Mapping[str, slice]) -> dict[str, Any]:
     """The KL of a level's dims, in their order; the colour is that of the group."""
     groups = list(layout)
-    values = [
-        [dim, groups.index(dim.partition("/")[2].partition("[")[0]), round(value, 3)] for dim, value in kl.items()
-    ]
+    values = [[dim, groups.index(group_of(dim)), round(value, 3)] for dim, value in kl.items()]
     return {"title": f"{level}: {sum(kl.values()):.1f} nats", "groups": groups, "bars": values}
 
 

@@ -30,6 +30,11 @@ def dim_name(levels: LevelsConfig, level: str, dim: int) -> str:
     return levels[level].dim_names(level)[dim]
 
 
+def group_of(dim: str) -> str:
+    """The group of a dim by its name: ``"rhythm"`` of ``"fine/rhythm[3]"``."""
+    return dim.partition("/")[2].partition("[")[0]
+
+
 def find_dims(levels: LevelsConfig, name: str, what: str = "dim") -> Dims:
     """The dims that a name stands for: a dim, a group or a level.
 
