@@ -10,6 +10,7 @@ from typing import Any, Literal
 from configs import DEBUG, FOLK_PLAIN
 from configs.ar_vae import make_ar_vae
 from configs.dmelodies import make_dmelodies
+from configs.priors import make_priors
 from musicvae_jax.config import Config, LevelConfig, LevelsConfig
 from musicvae_jax.evaluation.ablations import Ablation, Column
 from musicvae_jax.types import LEVELS
@@ -281,5 +282,6 @@ ABLATIONS = {
     "groups": NAMED_GROUPS,
     "ar-vae": make_ar_vae(change, SHORT),
     "dmelodies": make_dmelodies(change, SHORT),
+    "priors": make_priors(change, SHORT),
     "debug": SMALL,
 }

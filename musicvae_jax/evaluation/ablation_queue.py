@@ -30,6 +30,8 @@ from musicvae_jax.evaluation.ablations import (
 from musicvae_jax.evaluation.evaluate import evaluate
 from musicvae_jax.evaluation.figures import write_evaluation
 from musicvae_jax.evaluation.information_flow import information_flow
+from musicvae_jax.evaluation.prior_fit import prior_figures
+from musicvae_jax.evaluation.samples import sample_figures
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.figures import flatten, without_nan
 from musicvae_jax.training.loop import train
@@ -171,10 +173,14 @@ class Queue:
 def measure(run: Run, workdir: Path) -> Row:
     """Evaluates the last checkpoint of a finished training, writes its evaluation, and returns the row."""
     vae, settings, devices = load_workdir(workdir, "latest"), run.recipe, make_parallel(run.config.train).mesh.devices
-    evaluation = evaluate(vae, SPLIT, num_examples=settings["evaluation.num_examples"])
+    draws, windows = settings.get("evaluation.iwae_draws", 0), settings["evaluation.num_examples"]
+    evaluation = evaluate(vae, SPLIT, num_examples=windows, iwae_draws=draws)
     if windows := settings["evaluation.flow_windows"]:
         flow = information_flow(vae, SPLIT, num_windows=windows, num_probed=4 * windows)
         evaluation = dataclasses.replace(evaluation, flow=flow)
+    if windows := settings.get("evaluation.samples", 0):
+        fit, drawn = (measured(vae, SPLIT, num_windows=windows) for measured in (prior_figures, sample_figures))
+        evaluation = dataclasses.replace(evaluation, priors=fit, samples=drawn)
     evaluation = dataclasses.replace(
         evaluation,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),

@@ -47,6 +47,10 @@ class Ablation:
     """Validation windows in the evaluation; None: all."""
     flow_windows: int = 128
     """Validation windows in `information_flow`; 0 leaves it out."""
+    iwae_draws: int = 0
+    """Draws of the importance-weighted bound; 0 leaves it out."""
+    samples: int = 0
+    """Validation windows that are compared with draws from the prior and with samples; 0 leaves both out."""
 
     def __post_init__(self) -> None:
         names, seeds, windows = list(self.variants), self.seeds, self.num_examples
@@ -54,7 +58,8 @@ class Ablation:
         check(fit, "Ablation.variants", names, "one or more names of letters, digits, '_', '.' and '-'")
         check(0 < len(seeds) == len(set(seeds)), "Ablation.seeds", seeds, "one or more, all different")
         check(windows is None or windows > 0, "Ablation.num_examples", windows, "1 or more, or None for all")
-        check(self.flow_windows >= 0, "Ablation.flow_windows", self.flow_windows, "0 (off) or more")
+        for name in ("flow_windows", "iwae_draws", "samples"):
+            check(getattr(self, name) >= 0, f"Ablation.{name}", getattr(self, name), "0 (off) or more")
 
 
 class Run(NamedTuple):
@@ -77,6 +82,8 @@ def plan(name: str, ablation: Ablation, data_dir: str = "") -> list[Run]:
     With data_dir, prepared data sets are read from that folder.
     """
     evaluation = {"num_examples": ablation.num_examples, "flow_windows": ablation.flow_windows, "version": _VERSION}
+    # Those that are off are left out: they are newer than some committed rows.
+    evaluation |= {name: getattr(ablation, name) for name in ("iwae_draws", "samples") if getattr(ablation, name)}
     measured = {f"evaluation.{name}": value for name, value in evaluation.items()}
     runs = []
     for seed in ablation.seeds:
