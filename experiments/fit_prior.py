@@ -24,6 +24,7 @@ def fit(
     modes: int = 8,
     flow: Literal["affine", "spline"] = "affine",
     flow_layers: int = 4,
+    memory: bool = False,
     steps: int = 1000,
     batch_size: int = 64,
     learning_rate: float | None = None,
@@ -41,6 +42,7 @@ def fit(
         modes: mixture, vamp: number of Gaussians.
         flow: flow: what a coupling layer does to a dim.
         flow_layers: flow: coupling layers.
+        memory: mixture, flow: a latent also depends on the earlier ones of its level.
         steps: steps of the fit.
         batch_size: windows of a step.
         learning_rate: of the first step; by default 0.003 for flow, 0.01 for mixture and vamp.
@@ -63,6 +65,7 @@ def fit(
         modes=modes,
         flow=flow,
         flow_layers=flow_layers,
+        memory=memory,
         num_steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,

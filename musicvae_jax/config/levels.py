@@ -55,6 +55,8 @@ class LevelConfig:
     """flow: what a coupling layer does to a dim (Dinh et al. 2017; Durkan et al. 2019)."""
     flow_layers: int = 4
     """flow: coupling layers; each changes every other dim."""
+    memory: bool = False
+    """mixture, flow: the base also depends on the earlier latents of its level."""
     posterior: Literal["residual", "absolute"] = "residual"
     """What the music says is q(e), or q(z): then the KL also trains the frame. A causal frame and a ladder have their
     own way: q(z), and a product with the prior."""

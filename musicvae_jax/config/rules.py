@@ -130,6 +130,16 @@ RULES = (
                  "levels.*.base", "levels.*.prior_context"),
     ),
     Rule(
+        "memory", "base = normal, ar1, vamp", "they hear nothing that it could tell them",
+        of_level(lambda _, level: level.memory and level.base not in ("mixture", "flow"),
+                 "levels.*.memory", "levels.*.base"),
+    ),
+    Rule(
+        "memory", "one latent in a window", "there is no earlier latent, so it is never for global",
+        of_level(lambda c, level: level.memory and _is_single(c, level),
+                 "levels.*.memory", "levels.*.span", "data.measures"),
+    ),
+    Rule(
         "base = flow", "dim = 1", "one half of the dims changes the other",
         of_level(lambda _, level: level.base == "flow" and level.dim == 1, "levels.*.base", "levels.*.dim"),
     ),

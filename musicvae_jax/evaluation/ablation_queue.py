@@ -179,8 +179,11 @@ def measure(run: Run, workdir: Path) -> Row:
         flow = information_flow(vae, SPLIT, num_windows=windows, num_probed=4 * windows)
         evaluation = dataclasses.replace(evaluation, flow=flow)
     if windows := settings.get("evaluation.samples", 0):
-        fit, drawn = (measured(vae, SPLIT, num_windows=windows) for measured in (prior_figures, sample_figures))
-        evaluation = dataclasses.replace(evaluation, priors=fit, samples=drawn)
+        evaluation = dataclasses.replace(
+            evaluation,
+            priors=prior_figures(vae, SPLIT, num_windows=windows),
+            samples=sample_figures(vae, SPLIT, num_windows=windows),
+        )
     evaluation = dataclasses.replace(
         evaluation,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),

@@ -1,5 +1,7 @@
 """Priors that are fitted to a trained model, which stays as it is: other bases under its own frames.
 
+With a memory, a base also depends on the earlier latents of its level.
+
 The KL of a model is E KL(q(e | x) || p(e)). With the posteriors fixed, fitting p to their draws lowers it by what the
 base missed of them, and leaves the nll alone.
 """
@@ -32,7 +34,7 @@ from musicvae_jax.training.state import init_params, make_model, state_shapes
 from musicvae_jax.training.workdir import read_config, write_text
 from musicvae_jax.types import Array, Batch, Variables
 
-BASES = "bases_"  # what the parameters of all bases begin with
+BASES = ("bases_", "memories_")  # what the parameters of bases begin with
 LEARNING_RATES = {"mixture": 1e-2, "vamp": 1e-2, "flow": 3e-3}  # of the first step
 _EVERY = 100  # steps between measurements on validation, of which the best counts
 _VALIDATION_WINDOWS = 512
@@ -55,6 +57,7 @@ def fit_prior(
     modes: int = 8,
     flow: str = "affine",
     flow_layers: int = 4,
+    memory: bool = False,
     num_steps: int = 1000,
     batch_size: int = 64,
     learning_rate: float | None = None,
@@ -72,6 +75,7 @@ def fit_prior(
         modes: see `LevelConfig.modes`.
         flow: see `LevelConfig.flow`.
         flow_layers: see `LevelConfig.flow_layers`.
+        memory: see `LevelConfig.memory`; of levels with several latents in a window.
         num_steps: of Adam, with a cosine decay.
         batch_size: windows of a step.
         learning_rate: of the first step; that of `LEARNING_RATES` if not given.
@@ -88,12 +92,15 @@ def fit_prior(
     check(bool(named) and set(named) <= set(on), "levels", named, f"some of {', '.join(on) or 'none: all are off'}")
     changes = {"base": base, "modes": modes, "flow": flow, "flow_layers": flow_layers}
     vae, on_devices = on_all_devices(vae)
-    config = with_bases(vae.config, dict.fromkeys(named, changes))
+    measures = vae.config.data.measures
+    config = with_bases(
+        vae.config, {name: changes | {"memory": memory and on[name].num_latents(measures) > 1} for name in named}
+    )
     model = make_model(config, vae.codec.fields)
-    names = [f"{BASES}{name}" for name in named]
-    fresh = init_params(model, config.data.measures, seed)
+    fresh = init_params(model, measures, seed)
+    names = [name for name in fresh if _level_of(name) in named]
     learnt = jax.device_put({name: fresh[name] for name in names}, on_devices.replicated)
-    frozen = {name: leaf for name, leaf in vae.variables["params"].items() if name not in names}
+    frozen = {name: leaf for name, leaf in vae.variables["params"].items() if _level_of(name) not in named}
 
     def variables_of(learnt: Any, frozen: Any) -> Variables:
         return {**vae.variables, "params": {**frozen, **learnt}}
@@ -144,7 +151,8 @@ def fit_prior(
                 now = on_validation(learnt)
                 bar.set_postfix_str(f"KL {float(loss):.2f}, validation {sum(now.values()):.2f}")
                 for name in (name for name in named if now[name] < after[name]):  # a level's KL is of its own base
-                    best, after = best | {f"{BASES}{name}": learnt[f"{BASES}{name}"]}, after | {name: now[name]}
+                    own = {key: leaf for key, leaf in learnt.items() if _level_of(key) == name}
+                    best, after = best | own, after | {name: now[name]}
     finally:
         batches.close()
     fitted = dataclasses.replace(vae, config=config, model=model, variables=variables_of(best, frozen))
@@ -248,6 +256,11 @@ def _read_bases(path: Path, like: Any) -> Any:
 
 def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is damaged: {error}; allowed is what fit_prior.py wrote")
+
+
+def _level_of(parameters: str) -> str:
+    """The level to whose base parameters belong; empty if they are others."""
+    return parameters.split("_", 1)[1] if parameters.startswith(BASES) else ""
 
 
 def bases_of(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,7 +148,7 @@ START = replace(
     objective={"span_weight": 0.1, "attribute_weight": 0.1, "group_head_weight": 0.1},
     **{"global": {"span_head": True, "free_bits": "capacity", "attributes": ("note_density",), "group_heads": True}},
     local={"schedule": "cyclical_linear", "schedule_steps": 10, "free_bits": "total", "span_head": True},
-    fine={"groups": (2, 0, 0, 0, 1), "group_heads": True},
+    fine={"groups": (2, 0, 0, 0, 1), "group_heads": True, "base": "flow", "kl_estimate": "draw"},
 )
 
 

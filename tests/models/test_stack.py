@@ -204,7 +204,7 @@ def test_a_causal_frame_depends_on_the_past_alone():
             return z
 
         def draw(noise, posterior=posterior):
-            return ancestral(frame, lambda here: from_frame(noise, posterior(here)), noise)
+            return ancestral(lambda z: from_frame(noise, posterior(frame(z))), noise)
 
         ways = (draw, step_by_hand)
         NEAR(*(jax.jit(way)(noise) for way in ways))

@@ -36,6 +36,10 @@ SUBSETS = {
 }
 _LOWER = ("local", "fine")
 _CAUSAL = each(_LOWER, prior_context="causal")
+_LEARNED: dict[str, dict[str, Any]] = {
+    "local": {"base": "mixture", "modes": 3, "kl_estimate": "draw"},
+    "fine": {"base": "flow", "flow_layers": 2, "kl_estimate": "draw"},
+}
 
 
 def _options(table: dict[str, dict]) -> dict[str, Config]:
@@ -53,6 +57,8 @@ OF_LATENTS = SUBSETS | _options(
         "batch norm": each(batch_norm=0.8),
         "ar1, batch norm": each(("global", "local"), batch_norm=0.8) | {"fine": {"base": "ar1", "alpha": 0.7}},
         "draw": each(kl_estimate="draw"),
+        "learned": _LEARNED,
+        "memory": {level: own | {"memory": True} for level, own in _LEARNED.items()},
         "conditions": {"model": {"conditions": ("key", "tempo")}},
         "spans, slotwise": {
             "local": {"span": 3}, "fine": {"span": 2}, "model": {"prior_layers": 0, "slotwise": True},

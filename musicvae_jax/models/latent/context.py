@@ -71,23 +71,37 @@ class Frame(nn.Module):
             present: bool[..., time].
         """
         if self.causal:
-            config, types = self.config, dtypes(self.config)
-            before = jnp.where(jnp.arange(z.shape[-2])[:, None] == 0, 0, jnp.roll(z, 1, -2)).astype(context.dtype)
-            x = context + nn.Dense(config.dim, name="read_before", **types)(before)
-            positions = np.arange(z.shape[-2])
-            mask = (positions[:, None] >= positions) & present[..., None, :]
-            for layer in range(max(config.prior_layers, 1)):
-                x, _ = make_block(config, True, f"block_{layer}")(x, positions, mask)
-            context = x
+            context = _read_earlier(self.config, context, z, present)
         return GaussianHead(self.config, self.dim, standard=True, name="head")(context)
 
 
-def ancestral(frame: Callable[[Array], Gaussian], draw: Callable[[Gaussian], Array], shape_like: Array) -> Array:
-    """Draws latents one after the other, where the frame of each depends on those before it.
+class Memory(nn.Module):
+    """What the levels above and the earlier latents of a level say to each latent: the context of a base."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, context: Array, z: Array, present: Array) -> Array:
+        """float[..., time, feature]; arguments as of `Frame`."""
+        return _read_earlier(self.config, context, z, present)
+
+
+def _read_earlier(config: ModelConfig, context: Array, z: Array, present: Array) -> Array:
+    """A causal transformer over the latents, whose parameters are those of the module that calls it."""
+    types, positions = dtypes(config), np.arange(z.shape[-2])
+    before = jnp.where(positions[:, None] == 0, 0, jnp.roll(z, 1, -2)).astype(context.dtype)
+    x = context + nn.Dense(config.dim, name="read_before", **types)(before)
+    mask = (positions[:, None] >= positions) & present[..., None, :]
+    for layer in range(max(config.prior_layers, 1)):
+        x, _ = make_block(config, True, f"block_{layer}")(x, positions, mask)
+    return x
+
+
+def ancestral(draw: Callable[[Array], Array], shape_like: Array) -> Array:
+    """Draws latents one after the other, where each depends on those before it.
 
     Args:
-        frame: latents float[..., time, dim] to the frame of each; that of latent t depends on latents before t only.
-        draw: from the frames of all latents to a draw of all latents.
+        draw: from latents float[..., time, dim] to a draw of each; that of latent t depends on latents before t only.
         shape_like: float[..., time, dim].
 
     Returns:
@@ -95,7 +109,7 @@ def ancestral(frame: Callable[[Array], Gaussian], draw: Callable[[Gaussian], Arr
     """
 
     def next_latent(z: Array, t: Array) -> tuple[Array, None]:
-        return jnp.where((jnp.arange(z.shape[-2]) == t)[:, None], draw(frame(z)), z), None
+        return jnp.where((jnp.arange(z.shape[-2]) == t)[:, None], draw(z), z), None
 
     z, _ = jax.lax.scan(next_latent, jnp.zeros_like(shape_like), jnp.arange(shape_like.shape[-2]))
     return z
@@ -104,5 +118,5 @@ def ancestral(frame: Callable[[Array], Gaussian], draw: Callable[[Gaussian], Arr
 def draw_in_frame(frame: Callable[[Array], Gaussian], e: Array, causal: bool) -> Array:
     """z = loc + scale * e for given e; one latent after the other if the frame depends on earlier latents."""
     if causal:
-        return ancestral(frame, lambda here: from_frame(e, here), e)
+        return ancestral(lambda z: from_frame(e, frame(z)), e)
     return from_frame(e, frame(e))

@@ -6,7 +6,8 @@ VAE.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,7 +17,7 @@ from musicvae_jax.config import LevelConfig, LevelsConfig, ModelConfig
 from musicvae_jax.models.conditions import known_conditions
 from musicvae_jax.models.latent.bases import draw_noise, log_ratio, mask_kl, noise_width
 from musicvae_jax.models.latent.batch_norm import MeanNorm
-from musicvae_jax.models.latent.context import ContextAbove, Frame, ancestral, draw_in_frame
+from musicvae_jax.models.latent.context import ContextAbove, Frame, Memory, ancestral, draw_in_frame
 from musicvae_jax.models.latent.gaussian import (
     GaussianHead,
     from_frame,
@@ -48,9 +49,9 @@ class _Known(NamedTuple):
 
     present: Array  # bool[..., time], the latents that the window has
     context: Array | None  # float[..., time, feature], what is above; None for a top level without conditions
-    frame: Callable[
-        [Array], Gaussian
-    ]  # of the level's latents float[..., time, dim]; only a causal one depends on them
+    # Both of the level's latents float[..., time, dim], on which they depend only if causal, or with a memory.
+    frame: Callable[[Array], Gaussian]
+    heard: Callable[[Array], Array | None]  # the context of the base
 
 
 class LatentStack(nn.Module):
@@ -68,10 +69,11 @@ class LatentStack(nn.Module):
         framed = {
             name: level
             for name, level in levels.items()
-            if name != self.levels.top or level.is_causal or config.conditions
+            if name != self.levels.top or level.is_causal or level.memory or config.conditions
         }
         self.contexts = {name: ContextAbove(config, self.levels, name) for name in framed}
         self.priors = {name: Frame(config, level.dim, level.is_causal) for name, level in framed.items()}
+        self.memories = {name: Memory(config) for name, level in levels.items() if level.memory}
         self.bases = {name: make_base(config, level, self.heads[name]) for name, level in levels.items()}
         self.norms = {name: MeanNorm(level.dim, level.batch_norm) for name, level in levels.items() if level.batch_norm}
 
@@ -112,13 +114,13 @@ class LatentStack(nn.Module):
                 loc, found.moments[name] = self.norms[name](recognised.loc, own, deterministic, batch_axes)
                 recognised = recognised._replace(loc=loc)
             e, frame, residual = self._posterior(level, recognised, known, noise)
-            ratio = log_ratio(base, residual, e, known.context)
-            kl = base.kl(residual, known.context) if level.kl_estimate == "exact" else KL(ratio, None)
             z = from_frame(e, frame)
+            heard = known.heard(z)
+            ratio = log_ratio(base, residual, e, heard)
+            kl = base.kl(residual, heard) if level.kl_estimate == "exact" else KL(ratio, None)
             if number_kept is not None and number:
                 own_noise = self._noise("level_dropout", (*present.shape, noise_width(level)))
-                drawn = base.sample(own_noise, known.context, 1.0)
-                z = jnp.where(own[..., None], z, draw_in_frame(known.frame, drawn, level.is_causal))
+                z = jnp.where(own[..., None], z, self._draw(name, known, own_noise, 1.0))
             if given and name in given:
                 z = given[name]
             found.latents[name] = jnp.where(present[..., None], z, 0)
@@ -166,8 +168,7 @@ class LatentStack(nn.Module):
             known = self._known(name, latents, metre, conditions)
             # Drawn for a given level, too: the levels below then have the same noise.
             noise = self._noise("latent", (*known.present.shape, noise_width(level)))
-            e = self.bases[name].sample(noise, known.context, temperature.get(name, 1.0))
-            z = given[name] if name in given else draw_in_frame(known.frame, e, level.is_causal)
+            z = given[name] if name in given else self._draw(name, known, noise, temperature.get(name, 1.0))
             latents[name] = jnp.where(known.present[..., None], z, 0)
         return latents
 
@@ -176,12 +177,29 @@ class LatentStack(nn.Module):
         present = present_latents(metre, level)
         if name not in self.priors:
             dtype = _dtype(self.config)
-            return _Known(present, None, lambda z: standard_normal(z.shape, dtype))
+            return _Known(present, None, lambda z: standard_normal(z.shape, dtype), lambda _: None)
         context = self.contexts[name](above, metre, known_conditions(self.config, conditions, metre.shape[:-2]))
         if self.is_initializing():  # an unbound module makes no parameters
-            self.priors[name](context, jnp.zeros((*present.shape, level.dim)), present)
-        module, variables = self.priors[name].unbind()  # so that it can be called inside a scan
-        return _Known(present, context, lambda z: module.apply(variables, context, z, present))
+            z = jnp.zeros((*present.shape, level.dim))
+            self.priors[name](context, z, present)
+            if level.memory:
+                self.memories[name](context, z, present)
+        frame = _unbound(self.priors[name])
+        if not level.memory:
+            return _Known(present, context, lambda z: frame(context, z, present), lambda _: context)
+        memory = _unbound(self.memories[name])
+        return _Known(present, context, lambda z: frame(context, z, present), lambda z: memory(context, z, present))
+
+    def _draw(self, name: str, known: _Known, noise: Array, temperature: Array | float) -> Array:
+        """Latents from the prior of a level, of the noise that its base takes."""
+        level = self.levels[name]
+        if not level.memory:
+            e = self.bases[name].sample(noise, known.context, temperature)
+            return draw_in_frame(known.frame, e, level.is_causal)
+        sample = _unbound(self.bases[name], method="sample")
+        return ancestral(
+            lambda z: from_frame(sample(noise, known.heard(z), temperature), known.frame(z)), noise[..., : level.dim]
+        )
 
     def _recognise(self, name: str, features: Array, context: Array | None) -> Gaussian:
         """What the music says of a level: the likelihood of a ladder, else the posterior in the units of the frame."""
@@ -202,7 +220,7 @@ class LatentStack(nn.Module):
             return to_frame(z, frame), frame, gaussian_to_frame(recognised, frame)
         z = noise  # on which only a causal frame depends
         if causal:
-            z = ancestral(known.frame, lambda frame: from_frame(noise, merge(recognised, frame)), noise)
+            z = ancestral(lambda z: from_frame(noise, merge(recognised, known.frame(z))), noise)
         frame = known.frame(z)
         posterior = merge(recognised, frame)
         return to_frame(from_frame(noise, posterior), frame), frame, gaussian_to_frame(posterior, frame)
@@ -216,6 +234,12 @@ class LatentStack(nn.Module):
         drop, keep = jax.random.split(self.make_rng("level_dropout"))
         dropped = jax.random.bernoulli(drop, self.config.level_dropout, leading)
         return jnp.where(dropped, jax.random.randint(keep, leading, 1, number), number)
+
+
+def _unbound(module: nn.Module, **settings: Any) -> Callable[..., Any]:
+    """A module as a function of its inputs, which can be called inside a scan."""
+    alone, variables = module.unbind()
+    return partial(alone.apply, variables, **settings)
 
 
 def _dtype(config: ModelConfig) -> jnp.dtype:
