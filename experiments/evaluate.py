@@ -69,7 +69,7 @@ def evaluate(
     from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
     from musicvae_jax.evaluation.fitted_priors import load_prior, prior_folder
     from musicvae_jax.evaluation.information_flow import information_flow
-    from musicvae_jax.evaluation.prior_fit import prior_figures
+    from musicvae_jax.evaluation.prior_distance import prior_figures
     from musicvae_jax.evaluation.rivals import measure_rivals
     from musicvae_jax.evaluation.samples import sample_figures
     from musicvae_jax.evaluation.tables import evaluation_text, seeds_text

@@ -24,7 +24,7 @@ def fit(
     modes: int = 8,
     flow: Literal["affine", "spline"] = "affine",
     flow_layers: int = 4,
-    memory: bool = False,
+    memory_layers: int = 0,
     steps: int = 1000,
     batch_size: int = 64,
     learning_rate: float | None = None,
@@ -42,7 +42,7 @@ def fit(
         modes: mixture, vamp: number of Gaussians.
         flow: flow: what a coupling layer does to a dim.
         flow_layers: flow: coupling layers.
-        memory: mixture, flow: a latent also depends on the earlier ones of its level.
+        memory_layers: mixture, flow: layers of a transformer that reads the earlier latents of a level; 0: none.
         steps: steps of the fit.
         batch_size: windows of a step.
         learning_rate: of the first step; by default 0.003 for flow, 0.01 for mixture and vamp.
@@ -50,7 +50,8 @@ def fit(
         seed: of parameters, windows and draws.
         places: where the music is read.
     """
-    from musicvae_jax.evaluation.fitted_priors import fit_prior, prior_folder, save_prior
+    from musicvae_jax.evaluation.fitted_priors import prior_folder, save_prior
+    from musicvae_jax.evaluation.prior_fitting import fit_prior
     from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.devices import set_up_devices
 
@@ -65,7 +66,7 @@ def fit(
         modes=modes,
         flow=flow,
         flow_layers=flow_layers,
-        memory=memory,
+        memory_layers=memory_layers,
         num_steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -68,16 +68,30 @@ def reconstruct(
 
 
 @partial(jax.jit, static_argnames="model")
-def infer(model: MusicVAE, variables: Variables, batch: Batch, keys: Array, given: Latents | None = None) -> Inferred:
+def features(model: MusicVAE, variables: Variables, batch: Batch) -> dict[str, Array]:
+    """What the encoder finds: level -> float[batch, time, feature], which `infer` takes in place of the music."""
+    return dict(model.apply(variables, batch, method="features"))
+
+
+@partial(jax.jit, static_argnames="model")
+def infer(
+    model: MusicVAE,
+    variables: Variables,
+    batch: Batch,
+    keys: Array,
+    given: Latents | None = None,
+    features: Mapping[str, Array] | None = None,
+) -> Inferred:
     """Draws latents from the posterior, coarse to fine, with their KLs; nothing is decoded. Arguments as of `forward`.
 
-    Levels below a given one are inferred from it.
+    Levels below a given one are inferred from it. With the features of the music, only the metres and conditions of the
+    batch count.
     """
 
-    def one(example: Batch, key: Array, given_row: Latents) -> Inferred:
-        return model.apply(variables, example, given_row, method="infer", rngs={"latent": key})
+    def one(example: Batch, key: Array, given_row: Latents, found: Mapping[str, Array] | None) -> Inferred:
+        return model.apply(variables, example, given_row, found, method="infer", rngs={"latent": key})
 
-    return jax.vmap(one)(batch, keys, given or {})
+    return jax.vmap(one)(batch, keys, given or {}, features)
 
 
 @partial(jax.jit, static_argnames="model")

@@ -55,8 +55,9 @@ class LevelConfig:
     """flow: what a coupling layer does to a dim (Dinh et al. 2017; Durkan et al. 2019)."""
     flow_layers: int = 4
     """flow: coupling layers; each changes every other dim."""
-    memory: bool = False
-    """mixture, flow: the base also depends on the earlier latents of its level."""
+    memory_layers: int = 0
+    """mixture, flow: layers of a causal transformer by which the base also hears the earlier latents of its level; 0:
+    it does not."""
     posterior: Literal["residual", "absolute"] = "residual"
     """What the music says is q(e), or q(z): then the KL also trains the frame. A causal frame and a ladder have their
     own way: q(z), and a product with the prior."""
@@ -94,7 +95,7 @@ class LevelConfig:
     def __post_init__(self) -> None:
         check_types(self)
         check_not_negative(self, "dim", "span", "batch_norm", "beta", "schedule_steps", "nats", "capacity_steps")
-        check_not_negative(self, "kl_per_phrase", "style_classes")
+        check_not_negative(self, "kl_per_phrase", "style_classes", "memory_layers")
         check_positive(self, "alpha", "cycles", "modes", "flow_layers")
         check_probability(self, "alpha")
         check(0 < self.ramp <= 1, "LevelConfig.ramp", self.ramp, "0 < value <= 1")

@@ -130,14 +130,14 @@ RULES = (
                  "levels.*.base", "levels.*.prior_context"),
     ),
     Rule(
-        "memory", "base = normal, ar1, vamp", "they hear nothing that it could tell them",
-        of_level(lambda _, level: level.memory and level.base not in ("mixture", "flow"),
-                 "levels.*.memory", "levels.*.base"),
+        "memory_layers", "base = normal, ar1, vamp", "they hear nothing that it could tell them",
+        of_level(lambda _, level: level.memory_layers and level.base not in ("mixture", "flow"),
+                 "levels.*.memory_layers", "levels.*.base"),
     ),
     Rule(
-        "memory", "one latent in a window", "there is no earlier latent, so it is never for global",
-        of_level(lambda c, level: level.memory and _is_single(c, level),
-                 "levels.*.memory", "levels.*.span", "data.measures"),
+        "memory_layers", "one latent in a window", "there is no earlier latent, so it is never for global",
+        of_level(lambda c, level: level.memory_layers and _is_single(c, level),
+                 "levels.*.memory_layers", "levels.*.span", "data.measures"),
     ),
     Rule(
         "base = flow", "dim = 1", "one half of the dims changes the other",

@@ -30,7 +30,7 @@ from musicvae_jax.evaluation.ablations import (
 from musicvae_jax.evaluation.evaluate import evaluate
 from musicvae_jax.evaluation.figures import write_evaluation
 from musicvae_jax.evaluation.information_flow import information_flow
-from musicvae_jax.evaluation.prior_fit import prior_figures
+from musicvae_jax.evaluation.prior_distance import prior_figures
 from musicvae_jax.evaluation.samples import sample_figures
 from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.figures import flatten, without_nan

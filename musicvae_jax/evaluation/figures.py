@@ -125,7 +125,7 @@ class TwoSampleFigures:
 
 @dataclasses.dataclass(frozen=True)
 class PriorLevelFigures(TwoSampleFigures):
-    """How far the prior of a level is from its posteriors, by latents, see `prior_fit`."""
+    """How far the prior of a level is from its posteriors, by latents, see `prior_distance`."""
 
     latents: int
     kl: float  # nats per latent, of the draws
@@ -135,7 +135,7 @@ class PriorLevelFigures(TwoSampleFigures):
 
 @dataclasses.dataclass(frozen=True)
 class PriorFigures:
-    """How far the prior of a model is from its posteriors, see `prior_fit`."""
+    """How far the prior of a model is from its posteriors, see `prior_distance`."""
 
     windows: int
     gap: float  # nats per window, the sum over latents

@@ -19,7 +19,7 @@ from musicvae_jax.data.windows import Families
 from musicvae_jax.evaluation.ablation_table import mean_and_error
 from musicvae_jax.evaluation.bounds import Bounds, paired_gain, window_bounds
 from musicvae_jax.evaluation.figures import PriorFigures, SampleFigures
-from musicvae_jax.evaluation.prior_fit import prior_figures
+from musicvae_jax.evaluation.prior_distance import prior_figures
 from musicvae_jax.evaluation.samples import real_music, sample_figures
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
 from musicvae_jax.figures import Estimate, build, flatten, without_nan

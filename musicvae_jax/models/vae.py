@@ -94,9 +94,21 @@ class MusicVAE(nn.Module):
         found = self.stack.infer(features, batch.metre, draw=False, conditions=batch.conditions)
         return {level: gaussian_from_frame(found.residual[level], frame) for level, frame in found.frame.items()}
 
-    def infer(self, batch: Batch, given: Mapping[str, Array] | None = None) -> Inferred:
-        """Draws from the posterior, coarse to fine, and KLs, without decoding (rng stream ``latent``)."""
-        features, _ = self._features(batch, True)
+    def features(self, batch: Batch) -> dict[str, Array]:
+        """What the encoder finds for each level; see `MusicEncoder`."""
+        return self._features(batch, True)[0]
+
+    def infer(
+        self, batch: Batch, given: Mapping[str, Array] | None = None, features: Mapping[str, Array] | None = None
+    ) -> Inferred:
+        """Draws from the posterior, coarse to fine, and KLs, without decoding (rng stream ``latent``).
+
+        Args:
+            batch: windows; of metres and conditions alone, if their features are given.
+            given: level -> latents that replace the level's draw.
+            features: what `features` found before.
+        """
+        features = self.features(batch) if features is None else dict(features)
         return self.stack.infer(features, batch.metre, given=given, conditions=batch.conditions)
 
     def decode(self, latents: Latents, batch: Batch) -> tuple[Array, ...]:

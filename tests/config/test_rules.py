@@ -72,11 +72,11 @@ CASES = {
         "local.kl_estimate=draw | local.base=vamp local.prior_context=independent -> global.dim=0",
         "local.kl_estimate=draw global.dim=0 | local.base=vamp local.prior_context=causal -> local.base=flow",
     ],
-    ("memory", "base = normal, ar1, vamp"): [
-        f"fine.memory=true fine.base={base} -> fine.memory=false" for base in ("normal", "ar1")
+    ("memory_layers", "base = normal, ar1, vamp"): [
+        f"fine.memory_layers=1 fine.base={base} -> fine.memory_layers=0" for base in ("normal", "ar1")
     ],
-    ("memory", "one latent in a window"): [
-        "local.kl_estimate=draw local.base=flow | local.memory=true local.span=3 data.measures=3 -> data.measures=4"
+    ("memory_layers", "one latent in a window"): [
+        "local.kl_estimate=draw local.base=flow | local.memory_layers=1 local.span=3 data.measures=3 -> data.measures=4"
     ],
     ("base = flow", "dim = 1"): ["fine.kl_estimate=draw | fine.base=flow fine.dim=1 -> fine.dim=2"],
     ("posterior = absolute", "inference = ladder"): [

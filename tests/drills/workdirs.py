@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from musicvae_jax.evaluation.figures import read_evaluation
-from musicvae_jax.evaluation.fitted_priors import FittedPrior, load_prior, save_prior, with_bases
+from musicvae_jax.evaluation.fitted_priors import FittedPrior, load_prior, save_prior
+from musicvae_jax.evaluation.prior_fitting import with_bases
 from musicvae_jax.evaluation.tables import evaluation_text
 from musicvae_jax.evaluation.trained import TrainedVAE, load_workdir
 from musicvae_jax.training.checkpoint import Checkpoints

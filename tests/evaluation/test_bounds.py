@@ -10,7 +10,8 @@ from scipy import stats
 from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.evaluation.bootstrap import Bootstrap
 from musicvae_jax.evaluation.bounds import paired_gain, window_bounds
-from musicvae_jax.evaluation.fitted_priors import bases_of, with_bases
+from musicvae_jax.evaluation.fitted_priors import bases_of
+from musicvae_jax.evaluation.prior_fitting import with_bases
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.inference import reconstruct
 from musicvae_jax.objectives.loss import elbo_terms, token_nll

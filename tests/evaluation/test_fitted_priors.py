@@ -9,8 +9,9 @@ import pytest
 
 from musicvae_jax import evaluate, load_workdir
 from musicvae_jax.config import UserError
-from musicvae_jax.evaluation import fitted_priors
-from musicvae_jax.evaluation.fitted_priors import FittedPrior, fit_prior, load_prior, save_prior, with_bases
+from musicvae_jax.evaluation import prior_fitting
+from musicvae_jax.evaluation.fitted_priors import FittedPrior, bases_of, load_prior, save_prior
+from musicvae_jax.evaluation.prior_fitting import fit_prior, with_bases
 from musicvae_jax.inference import sample_prior
 from musicvae_jax.rng import row_keys
 from musicvae_jax.types import Variables
@@ -24,8 +25,8 @@ STEPS: dict = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2}
 def few_windows_often():
     """Measurements of fits."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitted_priors, "_EVERY", 5)
-        patch.setattr(fitted_priors, "_VALIDATION_WINDOWS", 64)
+        patch.setattr(prior_fitting, "_EVERY", 5)
+        patch.setattr(prior_fitting, "_VALIDATION_WINDOWS", 64)
         yield
 
 
@@ -46,11 +47,11 @@ def vae(workdir):
 
 @pytest.fixture(scope="module")
 def fitted(vae) -> FittedPrior:
-    return fit_prior(vae, "mixture", ("global", "fine"), modes=3, **STEPS)
+    return fit_prior(vae, "mixture", ("global", "fine"), modes=3, memory_layers=1, **STEPS)
 
 
 def others(variables: Variables) -> dict:
-    return {name: leaf for name, leaf in variables["params"].items() if not name.startswith("bases_")}
+    return {name: leaf for name, leaf in variables["params"].items() if not name.startswith(("bases_", "memories_"))}
 
 
 def test_a_fit_lowers_the_kl_and_leaves_the_rest(vae, fitted):
@@ -59,6 +60,7 @@ def test_a_fit_lowers_the_kl_and_leaves_the_rest(vae, fitted):
     jax.tree.map(np.testing.assert_array_equal, others(vae.variables), others(fitted.vae.variables))
     levels = fitted.vae.config.levels
     assert [levels[name].base for name in ("global", "local", "fine")] == ["mixture", "normal", "mixture"]
+    assert [levels[name].memory_layers for name in ("global", "local", "fine")] == [0, 0, 1]  # one global latent
     assert levels.local == vae.config.levels.local
     before, after = (evaluate(own, "validation", num_examples=32) for own in (vae, fitted.vae))
     assert before.nll == pytest.approx(after.nll, rel=1e-5)
@@ -109,6 +111,7 @@ def test_a_damaged_prior_is_named(vae, fitted, workdir, file, text):
         ({"base": "flow", "num_steps": 0}, "num_steps = 0"),
         ({"base": "flow", "learning_rate": 0.0}, "learning_rate = 0.0: allowed is more than 0"),
         ({"base": "flow", "flow_layers": 0}, "flow_layers = 0"),
+        ({"base": "flow", "memory_layers": -1}, "memory_layers = -1"),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(vae, arguments, said):
@@ -125,7 +128,7 @@ def test_a_learned_base_has_no_free_bits_and_a_kl_by_draws():
 
 def test_the_best_parameters_on_validation_are_kept(vae, monkeypatch):
     """Steps that are far too large gain nothing, so the first parameters stay."""
-    monkeypatch.setattr(fitted_priors, "_VALIDATION_WINDOWS", 512)
+    monkeypatch.setattr(prior_fitting, "_VALIDATION_WINDOWS", 512)
     wild = fit_prior(vae, "flow", ("fine",), num_steps=3, batch_size=8, learning_rate=30.0)
     assert wild.after["fine"] == pytest.approx(wild.before["fine"], rel=0.02)  # a flow starts as N(0, 1); one draw
 
@@ -136,5 +139,5 @@ def test_levels_that_are_fitted_together_are_those_that_are_fitted_alone(vae):
     together = fit_prior(vae, "mixture", ("global", "fine"), modes=3, **steps)
     alone = fit_prior(vae, "mixture", ("fine",), modes=3, **steps)
     assert together.after["fine"] == pytest.approx(alone.after["fine"], rel=1e-4)
-    pair = (fitted_priors.bases_of(fit.vae.variables)["bases_fine"] for fit in (together, alone))
+    pair = (bases_of(fit.vae.variables)["bases_fine"] for fit in (together, alone))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *pair)

@@ -9,7 +9,6 @@ import pytest
 
 from musicvae_jax import load_windows, load_workdir, make_eval_batches
 from musicvae_jax.config import UserError
-from musicvae_jax.evaluation.fitted_priors import fit_prior
 from musicvae_jax.evaluation.prior_comparison import (
     OWN,
     PriorComparison,
@@ -19,6 +18,7 @@ from musicvae_jax.evaluation.prior_comparison import (
     read_comparison,
     write_comparison,
 )
+from musicvae_jax.evaluation.prior_fitting import fit_prior
 from musicvae_jax.figures import Estimate
 from tests.evaluation.trees import make_priors, make_samples
 from tests.tiny import replace

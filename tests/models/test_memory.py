@@ -64,7 +64,7 @@ class Repeats(nn.Module):
     def __call__(self, z):
         context = jnp.zeros((*z.shape[:-1], THREE.model.dim))
         if self.memory:
-            context = Memory(THREE.model)(context, z, jnp.ones(z.shape[:-1], bool))
+            context = Memory(THREE.model, 1)(context, z, jnp.ones(z.shape[:-1], bool))
         level = LevelConfig(dim=z.shape[-1], base="flow", kl_estimate="draw", flow_layers=2)
         return Flow(THREE.model, level).log_prob(z, context)
 

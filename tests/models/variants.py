@@ -58,7 +58,7 @@ OF_LATENTS = SUBSETS | _options(
         "ar1, batch norm": each(("global", "local"), batch_norm=0.8) | {"fine": {"base": "ar1", "alpha": 0.7}},
         "draw": each(kl_estimate="draw"),
         "learned": _LEARNED,
-        "memory": {level: own | {"memory": True} for level, own in _LEARNED.items()},
+        "memory": {level: own | {"memory_layers": 1} for level, own in _LEARNED.items()},
         "conditions": {"model": {"conditions": ("key", "tempo")}},
         "spans, slotwise": {
             "local": {"span": 3}, "fine": {"span": 2}, "model": {"prior_layers": 0, "slotwise": True},

@@ -71,7 +71,7 @@ class Frame(nn.Module):
             present: bool[..., time].
         """
         if self.causal:
-            context = _read_earlier(self.config, context, z, present)
+            context = _read_earlier(self.config, max(self.config.prior_layers, 1), context, z, present)
         return GaussianHead(self.config, self.dim, standard=True, name="head")(context)
 
 
@@ -79,20 +79,21 @@ class Memory(nn.Module):
     """What the levels above and the earlier latents of a level say to each latent: the context of a base."""
 
     config: ModelConfig
+    layers: int
 
     @nn.compact
     def __call__(self, context: Array, z: Array, present: Array) -> Array:
         """float[..., time, feature]; arguments as of `Frame`."""
-        return _read_earlier(self.config, context, z, present)
+        return _read_earlier(self.config, self.layers, context, z, present)
 
 
-def _read_earlier(config: ModelConfig, context: Array, z: Array, present: Array) -> Array:
+def _read_earlier(config: ModelConfig, layers: int, context: Array, z: Array, present: Array) -> Array:
     """A causal transformer over the latents, whose parameters are those of the module that calls it."""
     types, positions = dtypes(config), np.arange(z.shape[-2])
     before = jnp.where(positions[:, None] == 0, 0, jnp.roll(z, 1, -2)).astype(context.dtype)
     x = context + nn.Dense(config.dim, name="read_before", **types)(before)
     mask = (positions[:, None] >= positions) & present[..., None, :]
-    for layer in range(max(config.prior_layers, 1)):
+    for layer in range(layers):
         x, _ = make_block(config, True, f"block_{layer}")(x, positions, mask)
     return x
 

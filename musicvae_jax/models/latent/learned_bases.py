@@ -1,6 +1,6 @@
 """Bases with parameters: mixtures of Gaussians and flows. Their KL is estimated from the posterior's draw.
 
-Each latent is drawn by itself, given what the levels above say; a level's memory along time is in its frame.
+Each latent is drawn by itself, given its context: what the levels above say, and with `Memory` the earlier latents.
 """
 
 from collections.abc import Callable

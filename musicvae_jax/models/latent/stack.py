@@ -69,11 +69,13 @@ class LatentStack(nn.Module):
         framed = {
             name: level
             for name, level in levels.items()
-            if name != self.levels.top or level.is_causal or level.memory or config.conditions
+            if name != self.levels.top or level.is_causal or level.memory_layers or config.conditions
         }
         self.contexts = {name: ContextAbove(config, self.levels, name) for name in framed}
         self.priors = {name: Frame(config, level.dim, level.is_causal) for name, level in framed.items()}
-        self.memories = {name: Memory(config) for name, level in levels.items() if level.memory}
+        self.memories = {
+            name: Memory(config, level.memory_layers) for name, level in levels.items() if level.memory_layers
+        }
         self.bases = {name: make_base(config, level, self.heads[name]) for name, level in levels.items()}
         self.norms = {name: MeanNorm(level.dim, level.batch_norm) for name, level in levels.items() if level.batch_norm}
 
@@ -182,10 +184,10 @@ class LatentStack(nn.Module):
         if self.is_initializing():  # an unbound module makes no parameters
             z = jnp.zeros((*present.shape, level.dim))
             self.priors[name](context, z, present)
-            if level.memory:
+            if level.memory_layers:
                 self.memories[name](context, z, present)
         frame = _unbound(self.priors[name])
-        if not level.memory:
+        if not level.memory_layers:
             return _Known(present, context, lambda z: frame(context, z, present), lambda _: context)
         memory = _unbound(self.memories[name])
         return _Known(present, context, lambda z: frame(context, z, present), lambda z: memory(context, z, present))
@@ -193,7 +195,7 @@ class LatentStack(nn.Module):
     def _draw(self, name: str, known: _Known, noise: Array, temperature: Array | float) -> Array:
         """Latents from the prior of a level, of the noise that its base takes."""
         level = self.levels[name]
-        if not level.memory:
+        if not level.memory_layers:
             e = self.bases[name].sample(noise, known.context, temperature)
             return draw_in_frame(known.frame, e, level.is_causal)
         sample = _unbound(self.bases[name], method="sample")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from musicvae_jax import load_workdir
-from musicvae_jax.evaluation import prior_fit
-from musicvae_jax.evaluation.prior_fit import prior_figures, prior_gap, two_samples
+from musicvae_jax.evaluation import prior_distance
+from musicvae_jax.evaluation.prior_distance import prior_figures, prior_gap, two_samples
 from musicvae_jax.inference import sample_prior
 from musicvae_jax.types import Gaussian
 from tests.tiny import replace
@@ -70,7 +70,7 @@ def test_figures_of_a_model(vae, monkeypatch):
         given.append(sorted(above or {}))
         return sample_prior(model, variables, metre, keys, above)
 
-    monkeypatch.setattr(prior_fit, "sample_prior", watched)
+    monkeypatch.setattr(prior_distance, "sample_prior", watched)
     found = prior_figures(vae, "validation", num_windows=60, seed=3)
     assert found.windows == 60 and list(found.levels) == ["global", "local", "fine"]
     assert given == [[], ["global"], ["global", "local"]] * 2  # two batches
