@@ -57,6 +57,8 @@ class ModelConfig:
     attributes such as note_density; any part of them may be unknown."""
     condition_dropout: float = 0.3
     """Share of training windows whose conditions are all hidden; in the others each is hidden with this probability."""
+    condition_levels: bool = False
+    """The priors of the levels below the top are told the conditions, too."""
     condition_decoder: bool = False
     """The decoder is told the conditions, too."""
 

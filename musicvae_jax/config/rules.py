@@ -177,6 +177,15 @@ RULES = (
               "model.conditions", "data.attributes"),
     ),
     Rule(
+        "condition_levels", "no conditions", "there is nothing to tell the levels",
+        once(lambda c: c.model.condition_levels and not c.model.conditions,
+              "model.condition_levels", "model.conditions"),
+    ),
+    Rule(
+        "condition_levels", "one level or none", "there is no level below the top",
+        once(lambda c: c.model.condition_levels and len(c.levels.on) < 2, "model.condition_levels"),
+    ),
+    Rule(
         "condition_decoder", "no conditions", "there is nothing to tell the decoder",
         once(lambda c: c.model.condition_decoder and not c.model.conditions,
               "model.condition_decoder", "model.conditions"),

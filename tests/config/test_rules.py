@@ -104,6 +104,10 @@ CASES = {
         f"| model.conditions=mean_pitch data.attributes=false -> {mended}"
         for mended in ("model.conditions=tempo", "data.attributes=true")
     ],
+    ("condition_levels", "no conditions"): ["model.condition_levels=true -> model.conditions=key"],
+    ("condition_levels", "one level or none"): [
+        "local.dim=0 fine.dim=0 model.conditions=key | model.condition_levels=true -> local.dim=4"
+    ],
     ("condition_decoder", "no conditions"): ["model.condition_decoder=true -> model.conditions=key"],
     ("attributes", "attribute_weight = 0"): [
         f"data.attributes=true | fine.attributes=syncopation objective.attribute_weight=0.0 -> {mended}"

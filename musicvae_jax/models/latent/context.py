@@ -31,17 +31,18 @@ class ContextAbove(nn.Module):
             above: the latents of the levels above.
             metre: int[..., measure, 2].
             conditions: float[..., condition], NaN where unknown. A top level whose prior depends on them does not see
-                the metre otherwise; levels below see them in the latents above.
+                the metre otherwise; levels below see them in the latents above, and by themselves with
+                ``condition_levels``.
 
         Returns:
             float[..., time, feature].
         """
         config, types, measures = self.config, dtypes(self.config), metre.shape[-2]
-        if conditions is not None and not above:
-            x = ConditionEmbedding(config, name="conditions")(conditions)[..., None, :]
-            x = jnp.broadcast_to(x, (*metre.shape[:-1], config.dim))
-        else:
+        x = jnp.zeros((*metre.shape[:-1], config.dim), types["dtype"])
+        if above or conditions is None:
             x = MetreEmbedding(config, name="metre")(metre)
+        if conditions is not None and (config.condition_levels or not above):
+            x = x + ConditionEmbedding(config, name="conditions")(conditions)[..., None, :]
         for name, z in above.items():
             level = self.levels[name]
             reader = make_reader(config, level, f"read_{name}")
