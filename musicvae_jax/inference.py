@@ -106,6 +106,15 @@ def encode(model: MusicVAE, variables: Variables, batch: Batch) -> dict[str, Gau
 
 
 @partial(jax.jit, static_argnames="model")
+def responsibilities(model: MusicVAE, variables: Variables, batch: Batch) -> dict[str, Array]:
+    """Which Gaussian of a mixture explains a latent: level -> float[batch, time, mode], the sums over modes are 1.
+
+    It is p(mode | e, above) at the posterior means; levels whose base is no mixture are left out.
+    """
+    return dict(model.apply(variables, batch, method="responsibilities"))
+
+
+@partial(jax.jit, static_argnames="model")
 def sample_prior(
     model: MusicVAE,
     variables: Variables,

@@ -205,6 +205,11 @@ class LevelConfig:
         return self.base in ("mixture", "flow", "vamp")
 
     @property
+    def has_modes(self) -> bool:
+        """Whether the base is made of Gaussians, each of which is responsible for a part of the latents."""
+        return self.base in ("mixture", "vamp")
+
+    @property
     def is_causal(self) -> bool:
         """Whether the prior of a latent depends on the earlier latents of the level."""
         return self.prior_context == "causal"

@@ -19,6 +19,7 @@ from musicvae_jax.data.windows import Families
 from musicvae_jax.evaluation.ablation_table import mean_and_error
 from musicvae_jax.evaluation.bounds import Bounds, paired_gain, window_bounds
 from musicvae_jax.evaluation.figures import PriorFigures, SampleFigures
+from musicvae_jax.evaluation.modes import MixtureFigures, mixture_figures, mixture_text
 from musicvae_jax.evaluation.prior_distance import prior_figures
 from musicvae_jax.evaluation.samples import real_music, sample_figures
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
@@ -43,6 +44,7 @@ class PriorRow:
     iwae_gain: Estimate
     fit: PriorFigures
     samples: SampleFigures
+    mixture: MixtureFigures | None = None  # what the Gaussians of the top level mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +116,7 @@ def compare_priors(
             iwae_gain=paired_gain(first.iwae, here.iwae, families, seed),
             fit=prior_figures(own, split, num_windows=num_windows, seed=seed),
             samples=sample_figures(own, split, num_windows=num_windows, seed=seed, real=music),
+            mixture=mixture_figures(own, split, num_windows=num_windows),
         )
     return PriorComparison(split, len(families), num_draws, vae.step, vae.config.train.seed, seed, compared)
 
@@ -142,6 +145,8 @@ def read_comparison(path: str | Path) -> PriorComparison:
 def comparison_text(comparisons: Sequence[PriorComparison]) -> str:
     """Two Markdown tables with a row for each prior: nats, and samples; of several runs the means ± standard errors.
 
+    A table for each mixture follows, of the first run.
+
     Raises:
         UserError: the runs have other priors, windows or draws than the first, or two have one seed.
     """
@@ -153,7 +158,12 @@ def comparison_text(comparisons: Sequence[PriorComparison]) -> str:
     check(len(set(seeds)) == len(seeds), "train_seed of the files", seeds, "one file of each seed")
     runs = f"{len(seeds)} runs, mean ± standard error over runs" if len(seeds) > 1 else f"seed {seeds[0]}"
     head = f"{first.windows} windows of {first.split!r}, {first.draws} draws of each posterior, {runs}"
-    return "\n\n".join([head, *(_table(comparisons, columns) for columns in (_nats, _samples))])
+    tables = [_table(comparisons, columns) for columns in (_nats, _samples)]
+    for name, row in first.priors.items():
+        if row.mixture:
+            text = f"What the Gaussians of `{name}` mean, seed {seeds[0]}: the most common label of their windows"
+            tables += [text, mixture_text(row.mixture)]
+    return "\n\n".join([head, *tables])
 
 
 Columns = list[tuple[str, str, float | Estimate]]  # heading, format, figure

@@ -111,6 +111,10 @@ class MusicVAE(nn.Module):
         features = self.features(batch) if features is None else dict(features)
         return self.stack.infer(features, batch.metre, given=given, conditions=batch.conditions)
 
+    def responsibilities(self, batch: Batch) -> dict[str, Array]:
+        """See `LatentStack.responsibilities`."""
+        return self.stack.responsibilities(self.features(batch), batch.metre, batch.conditions)
+
     def decode(self, latents: Latents, batch: Batch) -> tuple[Array, ...]:
         """Teacher-forced logits of a batch under given latents; see `MusicDecoder`."""
         return self.decoder(latents, batch, conditions=batch.conditions)

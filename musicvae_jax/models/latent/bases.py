@@ -39,7 +39,7 @@ class Base(Protocol):
 
 def noise_width(level: LevelConfig) -> int:
     """How many normal numbers the draw of a latent takes: one for each dim, and one that chooses a mode."""
-    return level.dim + (level.base in ("mixture", "vamp"))
+    return level.dim + level.has_modes
 
 
 def committed_rate(level: LevelConfig, num_latents: int) -> float:

@@ -45,7 +45,7 @@ def _no_closed_kl(q: Gaussian, context: Array | None) -> KL:
     raise ValueError("this base has no KL in closed form: allowed is kl_estimate = 'draw'")
 
 
-class _OfModes(nn.Module):
+class OfModes(nn.Module):
     """What mixtures share: a draw and a density of the modes that a subclass gives.
 
     Its ``__call__`` takes the context and returns log weights, float[..., time, mode] or float[mode], and the modes,
@@ -78,7 +78,7 @@ class _OfModes(nn.Module):
         return jax.nn.log_softmax(log_weight) + of_mode
 
 
-class Mixture(_OfModes):
+class Mixture(OfModes):
     """e ~ sum over K modes of weight_k N(loc_k, scale_k^2), with learned modes.
 
     The weights also depend on the levels above, and start equal.
@@ -102,7 +102,7 @@ class Mixture(_OfModes):
         return log_weight, Gaussian(loc, log_scale)
 
 
-class Vamp(_OfModes):
+class Vamp(OfModes):
     """e ~ the mean of the posteriors of K learned inputs (VampPrior, Tomczak & Welling 2018).
 
     The inputs are features of music, as the encoder gives them, because tokens have no gradient.

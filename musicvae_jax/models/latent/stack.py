@@ -26,7 +26,7 @@ from musicvae_jax.models.latent.gaussian import (
     standard_normal,
     to_frame,
 )
-from musicvae_jax.models.latent.learned_bases import make_base
+from musicvae_jax.models.latent.learned_bases import OfModes, make_base
 from musicvae_jax.models.spans import present_latents
 from musicvae_jax.types import KL, Array, Gaussian, Latents, Moments
 
@@ -173,6 +173,24 @@ class LatentStack(nn.Module):
             z = given[name] if name in given else self._draw(name, known, noise, temperature.get(name, 1.0))
             latents[name] = jnp.where(known.present[..., None], z, 0)
         return latents
+
+    def responsibilities(
+        self, features: dict[str, Array], metre: Array, conditions: Array | None = None
+    ) -> dict[str, Array]:
+        """p(mode | e, above) at the posterior means, of levels with a mixture: level -> float[..., time, mode].
+
+        Arguments as of `infer`.
+        """
+        found = self.infer(features, metre, draw=False, conditions=conditions)
+        shares: dict[str, Array] = {}
+        above: Latents = {}
+        for name, z in found.latents.items():
+            base = self.bases[name]
+            if isinstance(base, OfModes):
+                heard = self._known(name, above, metre, conditions).heard(z)
+                shares[name] = base.responsibilities(found.residual[name].loc, heard)
+            above[name] = z
+        return shares
 
     def _known(self, name: str, above: Latents, metre: Array, conditions: Array | None) -> _Known:
         level = self.levels[name]
