@@ -22,7 +22,7 @@ from configs import CONFIGS
 from configs.options import options
 from timing import first_step_seconds, make_samplers, make_training_step, median_seconds
 
-from musicvae_jax.config import Config
+from musicvae_jax.config import Config, nearest
 from musicvae_jax.config.checks import check, check_positive
 
 
@@ -38,6 +38,8 @@ class Benchmark:
     """Also time the first step of two new processes, without and with the compilation cache."""
     options: bool = False
     """In place of all else: what each option alone costs in parameters, time and memory of a training step."""
+    only: tuple[str, ...] = ()
+    """Of the options, only these, beside the config without any; empty for all."""
     json: str = ""
     """File for the results of ``--options``; empty for none."""
     config: Annotated[Config, tyro.conf.arg(name="")]
@@ -46,6 +48,10 @@ class Benchmark:
     def __post_init__(self) -> None:
         check_positive(self, "repeats")
         check(self.options or not self.json, "Benchmark.json", self.json, "nothing without --options")
+        check(self.options or not self.only, "Benchmark.only", self.only, "nothing without --options")
+        known = options(self.config)
+        for name in self.only:
+            check(name in known, "Benchmark.only", name, nearest(name, known))
 
 
 def main() -> int:
@@ -79,6 +85,8 @@ def _time_options(bench: Benchmark) -> None:
 
     steps = {}
     for name, config in options(bench.config).items():
+        if bench.only and name not in (*bench.only, "plain"):
+            continue
         print(f"compiling: {name}", flush=True)
         steps[name] = make_training_step(config)
     seconds = median_seconds({name: step.call for name, step in steps.items()}, bench.repeats)

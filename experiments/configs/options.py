@@ -36,10 +36,15 @@ _EVERY_LEVEL: dict[str, dict[str, Any]] = {
     "cyclical": {"schedule": "cyclical_cosine", "schedule_steps": 400},
     "controllers": {"kl_per_phrase": 10.0},
     "KL of draws": {"kl_estimate": "draw"},
+    "absolute posterior": {"posterior": "absolute"},
+    "mixture prior": {"base": "mixture", "kl_estimate": "draw"},
+    "affine flow prior": {"base": "flow", "kl_estimate": "draw"},
+    "spline flow prior": {"base": "flow", "flow": "spline", "kl_estimate": "draw"},
 }
 _LOWER_LEVELS: dict[str, dict[str, Any]] = {
     "AR(1) prior": {"base": "ar1"},
     "causal prior": {"prior_context": "causal"},
+    "affine flow prior with memory": {"base": "flow", "memory_layers": 1, "kl_estimate": "draw"},
 }
 
 

@@ -39,4 +39,4 @@ def test_each_option_is_one_change_of_the_config_without_options(config):
     assert len({to_json(made) for made in single}) == len(single)
     for made in single[1:]:
         places = {place.rpartition(".")[2] for place in differences(base, made)}
-        assert 1 <= len(places) <= 2, places
+        assert places and len(places - {"kl_estimate"}) <= 2, places  # a learned base needs a KL of draws
