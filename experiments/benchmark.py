@@ -51,7 +51,7 @@ class Benchmark:
         check(self.options or not self.only, "Benchmark.only", self.only, "nothing without --options")
         known = options(self.config)
         for name in self.only:
-            check(name in known, "Benchmark.only", name, nearest(name, known))
+            check(name in known, "Benchmark.only", name, f"a known name: {nearest(name, known)}")
 
 
 def main() -> int:
