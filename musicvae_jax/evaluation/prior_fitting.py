@@ -58,7 +58,8 @@ def fit_prior(
 ) -> FittedPrior:
     """Fits a base to the posteriors of training windows, by the KL; the other parameters do not change.
 
-    The training windows, as one epoch of training augments them, go through the encoder once, at most 65,536 of them.
+    The training windows, as one epoch of training augments them, go through the encoder once: at most 65,536 of them,
+    and no more than the steps take.
 
     Every hundred steps the KL is measured on 512 validation windows, and the best parameters of each level are kept;
     they are those of the start where nothing was gained.
@@ -124,7 +125,7 @@ def fit_prior(
     source = load_windows(training, TRAIN, attributes=False)
     batches = load_batches(training, source)
     try:
-        number = -(-min(len(source), _TRAINING_WINDOWS) // EVALUATION_ROWS)
+        number = -(-min(len(source), _TRAINING_WINDOWS, num_steps * batch_size) // EVALUATION_ROWS)
         bar = tqdm(itertools.islice(batches, number), "encode", number, unit="batch", dynamic_ncols=True)
         music = _encode(vae, bar, parallel)
     finally:

@@ -35,7 +35,8 @@ class TwoLevels:
         keys = {"key": rngs["latent"]} if rngs else {}
         return getattr(self, method)(*args, **keys, **settings)
 
-    def infer(self, batch, given, *, key):
+    def infer(self, batch, given, features=None, *, key):
+        assert features is None
         noise = SCALE * jax.random.normal(key, (2, 1, 1))
         number = batch.metre.astype(jnp.float32)  # this world keeps x and y here
         latents = {"global": number[None, :1] + noise[0], "local": number[None, 1:] + noise[1]} | dict(given)

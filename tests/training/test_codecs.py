@@ -62,7 +62,7 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
         pytest.param("voices", PLAIN, id="voices"),
         slow("performance", PLAIN, id="performance"),
         slow("voices", FULL, id="voices, full"),
-        pytest.param("performance", FULL, id="performance, full"),
+        slow("performance", FULL, id="performance, full"),
     ],
 )
 def test_trains_validates_and_samples(name, config):
