@@ -8,6 +8,7 @@ Examples:
 
 from commandline import DataPlaces, run
 
+import dataclasses
 from pathlib import Path
 
 import tyro
@@ -15,6 +16,8 @@ from tyro.conf import OmitArgPrefixes
 
 from musicvae_jax.config import UserError, check_seed
 from musicvae_jax.config.checks import check
+
+_DRAWN = 4  # samples of each prior in the picture
 
 
 def compare(
@@ -30,6 +33,8 @@ def compare(
     seed: int = 0,
 ) -> int:
     """Measures the prior of a run and fitted ones; writes WORKDIR/priors/comparison.SPLIT.json, or prints such files.
+
+    Beside it are overlaps.SPLIT.png, the overlapping areas, and samples.png, four samples of each prior.
 
     Args:
         places: where the music is read.
@@ -49,8 +54,12 @@ def compare(
     if bool(workdir) == bool(result):
         raise UserError("allowed is one of the two: --workdir, a run to measure, or --result, a file to print")
 
+    from musicvae_jax.analysis.curves import plot_overlaps
+    from musicvae_jax.analysis.page import save_figure
+    from musicvae_jax.analysis.piano_rolls import plot_samples
     from musicvae_jax.evaluation.fitted_priors import fitted_names, load_prior
     from musicvae_jax.evaluation.prior_comparison import (
+        OWN,
         compare_priors,
         comparison_text,
         read_comparison,
@@ -67,8 +76,18 @@ def compare(
     vae = places.apply(vae, workdir)
     fitted = {name: load_prior(vae, workdir, name) for name in priors or fitted_names(workdir)}
     found = compare_priors(vae, fitted, split, num_windows=num_windows, num_draws=iwae_draws, seed=seed)
-    path = write_comparison(Path(workdir) / "priors" / f"comparison.{split}.json", found)
-    print(f"\n{comparison_text([found])}\n\neverything: {path}")
+    folder = Path(workdir) / "priors"
+    path = write_comparison(folder / f"comparison.{split}.json", found)
+    overlaps = {name: row.samples.overlap for name, row in found.priors.items()}
+    reference = found.priors[OWN].samples.overlap_of_training
+    save_figure(plot_overlaps(overlaps, reference), folder / f"overlaps.{split}.png")
+    samples = [
+        dataclasses.replace(score, title=f"{name}, {number}")
+        for name, own in {OWN: vae, **fitted}.items()
+        for number, score in enumerate(own.sample(_DRAWN, seed=seed), 1)
+    ]
+    save_figure(plot_samples(samples), folder / "samples.png")
+    print(f"\n{comparison_text([found])}\n\neverything: {path}; pictures: {folder}/*.png")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 Examples:
     python experiments/fit_prior.py --workdir runs/folk --base flow
+    python experiments/fit_prior.py --workdir runs/folk --base flow --memory-layers 2 --flow-layers 6 --name flow-memory
     python experiments/fit_prior.py --workdir runs/folk --base mixture --levels global --modes 16 --name genres
     python experiments/evaluate.py  --workdir runs/folk --prior flow
     python experiments/generate.py sample --workdir runs/folk --prior flow --out out
@@ -25,8 +26,8 @@ def fit(
     flow: Literal["affine", "spline"] = "affine",
     flow_layers: int = 4,
     memory_layers: int = 0,
-    steps: int = 1000,
-    batch_size: int = 64,
+    steps: int = 2000,
+    batch_size: int = 128,
     learning_rate: float | None = None,
     checkpoint: str = "best",
     seed: int = 0,

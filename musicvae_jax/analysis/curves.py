@@ -1,4 +1,6 @@
-"""Curves: the metrics of a run, the KL of each latent level, results over the KL, cost over the window's length."""
+"""Curves: the metrics of a run, the KL of each latent level, results over the KL, cost over the window's length, and
+what samples have in common with music.
+"""
 
 import itertools
 import math
@@ -140,6 +142,30 @@ def plot_rate_curve(curves: Mapping[str, Sequence[np.ndarray]], quantity: str) -
     ax.set_ylim(bottom=0)
     ax.set_ylabel(quantity, fontsize=9, color=INK)
     add_legend(ax, loc="upper left", bbox_to_anchor=(1.01, 1))  # outside, where it cannot hide a curve
+    return page
+
+
+def plot_overlaps(overlaps: Mapping[str, Mapping[str, float]], reference: Mapping[str, float]) -> Figure:
+    """How much the features of samples overlap with those of held-out music: a line a feature, a dot a prior.
+
+    Args:
+        overlaps: label -> feature -> overlapping area, between 0 and 1, see `SampleFigures`.
+        reference: feature -> that of training music in place of samples, a grey line.
+    """
+    check(bool(reference), "reference", dict(reference), "one feature or more")
+    page = Page(6.6, 0.6 + 0.22 * len(reference))
+    ax = page.place_axes(1.7, 0.15, 3.2, 0.22 * len(reference))
+    rows = np.arange(len(reference))[::-1]
+    ax.vlines(list(reference.values()), rows - 0.4, rows + 0.4, color=GREY, linewidth=1.6, label="training music")
+    marks = zip(OKABE_ITO.values(), itertools.cycle("osD^v"), strict=False)
+    for (label, areas), (colour, mark) in zip(overlaps.items(), itertools.cycle(marks), strict=False):
+        values = [areas.get(feature, math.nan) for feature in reference]
+        ax.plot(values, rows, mark, color=colour, markersize=4.5, label=label)
+    style_axes(ax, "overlapping area")
+    ax.set_yticks(rows, [feature.replace("_", " ") for feature in reference])
+    ax.set_xlim(0, 1)
+    ax.grid(visible=True, axis="y", linewidth=0.4, color=GREY, alpha=0.4)
+    add_legend(ax, loc="upper left", bbox_to_anchor=(1.01, 1))
     return page
 
 

@@ -51,8 +51,8 @@ def fit_prior(
     flow: str = "affine",
     flow_layers: int = 4,
     memory_layers: int = 0,
-    num_steps: int = 1000,
-    batch_size: int = 64,
+    num_steps: int = 2000,
+    batch_size: int = 128,
     learning_rate: float | None = None,
     seed: int = 0,
 ) -> FittedPrior:

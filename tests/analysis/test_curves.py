@@ -9,6 +9,7 @@ from musicvae_jax.analysis.curves import (
     kl_per_dim,
     kl_per_level,
     plot_level_kl,
+    plot_overlaps,
     plot_scaling,
     plot_training_curves,
     smooth,
@@ -99,3 +100,17 @@ def test_the_kl_of_dims_is_that_of_the_step_asked_for_or_of_the_last_validation(
     assert kl_per_dim(rows) == {"fine": {"fine/rhythm[0]": 20.0}, "global": {"global/pitch[3]": 0.5}}
     assert kl_per_dim(rows, 10)["fine"] == {"fine/rhythm[0]": 10.0} and kl_per_dim(rows, 15) == kl_per_dim(rows)
     assert kl_per_dim(rows[2:]) == {}
+
+
+def test_overlaps_have_a_line_a_feature_and_a_dot_a_prior():
+    reference = {"note_density": 0.9, "contour": 0.8}
+    priors = {"own": {"note_density": 0.5, "contour": 0.6}, "flow": {"contour": 0.7}}
+    (ax,) = plot_overlaps(priors, reference).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["note density", "contour"]
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [(0.5, 1), (0.6, 0)])
+    np.testing.assert_array_equal(ax.lines[1].get_xydata(), [(np.nan, 1), (0.7, 0)])
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["training music", "own", "flow"]
+    with pytest.raises(UserError, match=r"reference = \{\}: allowed is one feature or more"):
+        plot_overlaps({}, {})

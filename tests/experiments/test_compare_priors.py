@@ -7,6 +7,7 @@ import pytest
 from musicvae_jax.evaluation import prior_comparison
 from musicvae_jax.evaluation.prior_comparison import read_comparison
 from tests.evaluation.trees import make_priors, make_samples
+from tests.pictures import assert_picture
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,8 @@ def test_the_priors_of_a_run_are_measured_and_printed(run, tmp_path, call, monke
     ended = call("compare_priors.py", "--workdir", workdir, "--trust-config", "--num-windows", 12, "--iwae-draws", 2)
     assert ended.status == 0, ended.error
     path = workdir / "priors" / "comparison.validation.json"
+    for picture in ("overlaps.validation.png", "samples.png"):
+        assert_picture(path.parent / picture)
     found = read_comparison(path)
     assert (found.windows, found.draws, list(found.priors)) == (12, 2, ["own", "modes"])
     assert "| `own`, normal |" in ended.out and "| `modes`, mixture |" in ended.out and str(path) in ended.out
