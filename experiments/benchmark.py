@@ -49,9 +49,10 @@ class Benchmark:
         check_positive(self, "repeats")
         check(self.options or not self.json, "Benchmark.json", self.json, "nothing without --options")
         check(self.options or not self.only, "Benchmark.only", self.only, "nothing without --options")
-        known = options(self.config)
-        for name in self.only:
-            check(name in known, "Benchmark.only", name, f"a known name: {nearest(name, known)}")
+        if self.only:
+            known = options(self.config)
+            for name in self.only:
+                check(name in known, "Benchmark.only", name, f"a known name: {nearest(name, known)}")
 
 
 def main() -> int:

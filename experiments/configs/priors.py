@@ -50,8 +50,8 @@ def make_priors(change: Callable[..., Config], short: Config) -> Ablation:
         text=(
             "The prior of `folk-plain`, trained with the model for 600 steps. A controller holds the same KL at each "
             "level in all variants; there are no free bits, which need a KL by dim. The prior of `normal` is trained "
-            "by the decoder alone, those of all others by the KL, too (`posterior` absolute). `causal` is the frame's "
-            "memory of earlier latents."
+            "by the decoder alone, those of all others by the KL, too (`posterior` absolute). In `causal` the "
+            "frame depends on the earlier latents of its level, in `affine-memory` the base."
         ),
         variants={
             "normal": prior(),
@@ -62,6 +62,7 @@ def make_priors(change: Callable[..., Config], short: Config) -> Ablation:
             "affine": prior(**affine),
             "spline": prior(**affine, flow="spline"),
             "affine-causal": prior(affine, **affine, prior_context="causal"),
+            "affine-memory": prior(affine, **affine, memory_layers=1),
         },
         seeds=(0, 1, 2),
         columns=_COLUMNS,
