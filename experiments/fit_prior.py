@@ -26,6 +26,7 @@ def fit(
     flow: Literal["affine", "spline"] = "affine",
     flow_layers: int = 4,
     memory_layers: int = 0,
+    style_weight: float = 0.0,
     steps: int = 2000,
     batch_size: int = 128,
     learning_rate: float | None = None,
@@ -44,6 +45,7 @@ def fit(
         flow: flow: what a coupling layer does to a dim.
         flow_layers: flow: coupling layers.
         memory_layers: mixture, flow: layers of a transformer that reads the earlier latents of a level; 0: none.
+        style_weight: mixture: weight of the error of styles, which the Gaussians of the top level are to mean.
         steps: steps of the fit.
         batch_size: windows of a step.
         learning_rate: of the first step; by default 0.003 for flow, 0.01 for mixture and vamp.
@@ -68,6 +70,7 @@ def fit(
         flow=flow,
         flow_layers=flow_layers,
         memory_layers=memory_layers,
+        style_weight=style_weight,
         num_steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -182,4 +182,5 @@ class VAEOutput(NamedTuple):
     span_nll: dict[str, Array]  # level -> -log p of its spans' bags of tokens, float[batch]; {} without span heads
     moments: dict[str, Moments]  # level -> what batch normalisation measured; {} without it
     kept: dict[str, Array]  # level -> bool[batch], windows whose own latents level dropout keeps; {} without it
+    log_responsibilities: Any = ()  # dict of level -> log p(mode | e, above), float[batch, time, mode], of mixtures
     predicted: Any = ()  # dict of level -> float[batch, time, attribute and style], of its group heads; () without them

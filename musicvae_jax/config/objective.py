@@ -42,6 +42,9 @@ class ObjectiveConfig:
     nats per window; see `objectives.control`. It takes a second pass through the decoder."""
     group_head_weight: float = 0.0
     """Weight of the errors of the group heads, in nats per latent; see LevelConfig.group_heads."""
+    mode_weight: float = 0.0
+    """mixture: weight of the cross entropy of a window's style under the responsibilities of the top level's Gaussians,
+    the first of which stands for the first style and so on, in nats per latent whose style is known."""
     leakage_weight: float = 0.0
     """Weight of the dependence of an attribute on the dims outside its group, summed over attributes (HSIC, Gretton et
     al. 2005); this and the other terms of independence are of every level, see `objectives.independence`."""
@@ -68,7 +71,7 @@ class ObjectiveConfig:
         check_not_negative(
             self, "attribute_weight", "control_weight", "leakage_weight", "orthogonality_weight", "dip_weight"
         )
-        check_not_negative(self, "factor_weight")
+        check_not_negative(self, "factor_weight", "mode_weight")
         check_positive(self, "discriminator_dim", "discriminator_layers", "discriminator_learning_rate")
         check_not_negative(self, "group_correlation_weight", "dim_correlation_weight", "group_head_weight")
         check_not_negative(self, "controller_proportional", "controller_integral")

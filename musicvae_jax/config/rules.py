@@ -205,6 +205,15 @@ RULES = (
               "objective.control_weight", "codec.name"),
     ),
     Rule(
+        "mode_weight", "a top level without a mixture", "there is no Gaussian that could stand for a style",
+        once(lambda c: c.objective.mode_weight and not (c.levels.on and c.levels[c.levels.top].base == "mixture"),
+              "objective.mode_weight"),
+    ),
+    Rule(
+        "mode_weight", "data.attributes = false", "batches would carry no styles",
+        once(lambda c: c.objective.mode_weight and not c.data.attributes, "objective.mode_weight", "data.attributes"),
+    ),
+    Rule(
         "leakage_weight", "no attributes", "there is nothing that other groups could leak",
         once(lambda c: c.objective.leakage_weight and not any(level.attributes for level in c.levels.on.values()),
               "objective.leakage_weight"),

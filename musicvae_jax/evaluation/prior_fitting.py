@@ -17,13 +17,16 @@ from tqdm import tqdm, trange
 
 from musicvae_jax.config import Config, check_seed
 from musicvae_jax.config.checks import check
+from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.data.load import TRAIN, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.data.prepare import list_styles
 from musicvae_jax.evaluation.fitted_priors import FittedPrior, level_of
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
 from musicvae_jax.inference import features, infer
 from musicvae_jax.models.latent.stack import Inferred
 from musicvae_jax.models.vae import MusicVAE
+from musicvae_jax.objectives.attributes import style_error
 from musicvae_jax.rng import row_keys, stream
 from musicvae_jax.training.parallel import Parallel, make_local_parallel
 from musicvae_jax.training.state import init_params, make_model
@@ -35,11 +38,15 @@ _VALIDATION_WINDOWS = 512
 _TRAINING_WINDOWS = 2**16  # at most so many are encoded, once, before the first step
 
 
+_STYLE = "style"  # of the costs: the error of the styles, times its weight
+
+
 class Encoded(NamedTuple):
     """Windows after the encoder: all that a fit needs of them. Every array has a leading axis of windows."""
 
-    batch: Batch  # metres, conditions and numbers alone
+    batch: Batch  # metres and numbers alone
     features: dict[str, Array]  # by level
+    style: Array  # float[window], the number of the piece's label, NaN where unknown
 
 
 def fit_prior(
@@ -51,6 +58,7 @@ def fit_prior(
     flow: str = "affine",
     flow_layers: int = 4,
     memory_layers: int = 0,
+    style_weight: float = 0.0,
     num_steps: int = 2000,
     batch_size: int = 128,
     learning_rate: float | None = None,
@@ -72,6 +80,8 @@ def fit_prior(
         flow: see `LevelConfig.flow`.
         flow_layers: see `LevelConfig.flow_layers`.
         memory_layers: see `LevelConfig.memory_layers`; of levels with several latents in a window.
+        style_weight: of a mixture of the top level, whose Gaussians are to mean styles; see
+            `ObjectiveConfig.mode_weight`.
         num_steps: of Adam, with a cosine decay.
         batch_size: windows of a step.
         learning_rate: of the first step; that of `LEARNING_RATES` if not given.
@@ -86,6 +96,11 @@ def fit_prior(
     on = vae.config.levels.on
     named = tuple(levels) or ((vae.config.levels.top,) if base == "vamp" else tuple(on))
     check(bool(named) and set(named) <= set(on), "levels", named, f"some of {', '.join(on) or 'none: all are off'}")
+    check(style_weight >= 0, "style_weight", style_weight, "0 (off) or more")
+    styles = _styles(vae.config) if style_weight else ()
+    fits = not style_weight or (base == "mixture" and vae.config.levels.top in named and modes >= len(styles))
+    allowed = f"0 but for a mixture of the top level with {len(styles)} modes or more, a mode for each style"
+    check(fits, "style_weight", style_weight, allowed)
     changes = {"base": base, "modes": modes, "flow": flow, "flow_layers": flow_layers}
     vae, parallel = on_all_devices(vae)
     measures = vae.config.data.measures
@@ -102,35 +117,30 @@ def fit_prior(
     def variables_of(learnt: Any, frozen: Any) -> Variables:
         return {**vae.variables, "params": {**frozen, **learnt}}
 
-    def kl(learnt: Any, frozen: Any, music: Encoded, key: Array) -> dict[str, Array]:
+    def costs(learnt: Any, frozen: Any, music: Encoded, key: Array) -> dict[str, Array]:
+        """The KL of each level, and the error of the styles if it counts: float[window] each."""
         found = _infer(model, variables_of(learnt, frozen), music, key)
-        return {name: found.kl[name].total.sum(-1) for name in named}
+        cost = {name: found.kl[name].total.sum(-1) for name in named}
+        if style_weight:
+            style = music.style[:, None]
+            error = style_error(found.log_responsibilities[config.levels.top], style, jnp.isfinite(style))
+            cost[_STYLE] = style_weight * error.sum(-1)
+        return cost
 
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate or LEARNING_RATES[base], num_steps))
 
     @jax.jit
     def step(learnt: Any, state: Any, frozen: Any, music: Encoded, key: Array) -> tuple[Any, Any, Array]:
-        def mean_kl(learnt: Any) -> Array:
-            return jnp.stack(list(kl(learnt, frozen, music, key).values())).sum(0).mean()
+        def mean_cost(learnt: Any) -> Array:
+            return jnp.stack(list(costs(learnt, frozen, music, key).values())).sum(0).mean()
 
-        loss, slope = jax.value_and_grad(mean_kl)(learnt)
+        loss, slope = jax.value_and_grad(mean_cost)(learnt)
         updates, state = optimizer.update(slope, state)
         return optax.apply_updates(learnt, updates), state, loss
 
-    validation = load_windows(config, "validation", attributes=False)
-    held_out = _encode(vae, make_eval_batches(validation, EVALUATION_ROWS, num_examples=_VALIDATION_WINDOWS), parallel)
-    training = dataclasses.replace(
-        config, train=dataclasses.replace(config.train, batch_size=EVALUATION_ROWS, seed=seed)
-    )
-    source = load_windows(training, TRAIN, attributes=False)
-    batches = load_batches(training, source)
-    try:
-        number = -(-min(len(source), _TRAINING_WINDOWS, num_steps * batch_size) // EVALUATION_ROWS)
-        bar = tqdm(itertools.islice(batches, number), "encode", number, unit="batch", dynamic_ncols=True)
-        music = _encode(vae, bar, parallel)
-    finally:
-        batches.close()
-    measure, key = jax.jit(kl), jax.random.key(seed)
+    told = Conditions(("style",), styles) if style_weight else None
+    held_out, music = _load(vae, config, told, num_steps * batch_size, seed, parallel)
+    measure, key = jax.jit(costs), jax.random.key(seed)
 
     parts = [parallel.shard_rows(part) for part in _rows_of(held_out)]
 
@@ -142,6 +152,11 @@ def fit_prior(
     before = _means(parts, [{name: kl[name].total.sum(-1) for name in named} for kl in own])
     state = jax.device_put(optimizer.init(learnt), parallel.replicated)  # as the step returns it: one compilation
     best, after = learnt, on_validation(learnt)
+
+    def cost_of(name: str, costs: Mapping[str, float]) -> float:
+        """What a level's parameters decide: its KL is of its own base, and styles are of the top level."""
+        return costs[name] + (costs.get(_STYLE, 0.0) if name == config.levels.top else 0.0)
+
     spread, rows = make_local_parallel(batch_size), np.random.default_rng(seed)
     bar = trange(num_steps, desc=f"fit {base}", unit="step", dynamic_ncols=True)
     for number in bar:
@@ -150,10 +165,13 @@ def fit_prior(
         learnt, state, loss = step(learnt, state, frozen, part, stream(key, "fit", number))
         if (number + 1) % _EVERY == 0 or number + 1 == num_steps:
             now = on_validation(learnt)
-            bar.set_postfix_str(f"KL {float(loss):.2f}, validation {sum(now.values()):.2f}")
-            for name in (name for name in named if now[name] < after[name]):  # a level's KL is of its own base
+            bar.set_postfix_str(f"loss {float(loss):.2f}, validation {sum(now.values()):.2f}")
+            for name in (name for name in named if cost_of(name, now) < cost_of(name, after)):
                 better = {key: leaf for key, leaf in learnt.items() if level_of(key) == name}
                 best, after = best | better, after | {name: now[name]}
+                if name == config.levels.top and style_weight:
+                    after[_STYLE] = now[_STYLE]
+    after = {name: after[name] for name in named}
     fitted = dataclasses.replace(vae, config=config, model=model, variables=variables_of(best, frozen))
     return FittedPrior(fitted, before, after)
 
@@ -171,12 +189,40 @@ def with_bases(config: Config, changes: Mapping[str, dict[str, Any]]) -> Config:
     return dataclasses.replace(config, levels=dataclasses.replace(config.levels, **own))
 
 
+def _load(
+    vae: TrainedVAE, config: Config, told: Conditions | None, number: int, seed: int, parallel: Parallel
+) -> tuple[Encoded, Encoded]:
+    """Validation windows and training windows, of these so many at most, which know what they are told."""
+    validation = load_windows(config, "validation", attributes=False)
+    validation.tell(told)
+    held_out = _encode(vae, make_eval_batches(validation, EVALUATION_ROWS, num_examples=_VALIDATION_WINDOWS), parallel)
+    training = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, batch_size=EVALUATION_ROWS, seed=seed)
+    )
+    source = load_windows(training, TRAIN, attributes=False)
+    source.tell(told)
+    batches = load_batches(training, source)
+    try:
+        number = -(-min(len(source), _TRAINING_WINDOWS, number) // EVALUATION_ROWS)
+        bar = tqdm(itertools.islice(batches, number), "encode", number, unit="batch", dynamic_ncols=True)
+        return held_out, _encode(vae, bar, parallel)
+    finally:
+        batches.close()
+
+
+def _styles(config: Config) -> tuple[str, ...]:
+    data = config.data
+    return list_styles(data.dataset, data.data_dir, data.manual_dir, data.path)
+
+
 def _encode(vae: TrainedVAE, batches: Iterable[Batch], parallel: Parallel) -> Encoded:
     """What the encoder finds in batches, on the host."""
     parts = []
     for batch in batches:
-        found = features(vae.model, vae.variables, parallel.shard_rows(batch))
-        parts.append(Encoded(batch._replace(tokens=(), mask=(), attributes=()), jax.device_get(found)))
+        found = features(vae.model, vae.variables, parallel.shard_rows(batch._replace(conditions=())))
+        style = batch.conditions[:, 0] if len(batch.conditions) else np.full(len(batch.index), np.nan, np.float32)
+        bare = batch._replace(tokens=(), mask=(), attributes=(), conditions=())
+        parts.append(Encoded(bare, jax.device_get(found), style))
     joined: Encoded = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return joined
 

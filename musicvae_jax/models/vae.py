@@ -112,8 +112,9 @@ class MusicVAE(nn.Module):
         return self.stack.infer(features, batch.metre, given=given, conditions=batch.conditions)
 
     def responsibilities(self, batch: Batch) -> dict[str, Array]:
-        """See `LatentStack.responsibilities`."""
-        return self.stack.responsibilities(self.features(batch), batch.metre, batch.conditions)
+        """p(mode | e, above) at the posterior means, of levels with a mixture: level -> float[..., time, mode]."""
+        found = self.stack.infer(self.features(batch), batch.metre, draw=False, conditions=batch.conditions)
+        return {level: jnp.exp(log_share) for level, log_share in found.log_responsibilities.items()}
 
     def decode(self, latents: Latents, batch: Batch) -> tuple[Array, ...]:
         """Teacher-forced logits of a batch under given latents; see `MusicDecoder`."""

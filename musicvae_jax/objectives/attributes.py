@@ -109,6 +109,37 @@ def group_head_loss(config: Config, name: str, output: VAEOutput, batch: Batch, 
     return loss
 
 
+def mode_loss(config: Config, output: VAEOutput, batch: Batch, mean: Mean = identity) -> Array:
+    """The cross entropy of styles under the responsibilities of the top level's Gaussians: float[], a device's share.
+
+    It is -log p(mode = style | e) of the drawn e, the mean over the latents whose style is known, in nats.
+
+    Args:
+        config: the experiment, whose top level has a mixture.
+        output: of the model.
+        batch: its input, with attributes.
+        mean: of a number over devices.
+
+    Raises:
+        ValueError: the batch has no attributes.
+    """
+    name = config.levels.top
+    values, known = attribute_values(name, config.levels[name], output, batch, ["style"])
+    number = jnp.maximum(mean(known.sum(dtype=jnp.float32)), 1e-9)
+    return style_error(output.log_responsibilities[name], values[..., 0], known[..., 0]).sum() / number
+
+
+def style_error(log_share: Array, style: Array, known: Array) -> Array:
+    """-log p(mode = style | e) in nats, 0 where the style is unknown: float[...].
+
+    Args:
+        log_share: float[..., mode], `VAEOutput.log_responsibilities` of a level.
+        style: float[...], the number of the style.
+        known: bool[...].
+    """
+    return jnp.where(known, -of_class(log_share, jnp.where(known, style, 0).astype(jnp.int32)), 0)
+
+
 def standardised(values: Array, known: Array, mean: Mean = identity) -> tuple[Array, Array]:
     """Attributes in standard deviations from their mean over a batch, and these deviations: [..., attribute] both.
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from musicvae_jax.config import Config
 from musicvae_jax.models.embedding import of_class
-from musicvae_jax.objectives.attributes import Gather, attribute_loss, group_head_loss
+from musicvae_jax.objectives.attributes import Gather, attribute_loss, group_head_loss, mode_loss
 from musicvae_jax.objectives.independence import independence_terms
 from musicvae_jax.objectives.rates import Mean, Weights, charge, charge_per_dim, identity, own_latents
 from musicvae_jax.types import Array, Batch, VAEOutput
@@ -74,8 +74,8 @@ def objective(
 
     ``nll``; ``rate_<level>``, beta x the charged KL; ``span_<level>``, the weighted nll of the span head;
     ``attributes_<level>``, the weighted loss of dims that follow attributes;
-    ``group_heads_<level>``, the weighted error of the group heads; ``leakage_<level>`` and the other terms of
-    `independence_terms`.
+    ``group_heads_<level>``, the weighted error of the group heads; ``modes``, the weighted `mode_loss`;
+    ``leakage_<level>`` and the other terms of `independence_terms`.
 
     Args:
         config: the experiment.
@@ -107,6 +107,8 @@ def objective(
         if weights.independence:
             terms = independence_terms(name, level, output, batch, weights.independence, gather, mean)
             of_batch |= {f"{term}_{name}": value for term, value in terms.items()}
+    if weights.modes:
+        of_batch["modes"] = weights.modes * mode_loss(config, output, batch, mean)
     return Terms(per_example, of_batch)
 
 

@@ -90,6 +90,7 @@ class Weights(NamedTuple):
     attributes: float = 0.0  # of the loss of dims that follow attributes
     group_heads: float = 0.0  # of the errors of the group heads
     independence: Mapping[str, float] = MappingProxyType({})  # term of `independence_terms` -> its weight
+    modes: float = 0.0  # of `mode_loss`
 
 
 def weights_at(config: Config, step: Array | int, controller: ControllerState | tuple[()] = ()) -> Weights:
@@ -105,6 +106,7 @@ def weights_at(config: Config, step: Array | int, controller: ControllerState | 
         config.objective.attribute_weight,
         config.objective.group_head_weight,
         config.objective.independence_weights,
+        config.objective.mode_weight,
     )
 
 
@@ -112,11 +114,11 @@ def final_weights(config: Config) -> Weights:
     """The weights by which checkpoints compare: those of the last step.
 
     They are 1 where a controller steers, because its weights differ from run to run. Span heads, attributes, group
-    heads and the independence of groups do not count.
+    heads, the independence of groups and the styles of modes do not count.
     """
     weights, steered = weights_at(config, config.train.num_steps - 1), steered_levels(config)
     beta = {name: 1.0 if name in steered else beta for name, beta in weights.beta.items()}
-    return weights._replace(beta=beta, span=0.0, attributes=0.0, group_heads=0.0, independence={})
+    return weights._replace(beta=beta, span=0.0, attributes=0.0, group_heads=0.0, independence={}, modes=0.0)
 
 
 def balance(kl: Mapping[str, Array], sizes: Mapping[str, Array | float]) -> dict[str, Array]:

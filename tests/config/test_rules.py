@@ -138,6 +138,13 @@ CASES = {
             for case in ("objective.control_weight=1.0 codec.name=performance -> codec.name=voices",)
         ),
     ],
+    ("mode_weight", "a top level without a mixture"): [
+        "data.attributes=true | objective.mode_weight=1.0 -> objective.mode_weight=0.0"
+    ],
+    ("mode_weight", "data.attributes = false"): [
+        f"global.kl_estimate=draw global.base=mixture | objective.mode_weight=1.0 data.attributes=false -> {mended}"
+        for mended in ("data.attributes=true", "objective.mode_weight=0.0")
+    ],
     ("leakage_weight", "no attributes"): [
         f"data.attributes=true | objective.leakage_weight=1.0 -> {mended}"
         for mended in ("fine.attributes=syncopation objective.attribute_weight=1.0",)

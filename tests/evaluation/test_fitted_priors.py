@@ -9,10 +9,13 @@ import pytest
 
 from musicvae_jax import evaluate, load_workdir
 from musicvae_jax.config import UserError
+from musicvae_jax.data.conditions import Conditions
+from musicvae_jax.data.load import load_windows
+from musicvae_jax.data.prepare import list_styles
 from musicvae_jax.evaluation import prior_fitting
 from musicvae_jax.evaluation.fitted_priors import FittedPrior, bases_of, load_prior, save_prior
 from musicvae_jax.evaluation.prior_fitting import fit_prior, with_bases
-from musicvae_jax.inference import sample_prior
+from musicvae_jax.inference import responsibilities, sample_prior
 from musicvae_jax.rng import row_keys
 from musicvae_jax.types import Variables
 from tests.tiny import replace
@@ -112,6 +115,8 @@ def test_a_damaged_prior_is_named(vae, fitted, workdir, file, text):
         ({"base": "flow", "learning_rate": 0.0}, "learning_rate = 0.0: allowed is more than 0"),
         ({"base": "flow", "flow_layers": 0}, "flow_layers = 0"),
         ({"base": "flow", "memory_layers": -1}, "memory_layers = -1"),
+        ({"base": "flow", "style_weight": 1.0}, "style_weight = 1.0: allowed is 0 but for a mixture of the top level"),
+        ({"base": "mixture", "modes": 2, "style_weight": 1.0}, "with [0-9]+ modes or more, a mode for each style"),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(vae, arguments, said):
@@ -131,6 +136,22 @@ def test_the_best_parameters_on_validation_are_kept(vae, monkeypatch):
     monkeypatch.setattr(prior_fitting, "_VALIDATION_WINDOWS", 512)
     wild = fit_prior(vae, "flow", ("fine",), num_steps=3, batch_size=8, learning_rate=30.0)
     assert wild.after["fine"] == pytest.approx(wild.before["fine"], rel=0.02)  # a flow starts as N(0, 1); one draw
+
+
+def test_gaussians_are_fitted_to_mean_styles(vae):
+    """Held-out styles are more probable by nearly a nat than under a fit that does not know of styles."""
+    source = load_windows(vae.config, "validation", attributes=False)
+    data = vae.config.data
+    source.tell(Conditions(("style",), list_styles(data.dataset, data.data_dir)))
+    batch = source.gather(np.arange(0, len(source), 8))
+    style = batch.conditions[:, 0]
+    known = np.isfinite(style)
+    error = []
+    for weight in (0.0, 20.0):
+        own = fit_prior(vae, "mixture", ("global",), modes=16, style_weight=weight, **STEPS).vae
+        shares = responsibilities(own.model, own.variables, batch._replace(conditions=()))["global"][:, 0]
+        error.append(-np.log(np.asarray(shares)[known, style[known].astype(int)]).mean())
+    assert error[1] < error[0] - 0.9
 
 
 def test_levels_that_are_fitted_together_are_those_that_are_fitted_alone(vae):

@@ -143,9 +143,8 @@ def test_a_mixture_has_the_density_of_its_modes(context):
     of_modes = zip(weight, modes.loc, np.exp(modes.log_scale), strict=True)
     each = np.stack([share * stats.norm.pdf(e, loc, scale).prod(-1) for share, loc, scale in of_modes], -1)
     np.testing.assert_allclose(base.log_prob(e), np.log(each.sum(-1)), rtol=1e-4)
-    np.testing.assert_allclose(
-        base.call("responsibilities", e, base.context), each / each.sum(-1, keepdims=True), rtol=1e-3, atol=1e-6
-    )
+    shares = np.exp(base.call("log_responsibilities", e, base.context))
+    np.testing.assert_allclose(shares, each / each.sum(-1, keepdims=True), rtol=1e-3, atol=1e-6)
 
 
 def test_vamp_is_the_mean_of_the_posteriors_of_its_inputs():

@@ -65,9 +65,9 @@ class OfModes(nn.Module):
         """log p(e | above) of each latent, in nats: float[..., time]."""
         return jax.nn.logsumexp(self._joint(e, context), -1)
 
-    def responsibilities(self, e: Array, context: Array | None) -> Array:
-        """p(mode | e, above): float[..., time, mode]."""
-        return jax.nn.softmax(self._joint(e, context))
+    def log_responsibilities(self, e: Array, context: Array | None) -> Array:
+        """log p(mode | e, above): float[..., time, mode]."""
+        return jax.nn.log_softmax(self._joint(e, context))
 
     def kl(self, q: Gaussian, context: Array | None) -> KL:
         return _no_closed_kl(q, context)

@@ -42,6 +42,7 @@ class Inferred(NamedTuple):
     present: dict[str, Array]
     moments: dict[str, Moments]
     kept: dict[str, Array]
+    log_responsibilities: dict[str, Array]
 
 
 class _Known(NamedTuple):
@@ -101,7 +102,7 @@ class LatentStack(nn.Module):
             conditions: float[..., condition], NaN where unknown; None or () if all are.
             batch_axes: see `MeanNorm`.
         """
-        found = Inferred({}, {}, {}, {}, {}, {}, {}, {})
+        found = Inferred(*({} for _ in Inferred._fields))
         number_kept = self._number_kept(metre.shape[:-2]) if not deterministic and self.config.level_dropout else None
         for number, (name, level) in enumerate(self.levels.on.items()):
             base, known = self.bases[name], self._known(name, found.latents, metre, conditions)
@@ -119,6 +120,8 @@ class LatentStack(nn.Module):
             z = from_frame(e, frame)
             heard = known.heard(z)
             ratio = log_ratio(base, residual, e, heard)
+            if isinstance(base, OfModes):
+                found.log_responsibilities[name] = base.log_responsibilities(e, heard)
             kl = base.kl(residual, heard) if level.kl_estimate == "exact" else KL(ratio, None)
             if number_kept is not None and number:
                 own_noise = self._noise("level_dropout", (*present.shape, noise_width(level)))
@@ -173,24 +176,6 @@ class LatentStack(nn.Module):
             z = given[name] if name in given else self._draw(name, known, noise, temperature.get(name, 1.0))
             latents[name] = jnp.where(known.present[..., None], z, 0)
         return latents
-
-    def responsibilities(
-        self, features: dict[str, Array], metre: Array, conditions: Array | None = None
-    ) -> dict[str, Array]:
-        """p(mode | e, above) at the posterior means, of levels with a mixture: level -> float[..., time, mode].
-
-        Arguments as of `infer`.
-        """
-        found = self.infer(features, metre, draw=False, conditions=conditions)
-        shares: dict[str, Array] = {}
-        above: Latents = {}
-        for name, z in found.latents.items():
-            base = self.bases[name]
-            if isinstance(base, OfModes):
-                heard = self._known(name, above, metre, conditions).heard(z)
-                shares[name] = base.responsibilities(found.residual[name].loc, heard)
-            above[name] = z
-        return shares
 
     def _known(self, name: str, above: Latents, metre: Array, conditions: Array | None) -> _Known:
         level = self.levels[name]
