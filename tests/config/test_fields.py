@@ -151,6 +151,9 @@ START = replace(
     fine={"groups": (2, 0, 0, 0, 1), "group_heads": True, "base": "flow", "kl_estimate": "draw"},
 )
 
+# A mixture at the top level goes with no rule of free bits there.
+MIXTURE = replace(THREE, data={"attributes": True}, **{"global": {"base": "mixture", "kl_estimate": "draw"}})
+
 
 def other_values(kind: Any, name: str, value: Any) -> list[Any]:
     hint = typing.get_type_hints(kind)[name]
@@ -177,7 +180,7 @@ def changed_configs(start: Config) -> Iterator[tuple[Any, str, Config]]:
 
 
 def test_json_both_ways_with_every_field_changed():
-    configs = [*changed_configs(START), *changed_configs(THREE)]
+    configs = [*changed_configs(START), *changed_configs(THREE), *changed_configs(MIXTURE)]
     assert all(from_json(to_json(config)) == config for *_, config in configs)
     expected = {(kind, name) for kind, name, _ in HINTS if kind not in (Config, LevelsConfig)}
     assert {(kind, name) for kind, name, _ in configs} == expected

@@ -41,8 +41,11 @@ def small_model_of(config: Config) -> Config:
         "conductor_layers": 0,
         "decoder_layers": 1,
     }
-    names = ("dim", "span", "groups", "base", "alpha", "prior_context", "batch_norm", "span_head")
-    own = [LevelConfig(**{name: getattr(level, name) for name in names}) for level in vars(config.levels).values()]
+    names = "dim span groups base alpha prior_context batch_norm span_head modes flow flow_layers memory_layers"
+    names += " kl_estimate posterior"
+    own = [
+        LevelConfig(**{name: getattr(level, name) for name in names.split()}) for level in vars(config.levels).values()
+    ]
     return Config(
         codec=config.codec,
         data=config.data,
