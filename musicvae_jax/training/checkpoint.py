@@ -72,6 +72,8 @@ class Checkpoints:
         """
         if self.latest_step(kind) == step:
             return
+        if jax.process_count() > 1:  # both kinds at once could wait at each other's barriers for ever
+            self.wait()
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             data=ocp.args.JsonSave(data_state),
