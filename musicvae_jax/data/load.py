@@ -45,9 +45,10 @@ def load_windows(config: Config, split: str, **changes: Any) -> WindowSource:
         fits = not level.style_classes or not data.attributes or level.style_classes >= len(styles)
         allowed = f"{len(styles)} or more, as {data.dataset} has {', '.join(styles)}"
         check(fits, f"levels.{name}.style_classes", level.style_classes, allowed)
-    mixture = config.levels[config.levels.top].modes if config.objective.mode_weight else len(styles)
-    allowed = f"{len(styles)} or more with mode_weight, as {data.dataset} has {', '.join(styles)}"
-    check(mixture >= len(styles), f"levels.{next(iter(config.levels.on), '')}.modes", mixture, allowed)
+    if config.objective.mode_weight:
+        top = config.levels.top
+        allowed = f"{len(styles)} or more with mode_weight, as {data.dataset} has {', '.join(styles)}"
+        check(config.levels[top].modes >= len(styles), f"levels.{top}.modes", config.levels[top].modes, allowed)
     hop, min_measures = (data.hop, data.min_measures) if split == TRAIN else (data.measures, 1)
     return WindowSource(
         records,

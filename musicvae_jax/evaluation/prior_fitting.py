@@ -211,6 +211,7 @@ def _load(
 
 
 def _styles(config: Config) -> tuple[str, ...]:
+    """The styles of the data set; the number of one is its place."""
     data = config.data
     return list_styles(data.dataset, data.data_dir, data.manual_dir, data.path)
 

@@ -72,7 +72,7 @@ class Checkpoints:
         """
         if self.latest_step(kind) == step:
             return
-        if jax.process_count() > 1:  # both kinds at once could wait at each other's barriers for ever
+        if jax.process_count() > 1:  # two saves at once can wait for each other for ever, at different barriers
             self.wait()
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
