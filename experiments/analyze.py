@@ -49,7 +49,7 @@ def analyze(
     check_seed(seed)
 
     from musicvae_jax.analysis.report import write_report
-    from musicvae_jax.evaluation.trained import load_workdir
+    from musicvae_jax.evaluation.load import load_workdir
     from musicvae_jax.training.devices import set_up_devices
 
     set_up_devices()

@@ -57,22 +57,21 @@ def compare(
     from musicvae_jax.analysis.curves import plot_overlaps
     from musicvae_jax.analysis.page import save_figure
     from musicvae_jax.analysis.piano_rolls import plot_samples
-    from musicvae_jax.evaluation.fitted_priors import fitted_names, load_prior
+    from musicvae_jax.evaluation.fitted_priors import OWN, fitted_names, load_prior
+    from musicvae_jax.evaluation.load import load_workdir
     from musicvae_jax.evaluation.prior_comparison import (
-        OWN,
         compare_priors,
         comparison_text,
         read_comparison,
         write_comparison,
     )
-    from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.devices import set_up_devices
 
     if result:
         print(comparison_text([read_comparison(path) for path in result]))
         return 0
     set_up_devices()
-    vae = load_workdir(workdir, checkpoint)
+    vae = load_workdir(workdir, checkpoint, OWN)
     vae = places.apply(vae, workdir)
     fitted = {name: load_prior(vae, workdir, name) for name in priors or fitted_names(workdir)}
     found = compare_priors(vae, fitted, split, num_windows=num_windows, num_draws=iwae_draws, seed=seed)

@@ -38,7 +38,7 @@ def embed(
     """
     from musicvae_jax.analysis import corpus
     from musicvae_jax.codec import format_refusals
-    from musicvae_jax.evaluation.trained import load_workdir
+    from musicvae_jax.evaluation.load import load_workdir
     from musicvae_jax.training.devices import set_up_devices
 
     if bool(folder) == bool(split):

@@ -13,6 +13,7 @@ Examples:
 from commandline import DataPlaces, run
 
 import dataclasses
+from pathlib import Path
 
 import tyro
 from tyro.conf import OmitArgPrefixes
@@ -46,7 +47,8 @@ def evaluate(
             runs of one config from several seeds, the mean of the main figures is printed.
         split: validation; test, for what is adopted; or another of the data set, such as test_airds.
         checkpoint: best or latest.
-        prior: one that fit_prior.py fitted to the run; its figures go to WORKDIR/priors/PRIOR/evaluation.SPLIT.json.
+        prior: own, or one that was fitted to the run; the one that its config asks for if not given, and else the
+            figures go to WORKDIR/priors/PRIOR/evaluation.SPLIT.json.
         num_examples: only so many windows, spread evenly over the split; all if not given.
         flow_windows: windows that are decoded many times to measure what each level says; 0 leaves that out.
         iwae_draws: posterior draws of a tighter bound on the likelihood, each a pass over the split; 0 leaves it out.
@@ -67,13 +69,12 @@ def evaluate(
     from musicvae_jax.evaluation import evaluate as evaluation
     from musicvae_jax.evaluation.conditioned import condition_figures
     from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
-    from musicvae_jax.evaluation.fitted_priors import load_prior, prior_folder
     from musicvae_jax.evaluation.information_flow import information_flow
+    from musicvae_jax.evaluation.load import load_workdir
     from musicvae_jax.evaluation.prior_distance import prior_figures
     from musicvae_jax.evaluation.rivals import measure_rivals
     from musicvae_jax.evaluation.samples import sample_figures
     from musicvae_jax.evaluation.tables import evaluation_text, seeds_text
-    from musicvae_jax.evaluation.trained import load_workdir
     from musicvae_jax.training.devices import set_up_devices
 
     if result:
@@ -81,9 +82,9 @@ def evaluate(
         print(evaluation_text(found[0]) if len(found) == 1 else seeds_text(found))
         return 0
     set_up_devices()
-    vae = load_workdir(workdir, checkpoint)
+    vae = load_workdir(workdir, checkpoint, prior)
     if prior:
-        vae, workdir = load_prior(vae, workdir, prior), str(prior_folder(workdir, prior))
+        workdir = str(Path(workdir) / "priors" / prior)
     vae = places.apply(vae, workdir)
     path = evaluation_path(workdir, split)
     times = 1 + (read_evaluation(path).times_measured or 0) if path.exists() else 1
@@ -101,6 +102,7 @@ def evaluate(
         figures,
         checkpoint=checkpoint,
         seed=seed,
+        prior=vae.prior,
         train_seed=vae.config.train.seed,
         times_measured=times,
         rivals=measured,

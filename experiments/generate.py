@@ -49,13 +49,12 @@ class Command:
     longest_wav: float = 600.0
     """Seconds after which the sound of a piece is cut; its MIDI file is whole."""
     prior: str = ""
-    """A prior that fit_prior.py fitted to the run; that of the run itself if not given."""
+    """own, or one that was fitted to the run; the one that its config asks for if not given."""
 
     def load(self) -> Any:
         """The `TrainedVAE` of the run."""
         mv.set_up_devices()
-        vae = mv.load_workdir(self.workdir, self.checkpoint)
-        return mv.load_prior(vae, self.workdir, self.prior) if self.prior else vae
+        return mv.load_workdir(self.workdir, self.checkpoint, self.prior)
 
     def save_picture(self, figure: Any, stem: str) -> None:
         mv.save_figure(figure, Path(self.out) / f"{stem}.png")

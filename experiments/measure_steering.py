@@ -38,7 +38,7 @@ def measure(
     from musicvae_jax.analysis import steering
     from musicvae_jax.analysis.analyzer import LatentAnalyzer
     from musicvae_jax.analysis.codes import check_attribute
-    from musicvae_jax.evaluation.trained import load_workdir
+    from musicvae_jax.evaluation.load import load_workdir
     from musicvae_jax.training.devices import set_up_devices
 
     set_up_devices()

@@ -36,6 +36,7 @@ def main() -> int:
     defaults = {name: (text, Run(workdir=tyro.MISSING, config=config)) for name, (text, config) in CONFIGS.items()}
     run_ = choose(defaults)
 
+    from musicvae_jax.evaluation.prior_fitting import fit_main
     from musicvae_jax.training.devices import join_processes, set_up_devices
     from musicvae_jax.training.loop import train
 
@@ -47,6 +48,8 @@ def main() -> int:
         print(f"stopped at step {result.step}; everything is saved in {run_.workdir}: the same command continues")
         return 143
     print(f"trained for {result.step} steps: {run_.workdir}")
+    if run_.config.prior.base != "none" and (prior := fit_main(run_.workdir)):
+        print(prior)
     return 0
 
 

@@ -88,6 +88,7 @@ _HOMES = {
     "evaluation.evaluate": ("evaluate",),
     "evaluation.fitted_priors": ("load_prior", "save_prior"),
     "evaluation.information_flow": ("information_flow",),
+    "evaluation.load": ("load_workdir",),
     "evaluation.modes": ("mixture_figures",),
     "evaluation.ngram": ("NGram",),
     "evaluation.prior_comparison": ("compare_priors",),
@@ -96,7 +97,7 @@ _HOMES = {
     "evaluation.rivals": ("measure_rivals",),
     "evaluation.pieces": ("read_pieces",),
     "evaluation.samples": ("sample_figures",),
-    "evaluation.trained": ("TrainedVAE", "load_workdir"),
+    "evaluation.trained": ("TrainedVAE",),
     "evaluation.two_samples": ("classifier_accuracy", "mmd"),
     # to look into latents and to steer
     "analysis.analyzer": ("LatentAnalyzer",),

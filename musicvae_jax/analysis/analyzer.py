@@ -26,8 +26,9 @@ from musicvae_jax.codec.score import Score
 from musicvae_jax.config.checks import check
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.evaluation.pieces import Piece
-from musicvae_jax.evaluation.trained import TrainedVAE, load_workdir
+from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.types import Batch
 
 

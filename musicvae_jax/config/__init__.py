@@ -12,6 +12,7 @@ from musicvae_jax.config.json_form import differences, flat, from_json, to_json
 from musicvae_jax.config.levels import LevelConfig, LevelsConfig
 from musicvae_jax.config.model import ModelConfig
 from musicvae_jax.config.objective import ObjectiveConfig
+from musicvae_jax.config.prior import PriorConfig
 from musicvae_jax.config.train import TrainConfig
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LevelsConfig",
     "ModelConfig",
     "ObjectiveConfig",
+    "PriorConfig",
     "TrainConfig",
     "UserError",
     "check_seed",

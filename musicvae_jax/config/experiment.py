@@ -7,6 +7,7 @@ from musicvae_jax.config.data import CodecConfig, DataConfig
 from musicvae_jax.config.levels import LevelsConfig
 from musicvae_jax.config.model import ModelConfig
 from musicvae_jax.config.objective import ObjectiveConfig
+from musicvae_jax.config.prior import PriorConfig
 from musicvae_jax.config.rules import check_rules
 from musicvae_jax.config.train import TrainConfig
 from musicvae_jax.types import STANDARD_SPANS
@@ -26,10 +27,35 @@ class Config:
     levels: LevelsConfig = dataclasses.field(default_factory=LevelsConfig)
     objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
 
     def __post_init__(self) -> None:
         check_types(self)
         check_rules(self)
+        if self.prior.base != "none":
+            _ = self.fitted  # what does not go together is refused now
+
+    @property
+    def fitted(self) -> "Config":
+        """The config of the model with its fitted prior: other bases, with a KL by draws and without free bits.
+
+        Raises:
+            ConfigError: there is no prior to fit, or it does not go with the levels.
+        """
+        prior, on = self.prior, self.levels.on
+        changed = {}
+        for name in prior.fitted_levels(self.levels):
+            several = on[name].num_latents(self.data.measures) > 1
+            changed["global_" if name == "global" else name] = dataclasses.replace(
+                on[name],
+                **{field: getattr(prior, field) for field in ("base", "modes", "flow", "flow_layers")},
+                memory_layers=prior.memory_layers if several else 0,
+                kl_estimate="draw",
+                free_bits="none",
+                nats=0.0,
+                capacity_steps=0,
+            )
+        return dataclasses.replace(self, levels=dataclasses.replace(self.levels, **changed), prior=PriorConfig())
 
     @property
     def settled_step(self) -> int:

@@ -30,9 +30,10 @@ from musicvae_jax.evaluation.ablations import (
 from musicvae_jax.evaluation.evaluate import evaluate
 from musicvae_jax.evaluation.figures import write_evaluation
 from musicvae_jax.evaluation.information_flow import information_flow
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.evaluation.prior_distance import prior_figures
+from musicvae_jax.evaluation.prior_fitting import fit_main
 from musicvae_jax.evaluation.samples import sample_figures
-from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.figures import flatten, without_nan
 from musicvae_jax.training.loop import train
 from musicvae_jax.training.metrics import read_metrics, train_seconds
@@ -113,6 +114,8 @@ class Queue:
             workdir = self.prepare(run)
             if not train(run.config, workdir).finished:
                 return f"left: stopped at {self._progress(run)}, the same command resumes it"
+            if run.config.prior.base != "none":
+                fit_main(workdir, "latest")
             self.record(measure(run, workdir))
         except (UserError, RuntimeError) as error:  # JAX raises RuntimeErrors, such as one for memory that is full
             return f"failed: {error}"

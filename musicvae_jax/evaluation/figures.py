@@ -236,6 +236,7 @@ class Evaluation:
     priors: PriorFigures | None = None
     samples: SampleFigures | None = None
     checkpoint: str | None = None
+    prior: str | None = None  # own, or the name of a fitted one
     seed: int | None = None  # of the draws
     train_seed: int | None = None  # of the run
     times_measured: int | None = None  # evaluations of this split in this workdir so far: the test split wants 1

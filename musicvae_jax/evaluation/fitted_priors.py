@@ -23,6 +23,8 @@ from musicvae_jax.files import replacing
 from musicvae_jax.training.state import make_model, state_shapes
 from musicvae_jax.training.workdir import read_config, write_text
 
+OWN = "own"  # the name of the prior that a model was trained with
+MAIN = "main"  # the name of the one that the config of its run asks for
 BASES = ("bases_", "memories_")  # what the parameters of bases begin with
 
 
@@ -34,12 +36,21 @@ class FittedPrior:
     before: dict[str, float]  # level -> KL on validation, in nats per window
     after: dict[str, float]
 
+    def __str__(self) -> str:
+        """What it gains, in a line for each level."""
+        levels = self.vae.config.levels
+        return "\n".join(
+            f"KL of {level}: {kl:.2f} nats per window under the model's own prior, {self.after[level]:.2f} under "
+            f"{levels[level].base}"
+            for level, kl in self.before.items()
+        )
+
 
 def save_prior(prior: FittedPrior, workdir: str | Path, name: str) -> Path:
     """Writes WORKDIR/priors/NAME: config.json, bases.npz, and fit.json with the KLs; returns the folder.
 
     Raises:
-        UserError: the name has other characters than letters, digits, '_', '.' and '-'.
+        UserError: see `prior_folder`.
     """
     folder = prior_folder(workdir, name)
     leaves = {
@@ -63,7 +74,7 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
     folder = prior_folder(workdir, name)
     there = fitted_names(workdir)
     check(name in there, "prior", name, f"one of {', '.join(there)}" if there else "none: fit one with fit_prior.py")
-    step = _read_step(folder / "fit.json")
+    step = fitted_step(workdir, name)
     check(step == vae.step, "prior", name, f"one that was fitted to step {vae.step} of the run; this one to {step}")
     config = dataclasses.replace(read_config(folder), data=vae.config.data)  # read where the model's music is read
     model = make_model(config, vae.codec.fields)
@@ -74,7 +85,7 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
         raise _damaged(folder / "config.json", ValueError("it is of another model"))
     bases = _read_bases(folder / "bases.npz", bases_of({"params": shapes}))
     variables = {**vae.variables, "params": {**params, **bases}}
-    return dataclasses.replace(vae, config=config, model=model, variables=variables)
+    return dataclasses.replace(vae, config=config, model=model, variables=variables, prior=name)
 
 
 def fitted_names(workdir: str | Path) -> list[str]:
@@ -82,7 +93,15 @@ def fitted_names(workdir: str | Path) -> list[str]:
     return sorted(path.parent.name for path in (Path(workdir) / "priors").glob("*/config.json"))
 
 
-def _read_step(path: Path) -> int:
+def fitted_step(workdir: str | Path, name: str) -> int | None:
+    """The step of the run to which a prior was fitted; None if there is no prior of that name.
+
+    Raises:
+        UserError: the file that says so is damaged.
+    """
+    if name not in fitted_names(workdir):
+        return None
+    path = prior_folder(workdir, name) / "fit.json"
     try:
         return int(json.loads(path.read_text())["step"])
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
@@ -121,6 +140,11 @@ def bases_of(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prior_folder(workdir: str | Path, name: str) -> Path:
-    """WORKDIR/priors/NAME; raises `UserError` for a name with other characters."""
-    check(bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name)), "prior", name, "letters, digits, '_', '.' and '-'")
+    """WORKDIR/priors/NAME.
+
+    Raises:
+        UserError: the name has other characters than letters, digits, '_', '.' and '-', or is that of the model's own.
+    """
+    fits = bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name)) and name != OWN
+    check(fits, "prior", name, f"letters, digits, '_', '.' and '-', but not {OWN!r}, which is the model's own")
     return Path(workdir) / "priors" / name

@@ -19,6 +19,7 @@ from musicvae_jax.data.windows import Families
 from musicvae_jax.evaluation.ablation_table import mean_and_error
 from musicvae_jax.evaluation.bounds import Bounds, paired_gain, window_bounds
 from musicvae_jax.evaluation.figures import PriorFigures, SampleFigures
+from musicvae_jax.evaluation.fitted_priors import OWN
 from musicvae_jax.evaluation.modes import MixtureFigures, mixture_figures, mixture_text
 from musicvae_jax.evaluation.prior_distance import prior_figures
 from musicvae_jax.evaluation.samples import real_music, sample_figures
@@ -26,8 +27,6 @@ from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_
 from musicvae_jax.figures import Estimate, build, flatten, without_nan
 from musicvae_jax.training.workdir import write_text
 from musicvae_jax.types import existing_fields
-
-OWN = "own"  # the prior that the model was trained with
 
 
 @dataclasses.dataclass(frozen=True)

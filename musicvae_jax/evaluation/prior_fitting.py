@@ -7,6 +7,7 @@ base missed of them, and leaves the nll alone.
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,13 +16,14 @@ import numpy as np
 import optax
 from tqdm import tqdm, trange
 
-from musicvae_jax.config import Config, check_seed
+from musicvae_jax.config import Config, PriorConfig, check_seed
 from musicvae_jax.config.checks import check
 from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.data.load import TRAIN, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.prepare import list_styles
-from musicvae_jax.evaluation.fitted_priors import FittedPrior, level_of
+from musicvae_jax.evaluation.fitted_priors import MAIN, OWN, FittedPrior, fitted_step, level_of, save_prior
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
 from musicvae_jax.inference import features, infer
 from musicvae_jax.models.latent.stack import Inferred
@@ -32,12 +34,10 @@ from musicvae_jax.training.parallel import Parallel, make_local_parallel
 from musicvae_jax.training.state import init_params, make_model
 from musicvae_jax.types import Array, Batch, Variables
 
-LEARNING_RATES = {"mixture": 1e-2, "vamp": 1e-2, "flow": 3e-3}  # of the first step
+_LEARNING_RATES = {"mixture": 1e-2, "vamp": 1e-2, "flow": 3e-3}  # of the first step
 _EVERY = 100  # steps between measurements on validation, of which the best counts
 _VALIDATION_WINDOWS = 512
 _TRAINING_WINDOWS = 2**16  # at most so many are encoded, once, before the first step
-
-
 _STYLE = "style"  # of the costs: the error of the styles, times its weight
 
 
@@ -49,21 +49,24 @@ class Encoded(NamedTuple):
     style: Array  # float[window], the number of the piece's label, NaN where unknown
 
 
-def fit_prior(
-    vae: TrainedVAE,
-    base: str,
-    levels: Sequence[str] = (),
-    *,
-    modes: int = 8,
-    flow: str = "affine",
-    flow_layers: int = 4,
-    memory_layers: int = 0,
-    style_weight: float = 0.0,
-    num_steps: int = 2000,
-    batch_size: int = 128,
-    learning_rate: float | None = None,
-    seed: int = 0,
-) -> FittedPrior:
+def fit_main(workdir: str | Path, checkpoint: str = "best") -> FittedPrior | None:
+    """Fits the prior that the config of a run asks for, and writes WORKDIR/priors/main.
+
+    Of several processes each fits it, and the first one writes it.
+
+    Returns:
+        The prior, or None if the config asks for none, or it is there.
+    """
+    vae = load_workdir(workdir, checkpoint, OWN)
+    if vae.config.prior.base == "none" or fitted_step(workdir, MAIN) == vae.step:
+        return None
+    prior = fit_prior(vae, vae.config.prior, seed=vae.config.train.seed)
+    if jax.process_index() == 0:
+        save_prior(prior, workdir, MAIN)
+    return prior
+
+
+def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPrior:
     """Fits a base to the posteriors of training windows, by the KL; the other parameters do not change.
 
     The training windows, as one epoch of training augments them, go through the encoder once: at most 65,536 of them,
@@ -74,42 +77,22 @@ def fit_prior(
 
     Args:
         vae: a trained model.
-        base: ``"mixture"``, ``"flow"`` or ``"vamp"``, see `LevelConfig.base`.
-        levels: which levels get it; all that are on if none is named, the top one for ``vamp``.
-        modes: see `LevelConfig.modes`.
-        flow: see `LevelConfig.flow`.
-        flow_layers: see `LevelConfig.flow_layers`.
-        memory_layers: see `LevelConfig.memory_layers`; of levels with several latents in a window.
-        style_weight: of a mixture of the top level, whose Gaussians are to mean styles; see
-            `ObjectiveConfig.mode_weight`.
-        num_steps: of Adam, with a cosine decay.
-        batch_size: windows of a step.
-        learning_rate: of the first step; that of `LEARNING_RATES` if not given.
+        prior: what to fit, to which levels, and how long.
         seed: of parameters, windows and draws.
 
     Raises:
-        UserError: an argument is out of range, or the base does not go with the model; see `config.rules`.
+        UserError: a value is out of range, or the base does not go with the model; see `config.rules`.
     """
     check_seed(seed)
-    check(num_steps > 0, "num_steps", num_steps, "1 or more")
-    check(learning_rate is None or learning_rate > 0, "learning_rate", learning_rate, "more than 0")
-    on = vae.config.levels.on
-    named = tuple(levels) or ((vae.config.levels.top,) if base == "vamp" else tuple(on))
-    check(bool(named) and set(named) <= set(on), "levels", named, f"some of {', '.join(on) or 'none: all are off'}")
-    check(style_weight >= 0, "style_weight", style_weight, "0 (off) or more")
-    styles = _styles(vae.config) if style_weight else ()
-    fits = not style_weight or (base == "mixture" and vae.config.levels.top in named and modes >= len(styles))
+    config = dataclasses.replace(vae.config, prior=prior).fitted
+    named, top = prior.fitted_levels(vae.config.levels), vae.config.levels.top
+    styles = _styles(vae.config) if prior.style_weight else ()
+    fits = not styles or (prior.base == "mixture" and top in named and prior.modes >= len(styles))
     allowed = f"0 but for a mixture of the top level with {len(styles)} modes or more, a mode for each style"
-    check(fits, "style_weight", style_weight, allowed)
-    changes = {"base": base, "modes": modes, "flow": flow, "flow_layers": flow_layers}
+    check(fits, "prior.style_weight", prior.style_weight, allowed)
     vae, parallel = on_all_devices(vae)
-    measures = vae.config.data.measures
-    several = {name for name in named if on[name].num_latents(measures) > 1}
-    config = with_bases(
-        vae.config, {name: changes | {"memory_layers": memory_layers if name in several else 0} for name in named}
-    )
     model = make_model(config, vae.codec.fields)
-    fresh = init_params(model, measures, seed)
+    fresh = init_params(model, config.data.measures, seed)
     names = [name for name in fresh if level_of(name) in named]
     learnt = jax.device_put({name: fresh[name] for name in names}, parallel.replicated)
     frozen = {name: leaf for name, leaf in vae.variables["params"].items() if level_of(name) not in named}
@@ -121,13 +104,14 @@ def fit_prior(
         """The KL of each level, and the error of the styles if it counts: float[window] each."""
         found = _infer(model, variables_of(learnt, frozen), music, key)
         cost = {name: found.kl[name].total.sum(-1) for name in named}
-        if style_weight:
+        if styles:
             style = music.style[:, None]
-            error = style_error(found.log_responsibilities[config.levels.top], style, jnp.isfinite(style))
-            cost[_STYLE] = style_weight * error.sum(-1)
+            error = style_error(found.log_responsibilities[top], style, jnp.isfinite(style))
+            cost[_STYLE] = prior.style_weight * error.sum(-1)
         return cost
 
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate or LEARNING_RATES[base], num_steps))
+    rate = prior.learning_rate or _LEARNING_RATES[prior.base]
+    optimizer = optax.adam(optax.cosine_decay_schedule(rate, prior.num_steps))
 
     @jax.jit
     def step(learnt: Any, state: Any, frozen: Any, music: Encoded, key: Array) -> tuple[Any, Any, Array]:
@@ -138,8 +122,8 @@ def fit_prior(
         updates, state = optimizer.update(slope, state)
         return optax.apply_updates(learnt, updates), state, loss
 
-    told = Conditions(("style",), styles) if style_weight else None
-    held_out, music = _load(vae, config, told, num_steps * batch_size, seed, parallel)
+    told = Conditions(("style",), styles) if styles else None
+    held_out, music = _load(vae, config, told, prior.num_steps * prior.batch_size, seed, parallel)
     measure, key = jax.jit(costs), jax.random.key(seed)
 
     parts = [parallel.shard_rows(part) for part in _rows_of(held_out)]
@@ -155,38 +139,25 @@ def fit_prior(
 
     def cost_of(name: str, costs: Mapping[str, float]) -> float:
         """What a level's parameters decide: its KL is of its own base, and styles are of the top level."""
-        return costs[name] + (costs.get(_STYLE, 0.0) if name == config.levels.top else 0.0)
+        return costs[name] + (costs.get(_STYLE, 0.0) if name == top else 0.0)
 
-    spread, rows = make_local_parallel(batch_size), np.random.default_rng(seed)
-    bar = trange(num_steps, desc=f"fit {base}", unit="step", dynamic_ncols=True)
+    spread, rows = make_local_parallel(prior.batch_size), np.random.default_rng(seed)
+    bar = trange(prior.num_steps, desc=f"fit {prior.base}", unit="step", dynamic_ncols=True)
     for number in bar:
-        chosen = rows.integers(len(music.batch.index), size=batch_size)
+        chosen = rows.integers(len(music.batch.index), size=prior.batch_size)
         part = spread.shard_rows(jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], music))
         learnt, state, loss = step(learnt, state, frozen, part, stream(key, "fit", number))
-        if (number + 1) % _EVERY == 0 or number + 1 == num_steps:
+        if (number + 1) % _EVERY == 0 or number + 1 == prior.num_steps:
             now = on_validation(learnt)
             bar.set_postfix_str(f"loss {float(loss):.2f}, validation {sum(now.values()):.2f}")
             for name in (name for name in named if cost_of(name, now) < cost_of(name, after)):
                 better = {key: leaf for key, leaf in learnt.items() if level_of(key) == name}
                 best, after = best | better, after | {name: now[name]}
-                if name == config.levels.top and style_weight:
+                if name == top and styles:
                     after[_STYLE] = now[_STYLE]
     after = {name: after[name] for name in named}
     fitted = dataclasses.replace(vae, config=config, model=model, variables=variables_of(best, frozen))
     return FittedPrior(fitted, before, after)
-
-
-def with_bases(config: Config, changes: Mapping[str, dict[str, Any]]) -> Config:
-    """A config with other bases of some levels, and what a learned base needs: a KL by draws, without free bits.
-
-    Args:
-        config: of the model.
-        changes: level -> fields of `LevelConfig`.
-    """
-    free: dict[str, Any] = {"kl_estimate": "draw", "free_bits": "none", "nats": 0.0, "capacity_steps": 0}
-    fields = {"global": "global_", "local": "local", "fine": "fine"}
-    own = {fields[name]: dataclasses.replace(config.levels[name], **free | new) for name, new in changes.items()}
-    return dataclasses.replace(config, levels=dataclasses.replace(config.levels, **own))
 
 
 def _load(

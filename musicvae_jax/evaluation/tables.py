@@ -53,6 +53,8 @@ _REPLACED = (
 def evaluation_text(evaluation: Evaluation) -> str:
     """The main figures and, by level, what it carries and says; "-" stands for what is not finite."""
     head = f"{evaluation.num_examples} windows of {evaluation.split!r}, checkpoint of step {evaluation.step}"
+    if evaluation.prior:
+        head += f", prior {evaluation.prior!r}"
     if evaluation.times_measured:
         head += f", measured {evaluation.times_measured} time{'s' * (evaluation.times_measured > 1)}"
     lines = [f"  {text:<72} {_number(value):>8}" for text, value in main_rows(evaluation)]

@@ -1,10 +1,8 @@
 """A trained model in one call: encode music, decode latents, sample, reconstruct, interpolate."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from musicvae_jax.codec import make_codec
 from musicvae_jax.codec.base import Codec
 from musicvae_jax.codec.score import Score, join
 from musicvae_jax.config import Config, UserError, check_seed
@@ -26,10 +23,7 @@ from musicvae_jax.inference import encode, in_powers_of_two
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.rng import stream
-from musicvae_jax.training.checkpoint import Checkpoints
-from musicvae_jax.training.parallel import Parallel, check_platform, everywhere, make_local_parallel
-from musicvae_jax.training.state import evaluation_variables, make_model, state_shapes
-from musicvae_jax.training.workdir import read_conditions, read_config, read_metres
+from musicvae_jax.training.parallel import Parallel, make_local_parallel
 from musicvae_jax.types import Array, Batch, Gaussian, Latents, Variables
 
 # Windows that are measured together, whatever a model was trained with: enough to find pieces of equal metres.
@@ -37,30 +31,6 @@ EVALUATION_ROWS = 32
 BAR_SECONDS = 5  # what takes longer shows a bar
 _CHUNK = 128  # windows that are encoded or decoded at once
 _GREEDY = SamplingConfig(temperature=0.0)
-
-
-def load_workdir(workdir: str | Path, checkpoint: str = "best") -> "TrainedVAE":
-    """The model that a run trained.
-
-    Args:
-        workdir: the folder of the run.
-        checkpoint: ``"best"`` by the validation objective, or ``"latest"``.
-
-    Raises:
-        WorkdirError: the folder holds no run, no checkpoint yet, or a checkpoint of another model.
-        ConfigError: the run is float64, and JAX would compute in float32.
-    """
-    config = read_config(workdir)
-    check_platform(config)
-    codec = make_codec(config.codec)
-    model = make_model(config, codec.fields)
-    shapes = state_shapes(config, model)
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere()), shapes)
-    with contextlib.closing(Checkpoints(Path(workdir))) as checkpoints:
-        state, _, _ = checkpoints.restore(like, checkpoint)
-    metres = read_metres(workdir)
-    conditions = read_conditions(workdir, config.model.conditions)
-    return TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres, conditions)
 
 
 def on_all_devices(vae: "TrainedVAE") -> tuple["TrainedVAE", Parallel]:
@@ -89,6 +59,7 @@ class TrainedVAE:
     step: int
     metres: dict[str, int]  # metre -> training measures, such as {"4/4": 51204}
     conditions: Conditions = NO_CONDITIONS  # what the model may be told, and in which words
+    prior: str = "own"  # the name of its prior, see `load_workdir`
 
     def score(self, piece: Piece, track: str = "auto") -> Score:
         """A score, or the first piece of a file, as the model takes it; see `pieces.to_score`."""

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from musicvae_jax.codec.grid_codec import FIRST_PITCH, HOLD
-from musicvae_jax.evaluation.trained import TrainedVAE, load_workdir
+from musicvae_jax.evaluation.load import load_workdir
+from musicvae_jax.evaluation.trained import TrainedVAE
 from tests.untrained import LEVELS_CONFIG, write_workdir
 
 

@@ -9,7 +9,7 @@ import pytest
 from musicvae_jax.analysis.report import write_report
 from musicvae_jax.analysis.report_page import Page, piece_json
 from musicvae_jax.codec.score import TICKS_PER_QUARTER
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.load import load_workdir
 from tests.data.melodies import random_melody
 from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir

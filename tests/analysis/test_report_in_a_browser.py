@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from musicvae_jax.analysis.report import write_report
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.load import load_workdir
 from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
 

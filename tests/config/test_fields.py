@@ -26,6 +26,7 @@ from musicvae_jax.config import (
     LevelsConfig,
     ModelConfig,
     ObjectiveConfig,
+    PriorConfig,
     TrainConfig,
     differences,
     flat,
@@ -38,7 +39,7 @@ from tests.models.variants import THREE
 from tests.tiny import replace
 
 KINDS: list[Any] = [
-    CodecConfig, DataConfig, ModelConfig, LevelConfig, LevelsConfig, ObjectiveConfig, TrainConfig, Config,
+    CodecConfig, DataConfig, ModelConfig, LevelConfig, LevelsConfig, ObjectiveConfig, TrainConfig, PriorConfig, Config,
 ]  # fmt: skip
 HINTS: list[tuple[Any, str, Any]] = [
     (kind, name, hint) for kind in KINDS for name, hint in typing.get_type_hints(kind).items()

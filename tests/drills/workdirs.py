@@ -14,9 +14,9 @@ import numpy as np
 
 from musicvae_jax.evaluation.figures import read_evaluation
 from musicvae_jax.evaluation.fitted_priors import FittedPrior, load_prior, save_prior
-from musicvae_jax.evaluation.prior_fitting import with_bases
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.evaluation.tables import evaluation_text
-from musicvae_jax.evaluation.trained import TrainedVAE, load_workdir
+from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.metrics import MetricWriter, read_metrics, train_seconds
 from musicvae_jax.training.monitor import CollapseMonitor
@@ -162,7 +162,7 @@ def damaged_files(folder: Path, seed: int, number: int) -> Iterator[Held]:
 
 def _prior(vae: TrainedVAE) -> FittedPrior:
     """A prior of random parameters."""
-    config = with_bases(vae.config, {"global": {"base": "mixture", "modes": 2}})
+    config = replace(vae.config, prior={"base": "mixture", "modes": 2}).fitted
     model, rng = make_model(config, vae.codec.fields), np.random.default_rng(0)
     shapes = state_shapes(config, model).params
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes)

@@ -11,7 +11,6 @@ from musicvae_jax.codec import MelodyCodec
 from musicvae_jax.evaluation.bootstrap import Bootstrap
 from musicvae_jax.evaluation.bounds import paired_gain, window_bounds
 from musicvae_jax.evaluation.fitted_priors import bases_of
-from musicvae_jax.evaluation.prior_fitting import with_bases
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.inference import reconstruct
 from musicvae_jax.objectives.loss import elbo_terms, token_nll
@@ -59,7 +58,7 @@ def priors():
     """A model of two levels, and the same model with random mixtures."""
     config = replace(CONFIG, fine={"dim": 3})
     vae, variables = make_vae(config)
-    changed = with_bases(config, {level: {"base": "mixture", "modes": 3} for level in ("global", "fine")})
+    changed = replace(config, prior={"base": "mixture", "modes": 3}).fitted
     other, fresh = make_vae(changed, seed=1)
     mixed = {**variables, "params": {**variables["params"], **bases_of(fresh)}}
     return {

@@ -12,7 +12,7 @@ from musicvae_jax.codec import Metre
 from musicvae_jax.codec.grid_codec import FIRST_PITCH, HOLD
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation import chain
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.models.sampling import SamplingConfig
 from musicvae_jax.rng import stream
 from tests.data.melodies import random_melody

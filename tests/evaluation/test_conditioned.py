@@ -15,7 +15,7 @@ from musicvae_jax.evaluation import conditioned
 from musicvae_jax.evaluation.conditioned import condition_figures
 from musicvae_jax.evaluation.detectors import HEARD, fit_detector, note_features
 from musicvae_jax.evaluation.figures import ConditionFigures
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.figures import build, flatten
 from musicvae_jax.types import Batch
 from tests.data.melodies import SIXTEENTH, random_melody

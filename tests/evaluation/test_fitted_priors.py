@@ -1,20 +1,22 @@
 """Priors fitted to a model that stays as it is."""
 
+import dataclasses
 import json
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from musicvae_jax import evaluate, load_workdir
-from musicvae_jax.config import UserError
+from musicvae_jax.config import ConfigError, PriorConfig, UserError
 from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.prepare import list_styles
 from musicvae_jax.evaluation import prior_fitting
 from musicvae_jax.evaluation.fitted_priors import FittedPrior, bases_of, load_prior, save_prior
-from musicvae_jax.evaluation.prior_fitting import fit_prior, with_bases
+from musicvae_jax.evaluation.prior_fitting import fit_main, fit_prior
 from musicvae_jax.inference import responsibilities, sample_prior
 from musicvae_jax.rng import row_keys
 from musicvae_jax.types import Variables
@@ -22,6 +24,11 @@ from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
 
 STEPS: dict = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2}
+
+
+def mixture(*levels: str, **settings: Any) -> PriorConfig:
+    """A mixture of three Gaussians, fitted in a moment."""
+    return PriorConfig(**{"base": "mixture", "levels": levels, "modes": 3} | STEPS | settings)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +57,7 @@ def vae(workdir):
 
 @pytest.fixture(scope="module")
 def fitted(vae) -> FittedPrior:
-    return fit_prior(vae, "mixture", ("global", "fine"), modes=3, memory_layers=1, **STEPS)
+    return fit_prior(vae, mixture("global", "fine", memory_layers=1))
 
 
 def others(variables: Variables) -> dict:
@@ -109,32 +116,58 @@ def test_a_damaged_prior_is_named(vae, fitted, workdir, file, text):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"base": "flow", "levels": ("globl",)}, "levels = .*globl.*: allowed is some of global, local, fine"),
+        ({"base": "flow", "levels": ("globl",)}, r"prior\.levels = .*globl.*: allowed is some of global, local, fine"),
         ({"base": "vamp", "levels": ("fine",)}, "base = vamp does not go with a level below the top"),
-        ({"base": "flow", "num_steps": 0}, "num_steps = 0"),
-        ({"base": "flow", "learning_rate": 0.0}, "learning_rate = 0.0: allowed is more than 0"),
-        ({"base": "flow", "flow_layers": 0}, "flow_layers = 0"),
-        ({"base": "flow", "memory_layers": -1}, "memory_layers = -1"),
+        ({"base": "none"}, r"prior\.base = 'none': allowed is mixture, flow or vamp"),
         ({"base": "flow", "style_weight": 1.0}, "style_weight = 1.0: allowed is 0 but for a mixture of the top level"),
         ({"base": "mixture", "modes": 2, "style_weight": 1.0}, "with [0-9]+ modes or more, a mode for each style"),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(vae, arguments, said):
     with pytest.raises(UserError, match=said):
-        fit_prior(vae, **arguments)
+        fit_prior(vae, PriorConfig(**arguments))
 
 
 def test_a_learned_base_has_no_free_bits_and_a_kl_by_draws():
     start = replace(LEVELS_CONFIG, fine={"free_bits": "per_dim", "nats": 0.2})
-    changed = with_bases(start, {"fine": {"base": "flow"}}).levels
-    assert (changed.fine.free_bits, changed.fine.nats, changed.fine.kl_estimate) == ("none", 0.0, "draw")
-    assert changed.global_ == LEVELS_CONFIG.levels.global_
+    changed = replace(start, prior={"base": "flow", "levels": ("fine",)}).fitted
+    fine = changed.levels.fine
+    assert (fine.free_bits, fine.nats, fine.kl_estimate) == ("none", 0.0, "draw")
+    assert changed.levels.global_ == LEVELS_CONFIG.levels.global_ and changed.prior == PriorConfig()
+
+
+def test_a_prior_that_does_not_go_with_the_levels_is_refused_with_the_config():
+    """Before the model is trained."""
+    with pytest.raises(ConfigError, match=r"flow.* does not go with inference = ladder"):
+        replace(LEVELS_CONFIG, model={"inference": "ladder"}, prior={"base": "flow"})
+    with pytest.raises(ConfigError, match=r"prior\.levels = \('fine',\): allowed is some of global"):
+        replace(LEVELS_CONFIG, local={"dim": 0}, fine={"dim": 0}, prior={"base": "flow", "levels": ("fine",)})
+
+
+def test_the_prior_that_a_config_asks_for_is_the_one_that_is_used(folk_data_dir, tmp_path, capsys):
+    """Once it is fitted; the model's own can still be had."""
+    data = {"data_dir": folk_data_dir, "min_measures": 4}
+    config = dataclasses.replace(replace(LEVELS_CONFIG, data=data), prior=mixture("fine"))
+    workdir = write_workdir(tmp_path / "run", config, seed=1)
+    assert load_workdir(workdir).prior == "own"
+    assert "has no prior for step 0 yet: the model's own is used" in capsys.readouterr().err
+    prior = fit_main(workdir)
+    assert prior is not None and prior.after["fine"] < prior.before["fine"]
+    assert fit_main(workdir) is None  # it is there
+    vae = load_workdir(workdir)
+    assert vae.prior == "main" and vae.config == config.fitted
+    jax.tree.map(np.testing.assert_array_equal, vae.variables, prior.vae.variables)
+    own = load_workdir(workdir, prior="own")
+    assert own.prior == "own" and own.config == config
+    assert capsys.readouterr().err.count("the model's own is used") == 0
+    (workdir / "priors" / "main" / "fit.json").write_text('{"step": 1}')  # of another checkpoint
+    assert load_workdir(workdir).prior == "own"
 
 
 def test_the_best_parameters_on_validation_are_kept(vae, monkeypatch):
     """Steps that are far too large gain nothing, so the first parameters stay."""
     monkeypatch.setattr(prior_fitting, "_VALIDATION_WINDOWS", 512)
-    wild = fit_prior(vae, "flow", ("fine",), num_steps=3, batch_size=8, learning_rate=30.0)
+    wild = fit_prior(vae, PriorConfig(base="flow", levels=("fine",), num_steps=3, batch_size=8, learning_rate=30.0))
     assert wild.after["fine"] == pytest.approx(wild.before["fine"], rel=0.02)  # a flow starts as N(0, 1); one draw
 
 
@@ -148,7 +181,7 @@ def test_gaussians_are_fitted_to_mean_styles(vae):
     known = np.isfinite(style)
     error = []
     for weight in (0.0, 20.0):
-        own = fit_prior(vae, "mixture", ("global",), modes=16, style_weight=weight, **STEPS).vae
+        own = fit_prior(vae, mixture("global", modes=16, style_weight=weight)).vae
         shares = responsibilities(own.model, own.variables, batch._replace(conditions=()))["global"][:, 0]
         error.append(-np.log(np.asarray(shares)[known, style[known].astype(int)]).mean())
     assert error[1] < error[0] - 0.9
@@ -156,9 +189,8 @@ def test_gaussians_are_fitted_to_mean_styles(vae):
 
 def test_levels_that_are_fitted_together_are_those_that_are_fitted_alone(vae):
     """Each with the best of its own moments: the rate is so high that it gets worse and better."""
-    steps = STEPS | {"learning_rate": 0.3}
-    together = fit_prior(vae, "mixture", ("global", "fine"), modes=3, **steps)
-    alone = fit_prior(vae, "mixture", ("fine",), modes=3, **steps)
+    together = fit_prior(vae, mixture("global", "fine", learning_rate=0.3))
+    alone = fit_prior(vae, mixture("fine", learning_rate=0.3))
     assert together.after["fine"] == pytest.approx(alone.after["fine"], rel=1e-4)
     pair = (bases_of(fit.vae.variables)["bases_fine"] for fit in (together, alone))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *pair)

@@ -23,10 +23,11 @@ from musicvae_jax.evaluation import information_flow as flow
 from musicvae_jax.evaluation.bootstrap import Bootstrap, estimate
 from musicvae_jax.evaluation.figures import ANOTHER_PIECE, PRIORS, FlowFigures, write_evaluation
 from musicvae_jax.evaluation.likeness import NAMES, true_attributes
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.evaluation.probes import ProbeData, probe_figures
 from musicvae_jax.evaluation.reconstruction import other_pieces
 from musicvae_jax.evaluation.tables import evaluation_text
-from musicvae_jax.evaluation.trained import EVALUATION_ROWS, load_workdir, on_all_devices
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, on_all_devices
 from musicvae_jax.figures import flatten
 from musicvae_jax.types import Batch
 from tests.tiny import replace

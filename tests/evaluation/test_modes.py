@@ -9,9 +9,9 @@ import pytest
 from musicvae_jax import load_windows
 from musicvae_jax.data.conditions import metre_number
 from musicvae_jax.evaluation import modes
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.evaluation.modes import MixtureFigures, mixture_figures, mixture_text
-from musicvae_jax.evaluation.prior_fitting import with_bases
-from musicvae_jax.evaluation.trained import TrainedVAE, load_workdir
+from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.inference import infer, responsibilities
 from musicvae_jax.rng import row_keys
 from musicvae_jax.training.state import init_params, make_model
@@ -33,7 +33,7 @@ def vae(tmp_path_factory, folk_data_dir):
     """A model whose global latent has five Gaussians."""
     config = replace(LEVELS_CONFIG, data={"data_dir": folk_data_dir, "min_measures": 4})
     vae = load_workdir(write_workdir(tmp_path_factory.mktemp("modes") / "run", config, seed=1))
-    config = with_bases(vae.config, {"global": {"base": "mixture", "modes": 5}})
+    config = replace(vae.config, prior={"base": "mixture", "modes": 5, "levels": ("global",)}).fitted
     model = make_model(config, vae.codec.fields)
     return dataclasses.replace(vae, config=config, model=model, variables={"params": init_params(model, 4, 0)})
 

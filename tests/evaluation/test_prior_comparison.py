@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from musicvae_jax import load_windows, load_workdir, make_eval_batches
-from musicvae_jax.config import UserError
+from musicvae_jax.config import PriorConfig, UserError
+from musicvae_jax.evaluation.fitted_priors import OWN
 from musicvae_jax.evaluation.prior_comparison import (
-    OWN,
     PriorComparison,
     PriorRow,
     compare_priors,
@@ -84,7 +84,8 @@ def vae(tmp_path_factory, folk_data_dir):
 
 def test_a_fitted_prior_gains_what_its_kl_falls_by(vae):
     """In the ELBO exactly, because the draws are the same; the nll is that of the model."""
-    fitted = fit_prior(vae, "mixture", modes=3, num_steps=30, batch_size=8, learning_rate=1e-2).vae
+    prior = PriorConfig(base="mixture", modes=3, num_steps=30, batch_size=8, learning_rate=1e-2)
+    fitted = fit_prior(vae, prior).vae
     found = compare_priors(vae, {"modes": fitted}, "validation", num_windows=40, num_draws=4)
     own, other = found.priors[OWN], found.priors["modes"]
     assert (found.windows, found.draws, list(found.priors)) == (40, 4, ["own", "modes"])

@@ -9,7 +9,7 @@ import pytest
 from musicvae_jax.codec import Metre
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation import trained
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.models.sampling import SamplingConfig
 from tests.data.melodies import random_melody
 from tests.tiny import replace

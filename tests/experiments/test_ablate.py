@@ -16,7 +16,7 @@ from musicvae_jax.config import Config, LevelConfig, LevelsConfig, ObjectiveConf
 from musicvae_jax.evaluation.ablation_queue import Queue
 from musicvae_jax.evaluation.ablations import Ablation, Column, plan, read_rows
 from musicvae_jax.evaluation.evaluate import evaluate
-from musicvae_jax.evaluation.trained import load_workdir
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.figures import flatten
 from musicvae_jax.training.state import make_model, state_shapes
 from tests.tiny import replace

@@ -28,7 +28,7 @@ def test_the_priors_of_a_run_are_measured_and_printed(run, tmp_path, call, monke
     monkeypatch.setattr(prior_comparison, "prior_figures", lambda *_, **__: make_priors())
     monkeypatch.setattr(prior_comparison, "sample_figures", lambda *_, **__: make_samples())
     workdir = shutil.copytree(run, tmp_path / "run")
-    sizes = ("--base", "mixture", "--steps", 2, "--batch-size", 4, "--name", "modes")
+    sizes = ("--prior.base", "mixture", "--prior.num-steps", 2, "--prior.batch-size", 4, "--name", "modes")
     assert call("fit_prior.py", "--workdir", workdir, "--trust-config", *sizes).status == 0
     ended = call("compare_priors.py", "--workdir", workdir, "--trust-config", "--num-windows", 12, "--iwae-draws", 2)
     assert ended.status == 0, ended.error

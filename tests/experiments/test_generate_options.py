@@ -8,7 +8,7 @@ import pytest
 
 from musicvae_jax import SamplingConfig
 from musicvae_jax.codec import MelodyCodec, read_midi, write_midi
-from musicvae_jax.evaluation import trained
+from musicvae_jax.evaluation import load
 from musicvae_jax.evaluation.trained import TrainedVAE
 from tests.data.melodies import random_melody
 
@@ -66,13 +66,14 @@ def test_every_option_reaches_the_model(
     vae.first_window.return_value = RETURNED[0]
     method = getattr(vae, command)
     method.return_value = RETURNED[0] if command == "reconstruct" else RETURNED
-    load = create_autospec(trained.load_workdir, return_value=vae)
-    monkeypatch.setattr(trained, "load_workdir", load)
+    loaded = create_autospec(load.load_workdir, return_value=vae)
+    monkeypatch.setattr(load, "load_workdir", loaded)
 
-    common = ["--workdir", "a run", "--out", tmp_path, "--temperature", 0.5, "--seed", 3, "--checkpoint", "latest"]
+    common = ["--workdir", "a run", "--out", tmp_path, "--temperature", 0.5, "--seed", 3]
+    common += ["--checkpoint", "latest", "--prior", "own"]
     ended = call("generate.py", command, *files, *options.split(), *common)
     assert ended.status == 0, ended.error
-    load.assert_called_once_with("a run", "latest")
+    loaded.assert_called_once_with("a run", "latest", "own")
     method.assert_called_once()
     read = [Path(score.source).name for score in method.call_args.args[:num_files]]
     assert read == [file.name for file in files]

@@ -6,8 +6,8 @@ import pytest
 
 from musicvae_jax.config import UserError
 from musicvae_jax.evaluation.evaluate import evaluate
+from musicvae_jax.evaluation.load import load_workdir
 from musicvae_jax.evaluation.tables import evaluation_text
-from musicvae_jax.evaluation.trained import load_workdir
 from musicvae_jax.inference import reconstruct
 from musicvae_jax.objectives.loss import elbo_terms, objective
 from musicvae_jax.objectives.rates import weights_at
