@@ -17,6 +17,7 @@ _HOMES = {
         "LevelsConfig",
         "ModelConfig",
         "ObjectiveConfig",
+        "PriorConfig",
         "TrainConfig",
         "UserError",
     ),

@@ -229,6 +229,7 @@ def test_config_fields_and_figures_in_prose_exist():
         "levels",
         "objective",
         "train",
+        "prior",
         "flow",
         "rivals",
         "iwae",

@@ -6,10 +6,11 @@ import shutil
 
 import numpy as np
 
+from musicvae_jax.config import PriorConfig, to_json
 from musicvae_jax.evaluation.figures import Evaluation
 from musicvae_jax.training.metrics import read_metrics
-from musicvae_jax.training.workdir import read_config
-from tests.scripts import STEPS
+from musicvae_jax.training.workdir import read_config, write_text
+from tests.scripts import STEPS, train_args
 
 
 def test_training_leaves_a_run(run):
@@ -42,3 +43,26 @@ def test_evaluation_is_one_flat_file(run, tmp_path, call):
     assert (result["split"], result["num_examples"], result["flow.windows"], result["iwae.draws"]) == ("test", 16, 8, 2)
     assert all(np.isfinite(value) for value in result.values() if not isinstance(value, str))
     assert "16 windows of 'test'" in ended.out and f"{result['perplexity_elbo']:.3f}" in ended.out
+
+
+def test_the_prior_of_a_config_is_fitted_after_the_last_step_and_is_the_one_that_is_measured(
+    run, folk_data_dir, tmp_path, call
+):
+    """The run is trained already, as one that was stopped in the fit."""
+    workdir = shutil.copytree(run, tmp_path / "run")
+    prior = PriorConfig(base="mixture", num_steps=2, batch_size=4)
+    write_text(workdir / "config.json", to_json(dataclasses.replace(read_config(run), prior=prior)))
+    arguments = train_args(workdir, folk_data_dir, prior__base="mixture", prior__num_steps=2, prior__batch_size=4)
+    ended = call("train.py", *arguments)
+    assert ended.status == 0, ended.error
+    assert "nats per window under the model's own prior" in ended.out
+    again = call("train.py", *arguments)
+    assert again.status == 0 and "own prior" not in again.out  # it is there
+    sizes = ("--num-examples", 8, "--flow-windows", 0, "--samples", 0, "--no-rivals")
+    for named, used in (((), "main"), (("--prior", "own"), "own")):
+        ended = call("evaluate.py", "--workdir", workdir, "--trust-config", *sizes, *named)
+        assert ended.status == 0, ended.error
+        assert f"prior {used!r}" in ended.out
+    folders = (workdir, workdir / "priors" / "own")
+    main, own = (json.loads((folder / "evaluation.validation.json").read_text()) for folder in folders)
+    assert (main["prior"], own["prior"]) == ("main", "own") and main["nll"] == own["nll"]
