@@ -11,6 +11,7 @@ from musicvae_jax.config import (
     LevelsConfig,
     ModelConfig,
     ObjectiveConfig,
+    PriorConfig,
     TrainConfig,
 )
 
@@ -44,7 +45,8 @@ FOLK_PLAIN = dataclasses.replace(
 )
 
 # `folk-plain` with one dim of each group that follows an attribute of its span, and a decoder that obeys it. Tunes have
-# no dynamics, and a measure has few dims. Free bits keep the global dims without an attribute active.
+# no dynamics, and a measure has few dims. Free bits keep the global dims without an attribute active. Once it is
+# trained, it gets a prior that hears the earlier phrases and measures.
 _PRIMARY: dict[str, Any] = {"attributes": ("primary",)}
 FOLK = dataclasses.replace(
     FOLK_PLAIN,
@@ -57,6 +59,7 @@ FOLK = dataclasses.replace(
         fine=dataclasses.replace(FOLK_PLAIN.levels["fine"], groups=(6, 6, 4, 0, 0), **_PRIMARY),
     ),
     objective=dataclasses.replace(FOLK_PLAIN.objective, attribute_weight=1.0, control_weight=5.0),
+    prior=PriorConfig(base="flow", flow_layers=6, memory_layers=2, num_steps=5000),
 )
 
 # For one GPU. Nobody has trained these two yet: rate and number of steps are a start. Dropout and transposition are to
