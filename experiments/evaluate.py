@@ -13,6 +13,7 @@ Examples:
 from commandline import DataPlaces, run
 
 import dataclasses
+import math
 from pathlib import Path
 
 import tyro
@@ -33,6 +34,7 @@ def evaluate(
     flow_windows: int = 256,
     iwae_draws: int = 0,
     samples: int = 512,
+    guidance: float = 1.0,
     rivals: bool = True,
     seed: int = 0,
     places: OmitArgPrefixes[DataPlaces],
@@ -54,6 +56,7 @@ def evaluate(
         iwae_draws: posterior draws of a tighter bound on the likelihood, each a pass over the split; 0 leaves it out.
         samples: windows whose latents are compared with draws from the prior, and as many samples that are compared
             with held-out music; 0 leaves both out.
+        guidance: how strongly samples follow conditions, see `TrainedVAE.sample`; of a model with conditions.
         rivals: also measure Markov chains and copies; they depend on the data alone, so one seed of a config is enough.
         seed: of the posterior draws.
         places: where the music is read.
@@ -62,6 +65,7 @@ def evaluate(
     check(flow_windows >= 0, "flow_windows", flow_windows, "0 (off) or more")
     check(iwae_draws >= 0, "iwae_draws", iwae_draws, "0 (off) or more")
     check(samples >= 0, "samples", samples, "0 (off) or more")
+    check(1 <= guidance < math.inf, "guidance", guidance, "1 or more")
     check_seed(seed)
     if bool(workdir) == bool(result):
         raise UserError("allowed is one of the two: --workdir, a run to measure, or --result, a file to print")
@@ -107,7 +111,7 @@ def evaluate(
         times_measured=times,
         rivals=measured,
         flow=flow,
-        conditions=condition_figures(vae, split, seed=seed) if vae.conditions.names else None,
+        conditions=condition_figures(vae, split, guidance=guidance, seed=seed) if vae.conditions.names else None,
         priors=fit,
         samples=drawn,
     )

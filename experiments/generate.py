@@ -85,6 +85,8 @@ class Sample(Command):
 
     num: int = 8
     """Number of samples."""
+    guidance: float = 1.0
+    """More than 1 follows the conditions further than they were learned (classifier-free guidance)."""
     metre: str = ""
     """Metre of all measures, e.g. 6/8; drawn from the metres of the training data if not given."""
     condition: tuple[str, ...] = ()
@@ -103,10 +105,9 @@ class Sample(Command):
     def run(self) -> int:
         sampling = mv.SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         conditions = split_labels("condition", self.condition, "NAME=VALUE")
-        options: dict[str, Any] = {"metre": self.metre or None, "measures": self.measures, "conditions": conditions}
-        options |= {"temperature": dict(self.level_temperature), "seed": self.seed, "sampling": sampling}
-        scores = self.load().sample(self.num, **options)
-        self.save_scores(scores, "sample")
+        options: dict[str, Any] = {"conditions": conditions, "guidance": self.guidance, "metre": self.metre or None}
+        options |= {"measures": self.measures, "temperature": dict(self.level_temperature), "seed": self.seed}
+        self.save_scores(self.load().sample(self.num, sampling=sampling, **options), "sample")
         return 0
 
 

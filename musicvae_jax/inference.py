@@ -123,6 +123,7 @@ def sample_prior(
     given: Latents | None = None,
     temperature: Mapping[str, Any] | None = None,
     conditions: Array | None = None,
+    guidance: Array | float | None = None,
 ) -> Latents:
     """Draws the latents that are not given from their priors, top-down: level -> float[batch, time, dim].
 
@@ -134,11 +135,12 @@ def sample_prior(
         given: level -> float[batch, time, dim].
         temperature: level -> what multiplies the scale of its base; 0 gives the means, 1 where a level is not named.
         conditions: float[batch, condition], NaN where unknown; None if all are.
+        guidance: how strongly the frames follow the conditions, see `gaussian.guide`; None: as they were learned.
     """
 
     def one(metre: Array, key: Array, given_row: Latents, known: Array | None) -> Latents:
-        rngs = {"latent": key}
-        return model.apply(variables, metre, given_row, temperature or {}, known, method="sample_prior", rngs=rngs)
+        arguments = (metre, given_row, temperature or {}, known, guidance)
+        return model.apply(variables, *arguments, method="sample_prior", rngs={"latent": key})
 
     return jax.vmap(one)(metre, keys, given or {}, conditions)
 

@@ -6,7 +6,7 @@ says so.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,7 @@ def decode_chain(
     seed: int,
     sampling: SamplingConfig,
     conditions: np.ndarray | None = None,
+    guidance: float | None = None,
 ) -> list[Score]:
     """Decodes pieces of any length, window by window.
 
@@ -70,6 +71,7 @@ def decode_chain(
         seed: of the tokens.
         sampling: how tokens are chosen.
         conditions: float[batch, condition], of all windows; see `TrainedVAE.decode`.
+        guidance: likewise.
 
     Returns:
         One score per row.
@@ -84,9 +86,8 @@ def decode_chain(
         if number and shared:
             known = np.full((*vae.mask(window).shape, len(vae.codec.fields)), -1, np.int32)
             known[:, :shared] = parts[-1][:, -shared:]
-        tokens = vae.decode(
-            before, window, seed=seed, sampling=sampling, known=known, conditions=conditions, window=number
-        )
+        told: dict[str, Any] = {"conditions": conditions, "guidance": guidance}
+        tokens = vae.decode(before, window, seed=seed, sampling=sampling, known=known, window=number, **told)
         parts.append(tokens[:, shared if number else 0 :])
     if shared or len(starts) == 1:
         return vae.scores(np.concatenate(parts, 1)[:, : frame.shape[1]], frame)
@@ -103,6 +104,7 @@ def draw_levels(
     temperature: dict[str, float],
     key: Array,
     conditions: np.ndarray | None = None,
+    guidance: float | None = None,
 ) -> Latents:
     """The latents of the next window: given ones, those of the shared phrase, and draws from the priors.
 
@@ -114,11 +116,12 @@ def draw_levels(
         temperature: see `inference.sample_prior`.
         key: of the draws.
         conditions: see `inference.sample_prior`.
+        guidance: likewise.
     """
     keys = row_keys(key, np.arange(len(window)))
 
     def drawn(given: Latents) -> Latents:
-        return sample_prior(vae.model, vae.variables, window, keys, given, temperature, conditions)
+        return sample_prior(vae.model, vae.variables, window, keys, given, temperature, conditions, guidance)
 
     if before is None:
         return drawn(given)
@@ -139,6 +142,7 @@ def next_top(
     temperature: dict[str, float],
     key: Array,
     conditions: np.ndarray | None = None,
+    guidance: float | None = None,
 ) -> Array:
     """The top latent of the next window, where it spans the window: m + sqrt(1 - c^2) (z - m) + c (draw - m).
 
@@ -151,7 +155,7 @@ def next_top(
         return before[top]
     keys = row_keys(key, np.arange(len(window)))
     drawn, mean = (
-        sample_prior(vae.model, vae.variables, window, keys, None, scales, conditions)[top]
+        sample_prior(vae.model, vae.variables, window, keys, None, scales, conditions, guidance)[top]
         for scales in (temperature, temperature | {top: 0.0})
     )
     return mean + np.sqrt(1 - CHANGE**2) * (before[top] - mean) + CHANGE * (drawn - mean)
@@ -163,6 +167,7 @@ def prior_chain(
     temperature: dict[str, float],
     seed: int,
     conditions: np.ndarray | None = None,
+    guidance: float | None = None,
 ) -> LatentsOf:
     """Draws the latents of a chain from the priors.
 
@@ -172,13 +177,16 @@ def prior_chain(
         temperature: level -> factor of the scale of its prior.
         seed: of the draws.
         conditions: float[batch, condition], of all windows; all are unknown if not given.
+        guidance: how strongly they count, see `inference.sample_prior`.
     """
 
     def latents_of(number: int, window: np.ndarray, before: Latents | None) -> Latents:
         key, given = jax.random.key(seed), given_of(number)
         if before is not None and not given and not vae.config.levels[vae.config.levels.top].span:
-            top = next_top(vae, window, before, temperature, stream(key, "next window", number), conditions)
+            own = stream(key, "next window", number)
+            top = next_top(vae, window, before, temperature, own, conditions, guidance)
             given = {vae.config.levels.top: top}
-        return draw_levels(vae, window, given, before, temperature, stream(key, "prior", number), conditions)
+        own = stream(key, "prior", number)
+        return draw_levels(vae, window, given, before, temperature, own, conditions, guidance)
 
     return latents_of

@@ -1,5 +1,7 @@
 """Conditions asked for against those that are heard in what the prior and the decoder then make."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -20,7 +22,9 @@ _COLUMNS = {attribute.name: column for column, attribute in enumerate(ATTRIBUTES
 _MEASURED = {name for name in _COLUMNS if name not in HEARD}
 
 
-def condition_figures(vae: TrainedVAE, split: str, *, num_windows: int = 512, seed: int = 0) -> ConditionFigures:
+def condition_figures(
+    vae: TrainedVAE, split: str, *, guidance: float = 1.0, num_windows: int = 512, seed: int = 0
+) -> ConditionFigures:
     """What a model makes of conditions, against the same detectors on real music.
 
     Half of the families of a split fit the detectors. The windows of the other half say which conditions and metres
@@ -29,6 +33,7 @@ def condition_figures(vae: TrainedVAE, split: str, *, num_windows: int = 512, se
     Args:
         vae: a model with conditions.
         split: of held-out music, such as ``"validation"``.
+        guidance: how strongly what is made follows what is asked for, see `TrainedVAE.sample`.
         num_windows: so many windows, spread evenly, or all if there are fewer.
         seed: of the halves and of the draws.
     """
@@ -39,18 +44,21 @@ def condition_figures(vae: TrainedVAE, split: str, *, num_windows: int = 512, se
     first = _half(Families(source)(batch.index), seed)
     fitting, held = (jax.tree.map(lambda leaf, rows=rows: leaf[rows], batch) for rows in (first, ~first))
     nothing = np.full_like(held.conditions, np.nan)
-    unasked, together = _make(vae, held, nothing, seed), _make(vae, held, held.conditions, seed)
+    strength = guidance if guidance > 1 else None
+    unasked, together = _make(vae, held, nothing, None, seed), _make(vae, held, held.conditions, strength, seed)
     heard = {}
     for column, name in enumerate(names):
         wanted = held.conditions[:, column]
         detector = fit_detector(name, fitting, vae.codec, fitting.conditions[:, column]) if name in HEARD else None
         if detector is None and name not in _MEASURED:
             continue
-        alone = _make(vae, held, np.where(np.arange(len(names)) == column, held.conditions, np.nan), seed)
-        agreements = [_agreement(vae, name, detector, one, wanted) for one in (held, alone, together, unasked)]
+        one = np.where(np.arange(len(names)) == column, held.conditions, np.nan)
+        alone = _make(vae, held, one, strength, seed)
+        agreements = [_agreement(vae, name, detector, made, wanted) for made in (held, alone, together, unasked)]
         heard[name] = HeardFigures(int(np.isfinite(wanted).sum()), *agreements)
     return ConditionFigures(
         windows=number,
+        guidance=guidance,
         perplexity_elbo=_perplexity(vae, held._replace(conditions=nothing), seed),
         perplexity_elbo_told=_perplexity(vae, held, seed),
         heard=heard,
@@ -64,14 +72,15 @@ def _half(families: np.ndarray, seed: int) -> np.ndarray:
     return chosen[inverse]
 
 
-def _make(vae: TrainedVAE, like: Batch, conditions: np.ndarray, seed: int) -> Batch:
+def _make(vae: TrainedVAE, like: Batch, conditions: np.ndarray, guidance: float | None, seed: int) -> Batch:
     """Windows from the prior with the metres of others, under float[window, condition], NaN where nothing is asked."""
     key, metre, mask = jax.random.key(seed), like.metre, vae.codec.slot_mask(like.metre)
     known = conditions.astype(np.float32)
     keys = row_keys(stream(key, "prior"), np.arange(len(metre)))
-    latents = sample_prior(vae.model, vae.variables, metre, keys, conditions=known)
+    told: dict[str, Any] = {"conditions": known, "guidance": guidance}
+    latents = sample_prior(vae.model, vae.variables, metre, keys, **told)
     own = stream(key, "tokens")
-    tokens = sample_tokens(vae.model, vae.variables, latents, metre, mask, own, SamplingConfig(), conditions=known)
+    tokens = sample_tokens(vae.model, vae.variables, latents, metre, mask, own, SamplingConfig(), **told)
     return Batch(np.asarray(tokens), mask, metre, like.index)
 
 

@@ -205,6 +205,7 @@ class ConditionFigures:
     perplexity_elbo: float  # of windows whose conditions are hidden
     perplexity_elbo_told: float  # of the same windows, their conditions known
     heard: dict[str, HeardFigures]  # by condition
+    guidance: float = 1.0  # how strongly what was made follows what was asked for
 
 
 @dataclasses.dataclass(frozen=True)

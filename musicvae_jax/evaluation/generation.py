@@ -32,6 +32,7 @@ def sample(
     metre: Metre | str | None = None,
     measures: int | None = None,
     conditions: Mapping[str, Any] | None = None,
+    guidance: float = 1.0,
     temperature: Mapping[str, float] | None = None,
     seed: int = 0,
     sampling: SamplingConfig = SamplingConfig(),
@@ -48,6 +49,8 @@ def sample(
         measures: of a piece; those of a window if not given.
         conditions: what is asked for, such as ``{"key": "G", "mode": "major", "style": "jig"}``; the rest is unknown.
             Scores have the key, the tempo and the style that were asked for.
+        guidance: more than 1 follows the conditions further than they were learned: priors (`gaussian.guide`), and the
+            decoder where it is told (`sample_tokens`), which then takes twice as long.
         temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
         seed: of metres, latents and tokens.
         sampling: how tokens are chosen.
@@ -59,6 +62,8 @@ def sample(
     check(num >= 1, "num", num, "1 or more")
     asked = dict(conditions or {})
     told = vae.conditions.encode(asked)
+    check(1 <= guidance < math.inf, "guidance", guidance, "1 or more")
+    check(guidance == 1 or bool(asked), "guidance", guidance, "1 where no condition is asked for")
     if "metre" in asked:
         same = metre is None or to_metre(metre) == to_metre(asked["metre"])
         check(same, "metre", str(metre), f"that of the conditions, {asked['metre']}, or none")
@@ -77,8 +82,9 @@ def sample(
     known = np.tile(told, (num, 1))
     if "metre" in vae.conditions.names:
         known[:, vae.conditions.names.index("metre")] = metre_number(rows)
-    latents_of = prior_chain(vae, lambda _: {}, dict(temperature or {}), seed, known)
-    scores = decode_chain(vae, frame, latents_of, seed=seed, sampling=sampling, conditions=known)
+    strength = guidance if guidance > 1 else None
+    latents_of = prior_chain(vae, lambda _: {}, dict(temperature or {}), seed, known, strength)
+    scores = decode_chain(vae, frame, latents_of, seed=seed, sampling=sampling, conditions=known, guidance=strength)
     return [vae.conditions.labelled(score, told) for score in scores]
 
 

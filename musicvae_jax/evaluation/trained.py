@@ -110,6 +110,7 @@ class TrainedVAE:
         sampling: SamplingConfig = SamplingConfig(),
         known: np.ndarray | None = None,
         conditions: np.ndarray | None = None,
+        guidance: float | None = None,
         window: int = 0,
     ) -> np.ndarray:
         """Decodes latents to tokens int32[batch, measure, slot, field].
@@ -121,6 +122,7 @@ class TrainedVAE:
             sampling: how tokens are chosen.
             known: tokens of measures that are not drawn, see `sample_tokens`.
             conditions: float[batch, condition], as `conditions.encode` gives them; all are unknown if not given.
+            guidance: see `sample_tokens`.
             window: number of the window in a chain: each has its own draws.
 
         Raises:
@@ -133,8 +135,9 @@ class TrainedVAE:
         def draw(chunk: int, *rows: Any) -> Array:
             own = key if chunk == 0 else stream(key, "chunk", chunk)
 
-            def one(latents: Latents, metre: np.ndarray, mask: np.ndarray, *more: np.ndarray | None) -> Array:
-                return sample_tokens(self.model, self.variables, latents, metre, mask, own, sampling, *more)
+            def one(latents: Latents, metre: np.ndarray, mask: np.ndarray, *more: Any) -> Array:
+                given = dict(zip(("known", "conditions"), more, strict=True)) | {"guidance": guidance}
+                return sample_tokens(self.model, self.variables, latents, metre, mask, own, sampling, **given)
 
             return in_powers_of_two(one, *rows)
 

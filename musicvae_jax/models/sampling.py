@@ -98,6 +98,7 @@ def sample_tokens(
     sampling: SamplingConfig,
     known: Array | None = None,
     conditions: Array | None = None,
+    guidance: Array | float | None = None,
 ) -> Array:
     """Decodes latents slot by slot, on all devices that hold the variables.
 
@@ -112,6 +113,9 @@ def sample_tokens(
         known: int32[batch, measure, slot, field], the tokens of measures that are not drawn, as far as the decoder sees
             the past; -1 in the measures that are drawn. All are drawn if not given.
         conditions: float[batch, condition], NaN where unknown; read with ``condition_decoder``.
+        guidance: w of the logits w told + (1 - w) untold, of a decoder with conditions and without (classifier-free
+            guidance, Ho & Salimans 2021); it then runs twice. None: those with conditions. Read with
+            ``condition_decoder``.
 
     Returns:
         int32[batch, measure, slot, field], 0 where masked and after the end of a measure.
@@ -120,8 +124,9 @@ def sample_tokens(
     length = int(np.flatnonzero(np.any(mask, (0, 1))).max(initial=0)) + 1
     length = length if model.config.context == "none" else mask.shape[-1]
     choice, mesh = Choice.of(sampling), _mesh(variables)
+    guidance = guidance if model.config.condition_decoder else None
     return _sample_tokens(
-        model, variables, latents, metre, mask, key, choice, sampling.top_k, length, mesh, known, conditions
+        model, variables, latents, metre, mask, key, choice, sampling.top_k, length, mesh, known, conditions, guidance
     )
 
 
@@ -146,21 +151,26 @@ def _sample_tokens(
     mesh: Mesh | None,
     known: Array | None,
     conditions: Array | None,
+    guidance: Array | float | None,
 ) -> Array:
-    batch, measures, slots = mask.shape
+    rows, (batch, measures, slots) = jnp.arange(len(mask)), mask.shape
     fields, context = model.fields, model.config.context
     apply = partial(model.apply, variables)
     mask = mask[..., :length]
-    # A lane is decoded slot by slot: a window, or a measure where measures are independent given the latents.
-    lanes, positions = (batch * measures, length) if context == "none" else (batch, measures * slots)
     # Axes: batch, measure, slot or 1, layer, dim.
     guide = apply(latents, metre, None, conditions, method=decoder_method("guide"))
+    if guidance is not None:  # the rows twice, with conditions and without, which draw the same tokens
+        guide = jnp.concatenate([guide, apply(latents, metre, None, None, method=decoder_method("guide"))])
+        rows, mask, known = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), (rows, mask, known))
+        batch *= 2
+    # A lane is decoded slot by slot: a window, or a measure where measures are independent given the latents.
+    lanes, positions = (batch * measures, length) if context == "none" else (batch, measures * slots)
     # Then: measure, slot or 1, lane, layer, dim.
     guide = jnp.moveaxis(guide.reshape(lanes, -1, *guide.shape[2:]), 0, 2)
     allowed = jnp.moveaxis(mask.reshape(lanes, positions), 1, 0)  # [position, lane]
     if known is not None:  # then [position, lane, field]
         known = jnp.moveaxis(jnp.asarray(known)[:, :, :length].reshape(lanes, positions, -1), 1, 0)
-    keys = jnp.repeat(row_keys(key, jnp.arange(batch)), lanes // batch)
+    keys = jnp.repeat(row_keys(key, rows), lanes // batch)
     first = jnp.arange(lanes) % (lanes // batch) * slots  # the slot of the window that a lane begins with
     if mesh is not None and lanes % mesh.size == 0:
         over_lanes = [NamedSharding(mesh, PartitionSpec(*(None,) * axis, mesh.axis_names)) for axis in range(3)]
@@ -183,6 +193,9 @@ def _sample_tokens(
         tokens = jnp.zeros((lanes, 0), jnp.int32)
         for number, gumbel in enumerate(noise):
             logits = apply(x, tokens, slot == slots - 1, past.heard, method=decoder_method("field_logits"))
+            if guidance is not None:
+                told, untold = jnp.split(logits, 2)
+                logits = jnp.tile(untold + guidance * (told - untold), (2, 1))
             drawn = sample_categorical(logits, gumbel, choice, top_k)[:, None]
             if given is not None:
                 drawn = jnp.where(given[:, number, None] < 0, drawn, given[:, number, None])
@@ -213,6 +226,7 @@ def _sample_tokens(
         carry, tokens = jax.lax.scan(body, carry, (part, allowed[part], noise, None if known is None else known[part]))
         pieces.append(tokens)
     tokens = jnp.moveaxis(jnp.concatenate(pieces), 0, 1).reshape(batch, measures, -1, len(fields))
+    tokens = tokens[: len(tokens) // (1 if guidance is None else 2)]
     return jnp.pad(tokens, ((0, 0), (0, 0), (0, slots - tokens.shape[2]), (0, 0)))
 
 

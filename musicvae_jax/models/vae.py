@@ -130,9 +130,10 @@ class MusicVAE(nn.Module):
         given: Mapping[str, Array] | None = None,
         temperature: Mapping[str, float] | None = None,
         conditions: Array | None = None,
+        guidance: Array | float | None = None,
     ) -> Latents:
         """See `LatentStack.sample`; None for conditions that are all unknown."""
-        return self.stack.sample(metre, given, temperature, conditions)
+        return self.stack.sample(metre, given, temperature, conditions, guidance)
 
     def _features(self, batch: Batch, deterministic: bool) -> tuple[dict[str, Array], Array | None]:
         """See `MusicEncoder`; nothing without a level."""

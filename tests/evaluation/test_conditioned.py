@@ -111,12 +111,14 @@ def vae(tmp_path_factory, folk_data_dir):
 def test_a_model_that_repeats_real_music_is_heard_as_real_music(vae, monkeypatch):
     asked = []
 
-    def repeat(vae, held, conditions, seed):
+    def repeat(vae, held, conditions, guidance, seed):
         asked.append(np.isfinite(conditions).any(0))
+        assert guidance == (2.0 if asked[-1].any() else None)
         return held
 
     monkeypatch.setattr(conditioned, "_make", repeat)
-    figures = condition_figures(vae, "validation", num_windows=256)
+    figures = condition_figures(vae, "validation", num_windows=256, guidance=2.0)
+    assert figures.guidance == 2.0
     assert set(figures.heard) == set(NAMES)
     for found in figures.heard.values():
         assert found.real == found.alone == found.together == found.unasked
@@ -147,6 +149,13 @@ def test_samples_have_the_labels_that_were_asked_for(vae):
     for score in scores:
         assert (score.fifths, score.mode, score.style, str(score.metre(0))) == (-5, "dorian", "reel", "3/4")
         assert score.num_measures == 7
+    guided = vae.sample(3, conditions=asked, measures=7, guidance=4.0)
+    assert not all(np.array_equal(one.notes, two.notes) for one, two in zip(scores, guided, strict=True))
+    assert [(score.fifths, score.num_measures) for score in guided] == [(-5, 7)] * 3
+    with pytest.raises(UserError, match=r"guidance = 0\.5: allowed is 1 or more"):
+        vae.sample(1, conditions=asked, guidance=0.5)
+    with pytest.raises(UserError, match=r"guidance = 2\.0: allowed is 1 where no condition is asked for"):
+        vae.sample(1, guidance=2.0)
     with pytest.raises(UserError, match="that of the conditions, 3/4, or none"):
         vae.sample(1, conditions=asked, metre="4/4")
     with pytest.raises(UserError, match="did you mean style"):

@@ -21,9 +21,17 @@ COMMANDS: list[tuple[str, int, str, list[Any], dict[str, Any], list[str]]] = [
     (
         "sample",
         0,
-        "--num 2 --metre 3/4 --measures 33 --level-temperature global 0.25 --top-k 7 --top-p 0.75",
+        "--num 2 --metre 3/4 --condition key=G --guidance 1.5 --measures 33 --level-temperature global 0.25"
+        " --top-k 7 --top-p 0.75",
         [2],
-        {"metre": "3/4", "measures": 33, "conditions": {}, "temperature": {"global": 0.25}, "sampling": NUCLEUS},
+        {
+            "metre": "3/4",
+            "measures": 33,
+            "conditions": {"key": "G"},
+            "guidance": 1.5,
+            "temperature": {"global": 0.25},
+            "sampling": NUCLEUS,
+        },
         ["sample_0", "sample_1"],
     ),
     ("reconstruct", 1, "", [], {"sampling": COOL}, ["tune0_mid"]),

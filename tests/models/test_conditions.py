@@ -10,10 +10,11 @@ import pytest
 from musicvae_jax.config import Config, ConfigError, ModelConfig
 from musicvae_jax.inference import encode, forward, reconstruct, sample_prior
 from musicvae_jax.models.conditions import ConditionEmbedding, hide_conditions
+from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys
-from musicvae_jax.types import NOMINAL
+from musicvae_jax.types import NOMINAL, Batch
 from tests.models.variants import THREE, make_latents
-from tests.tiny import make_batch, make_vae, replace
+from tests.tiny import SLOTS, make_batch, make_vae, replace
 
 NAMES = ("key", "metre", "tempo")
 CONFIG = replace(THREE, model={"conditions": NAMES}, fine={"dim": 0})
@@ -103,6 +104,48 @@ def test_the_frame_under_conditions_is_the_prior(base):
     assert np.abs(loc).max() > 0.01
     np.testing.assert_array_less(np.abs(drawn.mean(0) - loc), 5 * scale / size**0.5)
     np.testing.assert_allclose(drawn.std(0), scale, rtol=5 * (2 * size) ** -0.5)
+
+
+def test_guidance_moves_the_prior_means_away_from_those_without_conditions():
+    """Of every level that is told; 1 is as they were learned, and nothing known leaves nothing to guide."""
+    model, variables = make_vae(of_base("normal", TOLD))
+    batch, conditions = make_batch(), make_conditions()
+    still = dict.fromkeys(("global", "local"), 0.0)
+
+    def means(conditions, guidance=None):
+        return sample_prior(model, variables, batch.metre, keys(), None, still, conditions, guidance)["global"]
+
+    untold, told = means(None), means(conditions)
+    near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    near(means(conditions, 1.0), told)
+    near(means(None, 4.0), untold)
+    moved = (means(conditions, 4.0) - told) * (told - untold)
+    assert (moved > -1e-6).all() and (moved.max((1, 2)) > 1e-5).all()
+
+
+@pytest.mark.parametrize("context", ["none", "flat"])
+def test_guided_tokens_follow_the_guided_logits(context):
+    """First tokens of 4,000 windows: a chi-square of their counts, within five standard deviations of its mean."""
+    model, variables = make_vae(replace(TOLD, model={"context": context}), seed=3)
+    number, guidance = 4000, 12.0
+    metre, mask = np.full((number, 2, 2), 4, np.int32), np.zeros((number, 2, SLOTS), bool)
+    mask[:, 0, 0] = True
+    latents = {level: np.ones((number, *leaf.shape[1:]), np.float32) for level, leaf in make_latents(TOLD).items()}
+    conditions = np.repeat(make_conditions()[:1], number, 0)
+    drawn = sample_tokens(
+        model, variables, latents, metre, mask, jax.random.key(0), SamplingConfig(), None, conditions, guidance
+    )
+    one = Batch(np.zeros((1, 2, SLOTS, 2), np.int32), mask[:1], metre[:1], np.arange(1))
+    few = {level: leaf[:1] for level, leaf in latents.items()}
+    untold, told = (
+        np.asarray(model.apply(variables, few, one._replace(conditions=known), method="decode")[0])[0, 0, 0]
+        for known in ((), conditions[:1])
+    )
+    expected = number * np.asarray(jax.nn.softmax(untold + guidance * (told - untold)))
+    assert np.abs(expected - number * np.asarray(jax.nn.softmax(told))).max() > 0.02 * number
+    counts = np.bincount(np.asarray(drawn)[:, 0, 0, 0], minlength=len(expected))
+    freedom = len(expected) - 1
+    assert abs(((counts - expected) ** 2 / expected).sum() - freedom) < 5 * np.sqrt(2 * freedom)
 
 
 def test_hidden_conditions_are_hidden_at_their_rate_and_together():

@@ -13,6 +13,7 @@ from musicvae_jax.models.latent.gaussian import (
     from_frame,
     gaussian_from_frame,
     gaussian_to_frame,
+    guide,
     merge,
     to_frame,
 )  # fmt: skip
@@ -36,6 +37,32 @@ def test_a_merge_is_the_normalised_product_at_any_scales(likelihood, prior):
     loc = (precisions * [first, second]).sum() / precisions.sum()
     np.testing.assert_allclose(result.loc, loc, rtol=1e-5, atol=1e-6 * max(abs(first), abs(second)) + 1e-30)
     np.testing.assert_allclose(result.log_scale, -0.5 * np.log(precisions.sum()), rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=100)
+@given(st.floats(-5, 5), st.floats(-2, 2), st.floats(0, 3), st.floats(1, 9))
+def test_guidance_is_a_ratio_of_densities(loc, log_scale, wider, guidance):
+    """told^w untold^(1 - w) up to a constant, in float64, where untold is at least as wide."""
+    told = Gaussian(np.float32(0.5), np.float32(log_scale))
+    untold = Gaussian(np.float32(loc), np.float32(log_scale + wider))
+    found = guide(told, untold, guidance)
+    z = np.linspace(-3, 3, 7)
+    density = {
+        name: stats.norm.logpdf(z, np.float64(one.loc), np.exp(np.float64(one.log_scale)))
+        for name, one in {"told": told, "untold": untold, "found": found}.items()
+    }
+    constant = density["found"] - guidance * density["told"] - (1 - guidance) * density["untold"]
+    np.testing.assert_allclose(constant - constant[0], 0, atol=1e-3 * (1 + np.abs(density["found"]).max()))
+
+
+def test_guidance_of_one_changes_nothing_and_no_guidance_widens():
+    rng = np.random.default_rng(0)
+    told, untold = (Gaussian(*rng.normal(0, 2, (2, 200)).astype(np.float32)) for _ in range(2))
+    jax.tree.map(NEAR, guide(told, untold, 1.0), told)
+    strong = guide(told, untold, 30.0)
+    assert (strong.log_scale <= told.log_scale + 1e-6).all() and np.isfinite(strong.loc).all()
+    further = (strong.loc - told.loc) * (told.loc - untold.loc)
+    assert (further >= 0).all() and (further > 0).any()
 
 
 def test_a_frame_is_an_affine_map_of_values_and_of_gaussians():

@@ -68,6 +68,23 @@ def gaussian_to_frame(gaussian: Gaussian, frame: Gaussian) -> Gaussian:
     return Gaussian(to_frame(gaussian.loc, frame), gaussian.log_scale - frame.log_scale)
 
 
+def guide(told: Gaussian, untold: Gaussian, guidance: Array | float) -> Gaussian:
+    """The normalised density told^w untold^(1 - w): for w > 1 further from what is expected without being told.
+
+    It is classifier-free guidance (Ho & Salimans 2021) of a Gaussian. Where ``untold`` is the narrower one, it counts
+    with the scale of ``told``, so that the result is never wider than that.
+
+    Args:
+        told: p(z | conditions).
+        untold: p(z).
+        guidance: w, 1 or more; 1 gives ``told``.
+    """
+    share = jnp.minimum(jnp.exp(2 * (told.log_scale - untold.log_scale)), 1)  # of the precisions
+    precision = guidance - (guidance - 1) * share  # in units of that of told
+    loc = told.loc + (guidance - 1) * share / precision * (told.loc - untold.loc)
+    return Gaussian(loc, told.log_scale - 0.5 * jnp.log(precision))
+
+
 def merge(likelihood: Gaussian, prior: Gaussian) -> Gaussian:
     """The normalised product of two Gaussians, by precision weighting (Sonderby et al. 2016, eq. 17-19)."""
     # In logarithms: scales differ by orders of magnitude, and precisions by twice as many.

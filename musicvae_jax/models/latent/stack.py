@@ -22,6 +22,7 @@ from musicvae_jax.models.latent.gaussian import (
     GaussianHead,
     from_frame,
     gaussian_to_frame,
+    guide,
     merge,
     standard_normal,
     to_frame,
@@ -158,6 +159,7 @@ class LatentStack(nn.Module):
         given: Mapping[str, Array] | None = None,
         temperature: Mapping[str, float] | None = None,
         conditions: Array | None = None,
+        guidance: Array | float | None = None,
     ) -> Latents:
         """Draws latents from the prior, top-down (rng stream ``latent``).
 
@@ -166,11 +168,15 @@ class LatentStack(nn.Module):
             given: level -> float[..., time, dim], levels that are known; the others are drawn.
             temperature: level -> what multiplies the scale of its base; 1 for levels that are not named.
             conditions: as of `infer`.
+            guidance: how strongly the frames follow the conditions, see `gaussian.guide`; None: as they were learned.
         """
         given, temperature = given or {}, temperature or {}
         latents: Latents = {}
         for name, level in self.levels.on.items():
             known = self._known(name, latents, metre, conditions)
+            if guidance is not None:
+                untold = self._known(name, latents, metre, None)
+                known = known._replace(frame=partial(_guided, known.frame, untold.frame, guidance))
             # Drawn for a given level, too: the levels below then have the same noise.
             noise = self._noise("latent", (*known.present.shape, noise_width(level)))
             z = given[name] if name in given else self._draw(name, known, noise, temperature.get(name, 1.0))
@@ -239,6 +245,12 @@ class LatentStack(nn.Module):
         drop, keep = jax.random.split(self.make_rng("level_dropout"))
         dropped = jax.random.bernoulli(drop, self.config.level_dropout, leading)
         return jnp.where(dropped, jax.random.randint(keep, leading, 1, number), number)
+
+
+def _guided(
+    told: Callable[[Array], Gaussian], untold: Callable[[Array], Gaussian], guidance: Array | float, z: Array
+) -> Gaussian:
+    return guide(told(z), untold(z), guidance)
 
 
 def _unbound(module: nn.Module, **settings: Any) -> Callable[..., Any]:
