@@ -41,7 +41,7 @@ def compare(
         workdir: the folder of the run.
         result: a file that was written before: it is printed, and nothing is measured. Of several files, which are of
             runs of one config from several seeds, the means are printed.
-        priors: names of fitted priors; all of the run if none is given.
+        priors: names of fitted priors; all that were fitted to the checkpoint if none is given.
         split: validation, or another split of the data set.
         num_windows: windows that are measured, spread evenly over the split.
         iwae_draws: draws of each posterior, for both bounds.
@@ -57,7 +57,7 @@ def compare(
     from musicvae_jax.analysis.curves import plot_overlaps
     from musicvae_jax.analysis.page import save_figure
     from musicvae_jax.analysis.piano_rolls import plot_samples
-    from musicvae_jax.evaluation.fitted_priors import OWN, fitted_names, load_prior
+    from musicvae_jax.evaluation.fitted_priors import OWN, fitted_names, fitted_step, load_prior
     from musicvae_jax.evaluation.load import load_workdir
     from musicvae_jax.evaluation.prior_comparison import (
         compare_priors,
@@ -73,7 +73,8 @@ def compare(
     set_up_devices()
     vae = load_workdir(workdir, checkpoint, OWN)
     vae = places.apply(vae, workdir)
-    fitted = {name: load_prior(vae, workdir, name) for name in priors or fitted_names(workdir)}
+    there = [name for name in fitted_names(workdir) if fitted_step(workdir, name) == vae.step]
+    fitted = {name: load_prior(vae, workdir, name) for name in priors or there}
     found = compare_priors(vae, fitted, split, num_windows=num_windows, num_draws=iwae_draws, seed=seed)
     folder = Path(workdir) / "priors"
     path = write_comparison(folder / f"comparison.{split}.json", found)

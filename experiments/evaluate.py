@@ -56,7 +56,8 @@ def evaluate(
         iwae_draws: posterior draws of a tighter bound on the likelihood, each a pass over the split; 0 leaves it out.
         samples: windows whose latents are compared with draws from the prior, and as many samples that are compared
             with held-out music; 0 leaves both out.
-        guidance: how strongly samples follow conditions, see `TrainedVAE.sample`; of a model with conditions.
+        guidance: of a model with conditions, how strongly the music that is made for them follows them, see
+            `TrainedVAE.sample`.
         rivals: also measure Markov chains and copies; they depend on the data alone, so one seed of a config is enough.
         seed: of the posterior draws.
         places: where the music is read.
@@ -73,6 +74,7 @@ def evaluate(
     from musicvae_jax.evaluation import evaluate as evaluation
     from musicvae_jax.evaluation.conditioned import condition_figures
     from musicvae_jax.evaluation.figures import evaluation_path, read_evaluation, write_evaluation
+    from musicvae_jax.evaluation.fitted_priors import usual_prior
     from musicvae_jax.evaluation.information_flow import information_flow
     from musicvae_jax.evaluation.load import load_workdir
     from musicvae_jax.evaluation.prior_distance import prior_figures
@@ -80,6 +82,7 @@ def evaluate(
     from musicvae_jax.evaluation.samples import sample_figures
     from musicvae_jax.evaluation.tables import evaluation_text, seeds_text
     from musicvae_jax.training.devices import set_up_devices
+    from musicvae_jax.training.workdir import read_config
 
     if result:
         found = [read_evaluation(path) for path in result]
@@ -87,8 +90,9 @@ def evaluate(
         return 0
     set_up_devices()
     vae = load_workdir(workdir, checkpoint, prior)
-    if prior:
+    if prior and prior != usual_prior(read_config(workdir)):
         workdir = str(Path(workdir) / "priors" / prior)
+    check(guidance == 1 or bool(vae.conditions.names), "guidance", guidance, "1: the model has no conditions")
     vae = places.apply(vae, workdir)
     path = evaluation_path(workdir, split)
     times = 1 + (read_evaluation(path).times_measured or 0) if path.exists() else 1

@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes
 
 from musicvae_jax.config import PriorConfig
+from musicvae_jax.config.checks import check
 
 
 def fit(
@@ -34,12 +35,13 @@ def fit(
         seed: of parameters, windows and draws.
         places: where the music is read.
     """
-    from musicvae_jax.evaluation.fitted_priors import OWN, prior_folder, save_prior
+    from musicvae_jax.evaluation.fitted_priors import MAIN, OWN, prior_folder, save_prior
     from musicvae_jax.evaluation.load import load_workdir
     from musicvae_jax.evaluation.prior_fitting import fit_prior
     from musicvae_jax.training.devices import set_up_devices
 
     prior_folder(workdir, name or prior.base)  # refuses a bad name before the work
+    check(name != MAIN, "name", name, f"any other: {MAIN!r} is the prior that the config of a run asks for")
     set_up_devices()
     vae = places.apply(load_workdir(workdir, checkpoint, OWN), workdir)
     fitted = fit_prior(vae, prior, seed=seed)

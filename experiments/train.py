@@ -44,10 +44,12 @@ def main() -> int:
     if run_.distributed:
         join_processes()
     result = train(run_.config, run_.workdir)
-    if not result.finished:
-        print(f"stopped at step {result.step}; everything is saved in {run_.workdir}: the same command continues")
+    finished, step = result.finished, result.step
+    del result  # its state takes as much memory as the fit of a prior
+    if not finished:
+        print(f"stopped at step {step}; everything is saved in {run_.workdir}: the same command continues")
         return 143
-    print(f"trained for {result.step} steps: {run_.workdir}")
+    print(f"trained for {step} steps: {run_.workdir}")
     if run_.config.prior.base != "none" and (prior := fit_main(run_.workdir)):
         print(prior)
     return 0

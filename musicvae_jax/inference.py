@@ -124,6 +124,7 @@ def sample_prior(
     temperature: Mapping[str, Any] | None = None,
     conditions: Array | None = None,
     guidance: Array | float | None = None,
+    begun: Latents | None = None,
 ) -> Latents:
     """Draws the latents that are not given from their priors, top-down: level -> float[batch, time, dim].
 
@@ -135,14 +136,16 @@ def sample_prior(
         given: level -> float[batch, time, dim].
         temperature: level -> what multiplies the scale of its base; 0 gives the means, 1 where a level is not named.
         conditions: float[batch, condition], NaN where unknown; None if all are.
-        guidance: how strongly the frames follow the conditions, see `gaussian.guide`; None: as they were learned.
+        guidance: how strongly the frames follow the conditions, see `gaussian.guided`; None: as they were learned.
+        begun: level -> float[batch, n, dim], its first latents, where they are known; the others are drawn given them
+            (under ``ar1`` without).
     """
 
-    def one(metre: Array, key: Array, given_row: Latents, known: Array | None) -> Latents:
-        arguments = (metre, given_row, temperature or {}, known, guidance)
+    def one(metre: Array, key: Array, given_row: Latents, known: Array | None, first: Latents) -> Latents:
+        arguments = (metre, given_row, temperature or {}, known, guidance, first)
         return model.apply(variables, *arguments, method="sample_prior", rngs={"latent": key})
 
-    return jax.vmap(one)(metre, keys, given or {}, conditions)
+    return jax.vmap(one)(metre, keys, given or {}, conditions, begun or {})
 
 
 @partial(jax.jit, static_argnames="model")

@@ -5,7 +5,15 @@ import dataclasses
 from typing import Any
 
 from configs.ablations import change
-from musicvae_jax.config import Config, ConfigError, LevelConfig, LevelsConfig, ModelConfig, ObjectiveConfig
+from musicvae_jax.config import (
+    Config,
+    ConfigError,
+    LevelConfig,
+    LevelsConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    PriorConfig,
+)
 
 _KEPT = (
     "dim", "num_heads", "mlp_ratio", "encoder_slot_layers", "encoder_measure_layers", "conductor_layers",
@@ -56,6 +64,7 @@ def plain(config: Config) -> Config:
         model=ModelConfig(**kept, context="none"),
         levels=_levels({name: LevelConfig(dim=on.dim, span=on.span) for name, on in config.levels.on.items()}),
         objective=ObjectiveConfig(),
+        prior=PriorConfig(),
     )
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from musicvae_jax.config.checks import check_types
+from musicvae_jax.config.checks import ConfigError, check_types
 from musicvae_jax.config.data import CodecConfig, DataConfig
 from musicvae_jax.config.levels import LevelsConfig
 from musicvae_jax.config.model import ModelConfig
@@ -33,7 +33,10 @@ class Config:
         check_types(self)
         check_rules(self)
         if self.prior.base != "none":
-            _ = self.fitted  # what does not go together is refused now
+            try:
+                _ = self.fitted  # what does not go together is refused now
+            except ConfigError as error:
+                raise ConfigError(f"{error} (prior.base = {self.prior.base!r} fits this; 'none' does not)") from None
 
     @property
     def fitted(self) -> "Config":
@@ -45,17 +48,19 @@ class Config:
         prior, on = self.prior, self.levels.on
         changed = {}
         for name in prior.fitted_levels(self.levels):
-            several = on[name].num_latents(self.data.measures) > 1
+            hears = name != self.levels.top and on[name].num_latents(self.data.measures) > 1
             changed["global_" if name == "global" else name] = dataclasses.replace(
                 on[name],
                 **{field: getattr(prior, field) for field in ("base", "modes", "flow", "flow_layers")},
-                memory_layers=prior.memory_layers if several else 0,
+                memory_layers=prior.memory_layers if hears else 0,
                 kl_estimate="draw",
                 free_bits="none",
                 nats=0.0,
                 capacity_steps=0,
             )
-        return dataclasses.replace(self, levels=dataclasses.replace(self.levels, **changed), prior=PriorConfig())
+        objective = dataclasses.replace(self.objective, mode_weight=0.0)  # no part of the fit
+        levels = dataclasses.replace(self.levels, **changed)
+        return dataclasses.replace(self, levels=levels, objective=objective, prior=PriorConfig())
 
     @property
     def settled_step(self) -> int:

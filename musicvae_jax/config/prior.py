@@ -22,8 +22,8 @@ class PriorConfig:
     flow_layers: int = 4
     """flow: coupling layers."""
     memory_layers: int = 0
-    """mixture, flow: layers of a causal transformer that reads the earlier latents of a level, where a window has
-    several; 0: none."""
+    """mixture, flow: layers of a causal transformer that reads the earlier latents of a level; 0: none. The top level
+    has none in any case, nor has a level with one latent in a window."""
     style_weight: float = 0.0
     """mixture: weight of the error of styles, which the Gaussians of the top level are to mean; see
     `ObjectiveConfig.mode_weight`."""
@@ -48,6 +48,8 @@ class PriorConfig:
         check(self.base != "none", "prior.base", self.base, "mixture, flow or vamp, to fit one")
         on = tuple(levels.on)
         named = self.levels or on[: 1 if self.base == "vamp" else None]
-        allowed = f"some of {', '.join(on) or 'none: all are off'}"
-        check(bool(named) and set(named) <= set(on), "prior.levels", named, allowed)
+        allowed = f"some of {', '.join(on) or 'none: all are off'}, each once"
+        check(bool(named) and set(named) <= set(on) and len(set(named)) == len(named), "prior.levels", named, allowed)
+        fits = not self.style_weight or (self.base == "mixture" and levels.top in named)
+        check(fits, "prior.style_weight", self.style_weight, "0 but for a mixture of the top level")
         return named

@@ -189,6 +189,7 @@ def measure(run: Run, workdir: Path) -> Row:
         )
     evaluation = dataclasses.replace(
         evaluation,
+        prior=vae.prior,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(vae.variables["params"])),
         train_seconds=train_seconds(workdir / "metrics.jsonl"),
         devices=f"{devices.size} {devices.flat[0].device_kind} device{'s' * (devices.size > 1)}",

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from musicvae_jax.codec.score import Score, join
@@ -118,21 +117,15 @@ def draw_levels(
         conditions: see `inference.sample_prior`.
         guidance: likewise.
     """
-    keys = row_keys(key, np.arange(len(window)))
-
-    def drawn(given: Latents) -> Latents:
-        return sample_prior(vae.model, vae.variables, window, keys, given, temperature, conditions, guidance)
-
-    if before is None:
-        return drawn(given)
     longest, shared = vae.config.data.measures, overlap(vae.config)
-    hop, latents = longest - shared, dict[str, Array]()
-    for name, level in vae.config.levels.on.items():
-        latents[name] = jnp.asarray(given[name]) if name in given else drawn(latents)[name]
-        if name not in given and level.span and not hop % level.span:
-            first, number = hop // level.span, shared // level.span
-            latents[name] = latents[name].at[:, :number].set(before[name][:, first : first + number])
-    return latents
+    hop, begun = longest - shared, {}
+    if before is not None:
+        for name, level in vae.config.levels.on.items():
+            if name not in given and level.span and not hop % level.span:
+                first, number = hop // level.span, shared // level.span
+                begun[name] = before[name][:, first : first + number]
+    keys = row_keys(key, np.arange(len(window)))
+    return sample_prior(vae.model, vae.variables, window, keys, given, temperature, conditions, guidance, begun)
 
 
 def next_top(

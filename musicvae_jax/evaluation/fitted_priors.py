@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicvae_jax.config import UserError, to_json
+from musicvae_jax.config import Config, UserError, to_json
 from musicvae_jax.config.checks import check
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.files import replacing
@@ -86,6 +86,18 @@ def load_prior(vae: TrainedVAE, workdir: str | Path, name: str) -> TrainedVAE:
     bases = _read_bases(folder / "bases.npz", bases_of({"params": shapes}))
     variables = {**vae.variables, "params": {**params, **bases}}
     return dataclasses.replace(vae, config=config, model=model, variables=variables, prior=name)
+
+
+def usual_prior(config: Config) -> str:
+    """The name of the prior that a run of this config is used with, unless another one is named."""
+    return MAIN if config.prior.base != "none" else OWN
+
+
+def has_main(workdir: str | Path, config: Config, step: int) -> bool:
+    """Whether a run has the prior that its config asks for, fitted to this step."""
+    if fitted_step(workdir, MAIN) != step:
+        return False
+    return read_config(prior_folder(workdir, MAIN)).levels == config.fitted.levels
 
 
 def fitted_names(workdir: str | Path) -> list[str]:

@@ -39,7 +39,8 @@ def sample(
 ) -> list[Score]:
     """Music from the prior.
 
-    Longer pieces are chains of windows, whose top latents are drawn near each other; see `evaluation.chain`.
+    Longer pieces are chains of windows, whose top latents are drawn near each other, or are the same under a learned
+    base; see `evaluation.chain`.
 
     Args:
         vae: the model.
@@ -49,7 +50,7 @@ def sample(
         measures: of a piece; those of a window if not given.
         conditions: what is asked for, such as ``{"key": "G", "mode": "major", "style": "jig"}``; the rest is unknown.
             Scores have the key, the tempo and the style that were asked for.
-        guidance: more than 1 follows the conditions further than they were learned: priors (`gaussian.guide`), and the
+        guidance: more than 1 follows the conditions further than they were learned: priors (`gaussian.guided`), and the
             decoder where it is told (`sample_tokens`), which then takes twice as long.
         temperature: level -> factor of the scale of its prior; 1 for levels that are not named.
         seed: of metres, latents and tokens.
@@ -63,7 +64,8 @@ def sample(
     asked = dict(conditions or {})
     told = vae.conditions.encode(asked)
     check(1 <= guidance < math.inf, "guidance", guidance, "1 or more")
-    check(guidance == 1 or bool(asked), "guidance", guidance, "1 where no condition is asked for")
+    is_told = bool(asked) or "metre" in vae.conditions.names
+    check(guidance == 1 or is_told, "guidance", guidance, "1 where no condition is asked for")
     if "metre" in asked:
         same = metre is None or to_metre(metre) == to_metre(asked["metre"])
         check(same, "metre", str(metre), f"that of the conditions, {asked['metre']}, or none")

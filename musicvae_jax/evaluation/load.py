@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from musicvae_jax.codec import make_codec
-from musicvae_jax.evaluation.fitted_priors import MAIN, OWN, fitted_step, load_prior
+from musicvae_jax.evaluation.fitted_priors import MAIN, OWN, has_main, load_prior, usual_prior
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.training.checkpoint import Checkpoints
 from musicvae_jax.training.parallel import check_platform, everywhere
@@ -41,9 +41,8 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best", prior: str = "")
     metres = read_metres(workdir)
     conditions = read_conditions(workdir, config.model.conditions)
     vae = TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres, conditions)
-    if not prior and config.prior.base != "none":
-        if fitted_step(workdir, MAIN) != vae.step:
-            print(f"{workdir} has no prior for step {vae.step} yet: the model's own is used", file=sys.stderr)
-            return vae
-        prior = MAIN
-    return vae if prior in ("", OWN) else load_prior(vae, workdir, prior)
+    name = prior or usual_prior(config)
+    if not prior and name == MAIN and not has_main(workdir, config, vae.step):
+        print(f"{workdir} has no prior for step {vae.step} yet: the model's own is used", file=sys.stderr)
+        name = OWN
+    return vae if name == OWN else load_prior(vae, workdir, name)

@@ -71,7 +71,7 @@ def compare_priors(
     """Measures priors of one model on windows spread evenly over a split.
 
     Args:
-        vae: the model.
+        vae: the model with its own prior.
         fitted: name -> the model with another prior, as `load_prior` gives it.
         split: such as ``"validation"``.
         num_windows: at most so many.
@@ -82,6 +82,7 @@ def compare_priors(
         UserError: a name is `OWN`, or has a dot, which the names of figures cannot have.
     """
     check_seed(seed)
+    check(vae.prior == OWN, "vae.prior", vae.prior, f"{OWN!r}: load the run with its own prior")
     check(bool(vae.config.levels.on), "levels", [], "a model with a level: a language model has no prior")
     for name in fitted:
         check(name != OWN and "." not in name, "prior", name, f"a name without dots, other than {OWN!r}")

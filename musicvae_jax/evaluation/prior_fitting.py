@@ -6,6 +6,7 @@ base missed of them, and leaves the nll alone.
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +23,11 @@ from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.data.load import TRAIN, load_batches, load_windows
 from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.prepare import list_styles
-from musicvae_jax.evaluation.fitted_priors import MAIN, OWN, FittedPrior, fitted_step, level_of, save_prior
+from musicvae_jax.evaluation.fitted_priors import MAIN, OWN, FittedPrior, has_main, level_of, save_prior
 from musicvae_jax.evaluation.load import load_workdir
-from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
+from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE
 from musicvae_jax.inference import features, infer
+from musicvae_jax.models.conditions import hide_conditions
 from musicvae_jax.models.latent.stack import Inferred
 from musicvae_jax.models.vae import MusicVAE
 from musicvae_jax.objectives.attributes import style_error
@@ -44,7 +46,7 @@ _STYLE = "style"  # of the costs: the error of the styles, times its weight
 class Encoded(NamedTuple):
     """Windows after the encoder: all that a fit needs of them. Every array has a leading axis of windows."""
 
-    batch: Batch  # metres and numbers alone
+    batch: Batch  # metres, numbers and conditions alone
     features: dict[str, Array]  # by level
     style: Array  # float[window], the number of the piece's label, NaN where unknown
 
@@ -58,7 +60,7 @@ def fit_main(workdir: str | Path, checkpoint: str = "best") -> FittedPrior | Non
         The prior, or None if the config asks for none, or it is there.
     """
     vae = load_workdir(workdir, checkpoint, OWN)
-    if vae.config.prior.base == "none" or fitted_step(workdir, MAIN) == vae.step:
+    if vae.config.prior.base == "none" or has_main(workdir, vae.config, vae.step):
         return None
     prior = fit_prior(vae, vae.config.prior, seed=vae.config.train.seed)
     if jax.process_index() == 0:
@@ -70,13 +72,13 @@ def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPr
     """Fits a base to the posteriors of training windows, by the KL; the other parameters do not change.
 
     The training windows, as one epoch of training augments them, go through the encoder once: at most 65,536 of them,
-    and no more than the steps take.
+    and no more than the steps take. Conditions are hidden as often as in training, and all on validation.
 
     Every hundred steps the KL is measured on 512 validation windows, and the best parameters of each level are kept;
     they are those of the start where nothing was gained.
 
     Args:
-        vae: a trained model.
+        vae: a trained model, with its own prior.
         prior: what to fit, to which levels, and how long.
         seed: of parameters, windows and draws.
 
@@ -86,11 +88,13 @@ def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPr
     check_seed(seed)
     config = dataclasses.replace(vae.config, prior=prior).fitted
     named, top = prior.fitted_levels(vae.config.levels), vae.config.levels.top
+    check(vae.prior == OWN, "vae.prior", vae.prior, f"{OWN!r}: load the run with its own prior")
     styles = _styles(vae.config) if prior.style_weight else ()
-    fits = not styles or (prior.base == "mixture" and top in named and prior.modes >= len(styles))
-    allowed = f"0 but for a mixture of the top level with {len(styles)} modes or more, a mode for each style"
-    check(fits, "prior.style_weight", prior.style_weight, allowed)
-    vae, parallel = on_all_devices(vae)
+    allowed = f"0 but with a mode for each style, and these are {len(styles)}"
+    check(not prior.style_weight or 0 < len(styles) <= prior.modes, "prior.style_weight", prior.style_weight, allowed)
+    # The devices that divide the rows of a step and of a batch of validation alike.
+    parallel = make_local_parallel(math.gcd(EVALUATION_ROWS, prior.batch_size))
+    vae = dataclasses.replace(vae, variables=jax.device_put(vae.variables, parallel.replicated))
     model = make_model(config, vae.codec.fields)
     fresh = init_params(model, config.data.measures, seed)
     names = [name for name in fresh if level_of(name) in named]
@@ -115,6 +119,11 @@ def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPr
 
     @jax.jit
     def step(learnt: Any, state: Any, frozen: Any, music: Encoded, key: Array) -> tuple[Any, Any, Array]:
+        conditions = music.batch.conditions
+        if len(conditions):
+            conditions = hide_conditions(conditions, stream(key, "conditions"), config.model.condition_dropout)
+            music = music._replace(batch=music.batch._replace(conditions=conditions))
+
         def mean_cost(learnt: Any) -> Array:
             return jnp.stack(list(costs(learnt, frozen, music, key).values())).sum(0).mean()
 
@@ -122,8 +131,7 @@ def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPr
         updates, state = optimizer.update(slope, state)
         return optax.apply_updates(learnt, updates), state, loss
 
-    told = Conditions(("style",), styles) if styles else None
-    held_out, music = _load(vae, config, told, prior.num_steps * prior.batch_size, seed, parallel)
+    held_out, music = _load(vae, config, styles, prior.num_steps * prior.batch_size, seed, parallel)
     measure, key = jax.jit(costs), jax.random.key(seed)
 
     parts = [parallel.shard_rows(part) for part in _rows_of(held_out)]
@@ -141,11 +149,11 @@ def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPr
         """What a level's parameters decide: its KL is of its own base, and styles are of the top level."""
         return costs[name] + (costs.get(_STYLE, 0.0) if name == top else 0.0)
 
-    spread, rows = make_local_parallel(prior.batch_size), np.random.default_rng(seed)
+    rows = np.random.default_rng(seed)
     bar = trange(prior.num_steps, desc=f"fit {prior.base}", unit="step", dynamic_ncols=True)
     for number in bar:
         chosen = rows.integers(len(music.batch.index), size=prior.batch_size)
-        part = spread.shard_rows(jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], music))
+        part = parallel.shard_rows(jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], music))
         learnt, state, loss = step(learnt, state, frozen, part, stream(key, "fit", number))
         if (number + 1) % _EVERY == 0 or number + 1 == prior.num_steps:
             now = on_validation(learnt)
@@ -156,29 +164,37 @@ def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPr
                 if name == top and styles:
                     after[_STYLE] = now[_STYLE]
     after = {name: after[name] for name in named}
-    fitted = dataclasses.replace(vae, config=config, model=model, variables=variables_of(best, frozen))
+    variables = variables_of(best, frozen)
+    fitted = dataclasses.replace(vae, config=config, model=model, variables=variables, prior=prior.base)
     return FittedPrior(fitted, before, after)
 
 
 def _load(
-    vae: TrainedVAE, config: Config, told: Conditions | None, number: int, seed: int, parallel: Parallel
+    vae: TrainedVAE, config: Config, styles: tuple[str, ...], number: int, seed: int, parallel: Parallel
 ) -> tuple[Encoded, Encoded]:
-    """Validation windows and training windows, of these so many at most, which know what they are told."""
-    validation = load_windows(config, "validation", attributes=False)
-    validation.tell(told)
-    held_out = _encode(vae, make_eval_batches(validation, EVALUATION_ROWS, num_examples=_VALIDATION_WINDOWS), parallel)
-    training = dataclasses.replace(
-        config, train=dataclasses.replace(config.train, batch_size=EVALUATION_ROWS, seed=seed)
+    """Validation windows, whose conditions are hidden, and training windows, of these so many at most."""
+    names = vae.conditions.names
+    told = dataclasses.replace(
+        vae.conditions,
+        names=(*names, _STYLE) if styles and _STYLE not in names else names,
+        styles=styles or vae.conditions.styles,
     )
+    validation = load_windows(config, "validation", attributes=False)
+    validation.tell(told if told.names else None)
+    batches = make_eval_batches(validation, EVALUATION_ROWS, num_examples=_VALIDATION_WINDOWS)
+    held_out = _encode(vae, batches, told, parallel)
+    held_out = held_out._replace(batch=held_out.batch._replace(conditions=()))
+    settings = dataclasses.replace(config.train, batch_size=EVALUATION_ROWS, accumulate=1, seed=seed)
+    training = dataclasses.replace(config, train=settings)
     source = load_windows(training, TRAIN, attributes=False)
-    source.tell(told)
-    batches = load_batches(training, source)
+    source.tell(told if told.names else None)
+    encoded = load_batches(training, source)
     try:
         number = -(-min(len(source), _TRAINING_WINDOWS, number) // EVALUATION_ROWS)
-        bar = tqdm(itertools.islice(batches, number), "encode", number, unit="batch", dynamic_ncols=True)
-        return held_out, _encode(vae, bar, parallel)
+        bar = tqdm(itertools.islice(encoded, number), "encode", number, unit="batch", dynamic_ncols=True)
+        return held_out, _encode(vae, bar, told, parallel)
     finally:
-        batches.close()
+        encoded.close()
 
 
 def _styles(config: Config) -> tuple[str, ...]:
@@ -187,13 +203,16 @@ def _styles(config: Config) -> tuple[str, ...]:
     return list_styles(data.dataset, data.data_dir, data.manual_dir, data.path)
 
 
-def _encode(vae: TrainedVAE, batches: Iterable[Batch], parallel: Parallel) -> Encoded:
-    """What the encoder finds in batches, on the host."""
-    parts = []
+def _encode(vae: TrainedVAE, batches: Iterable[Batch], told: Conditions, parallel: Parallel) -> Encoded:
+    """What the encoder finds in batches that have these conditions, on the host."""
+    parts, number = [], len(vae.conditions.names)
     for batch in batches:
+        known = batch.conditions
+        style = np.full(len(batch.index), np.nan, np.float32)
+        if _STYLE in told.names:
+            style = known[:, told.names.index(_STYLE)]
+        bare = batch._replace(tokens=(), mask=(), attributes=(), conditions=known[:, :number] if number else ())
         found = features(vae.model, vae.variables, parallel.shard_rows(batch._replace(conditions=())))
-        style = batch.conditions[:, 0] if len(batch.conditions) else np.full(len(batch.index), np.nan, np.float32)
-        bare = batch._replace(tokens=(), mask=(), attributes=(), conditions=())
         parts.append(Encoded(bare, jax.device_get(found), style))
     joined: Encoded = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return joined

@@ -17,6 +17,7 @@ from musicvae_jax.evaluation.figures import (
     SampleFigures,
     TwoSampleFigures,
 )
+from musicvae_jax.evaluation.fitted_priors import OWN
 from musicvae_jax.evaluation.likeness import GROUP_OF
 from musicvae_jax.evaluation.targets import check_targets
 from musicvae_jax.objectives.usage import LevelFigures
@@ -70,7 +71,10 @@ def seeds_text(evaluations: Sequence[Evaluation]) -> str:
     seeds = [evaluation.train_seed for evaluation in evaluations if evaluation.train_seed is not None]
     if again := [seed for seed in set(seeds) if seeds.count(seed) > 1]:
         raise UserError(f"two files are of a run with seed {again[0]}: allowed is one file of each seed")
-    first, *others = (f"{evaluation.num_examples} windows of {evaluation.split!r}" for evaluation in evaluations)
+    first, *others = (
+        f"{evaluation.num_examples} windows of {evaluation.split!r}, prior {evaluation.prior or OWN!r}"
+        for evaluation in evaluations
+    )
     if differ := [head for head in others if head != first]:
         raise UserError(f"one file is of {differ[0]}: allowed are {first}, as in the first file")
     lines = [f"{first}, {len(evaluations)} runs: mean ± standard error over runs"]

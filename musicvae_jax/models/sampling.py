@@ -159,9 +159,10 @@ def _sample_tokens(
     mask = mask[..., :length]
     # Axes: batch, measure, slot or 1, layer, dim.
     guide = apply(latents, metre, None, conditions, method=decoder_method("guide"))
-    if guidance is not None:  # the rows twice, with conditions and without, which draw the same tokens
-        guide = jnp.concatenate([guide, apply(latents, metre, None, None, method=decoder_method("guide"))])
-        rows, mask, known = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), (rows, mask, known))
+    if guidance is not None:  # each row twice, with conditions and without; both get the same tokens
+        untold = apply(latents, metre, None, None, method=decoder_method("guide"))
+        guide = jnp.stack([guide, untold], 1).reshape(2 * batch, *guide.shape[1:])
+        rows, mask, known = jax.tree.map(lambda leaf: jnp.repeat(leaf, 2, 0), (rows, mask, known))
         batch *= 2
     # A lane is decoded slot by slot: a window, or a measure where measures are independent given the latents.
     lanes, positions = (batch * measures, length) if context == "none" else (batch, measures * slots)
@@ -194,8 +195,9 @@ def _sample_tokens(
         for number, gumbel in enumerate(noise):
             logits = apply(x, tokens, slot == slots - 1, past.heard, method=decoder_method("field_logits"))
             if guidance is not None:
-                told, untold = jnp.split(logits, 2)
-                logits = jnp.tile(untold + guidance * (told - untold), (2, 1))
+                told, untold = jnp.moveaxis(logits.reshape(batch // 2, 2, -1, logits.shape[-1]), 1, 0)
+                mixed = untold + guidance * (told - untold)
+                logits = jnp.stack([mixed, mixed], 1).reshape(logits.shape)
             drawn = sample_categorical(logits, gumbel, choice, top_k)[:, None]
             if given is not None:
                 drawn = jnp.where(given[:, number, None] < 0, drawn, given[:, number, None])
@@ -226,7 +228,7 @@ def _sample_tokens(
         carry, tokens = jax.lax.scan(body, carry, (part, allowed[part], noise, None if known is None else known[part]))
         pieces.append(tokens)
     tokens = jnp.moveaxis(jnp.concatenate(pieces), 0, 1).reshape(batch, measures, -1, len(fields))
-    tokens = tokens[: len(tokens) // (1 if guidance is None else 2)]
+    tokens = tokens if guidance is None else tokens[::2]
     return jnp.pad(tokens, ((0, 0), (0, 0), (0, slots - tokens.shape[2]), (0, 0)))
 
 

@@ -131,9 +131,10 @@ class MusicVAE(nn.Module):
         temperature: Mapping[str, float] | None = None,
         conditions: Array | None = None,
         guidance: Array | float | None = None,
+        begun: Mapping[str, Array] | None = None,
     ) -> Latents:
         """See `LatentStack.sample`; None for conditions that are all unknown."""
-        return self.stack.sample(metre, given, temperature, conditions, guidance)
+        return self.stack.sample(metre, given, temperature, conditions, guidance, begun)
 
     def _features(self, batch: Batch, deterministic: bool) -> tuple[dict[str, Array], Array | None]:
         """See `MusicEncoder`; nothing without a level."""

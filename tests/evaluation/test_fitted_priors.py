@@ -15,12 +15,14 @@ from musicvae_jax.data.conditions import Conditions
 from musicvae_jax.data.load import load_windows
 from musicvae_jax.data.prepare import list_styles
 from musicvae_jax.evaluation import prior_fitting
-from musicvae_jax.evaluation.fitted_priors import FittedPrior, bases_of, load_prior, save_prior
+from musicvae_jax.evaluation.fitted_priors import FittedPrior, bases_of, level_of, load_prior, save_prior
 from musicvae_jax.evaluation.prior_fitting import fit_main, fit_prior
 from musicvae_jax.inference import responsibilities, sample_prior
+from musicvae_jax.models.conditions import hide_conditions
 from musicvae_jax.rng import row_keys
+from musicvae_jax.training.state import make_model, state_shapes
 from musicvae_jax.types import Variables
-from tests.tiny import replace
+from tests.tiny import FIELDS, replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
 
 STEPS: dict = {"num_steps": 30, "batch_size": 8, "learning_rate": 1e-2}
@@ -119,8 +121,11 @@ def test_a_damaged_prior_is_named(vae, fitted, workdir, file, text):
         ({"base": "flow", "levels": ("globl",)}, r"prior\.levels = .*globl.*: allowed is some of global, local, fine"),
         ({"base": "vamp", "levels": ("fine",)}, "base = vamp does not go with a level below the top"),
         ({"base": "none"}, r"prior\.base = 'none': allowed is mixture, flow or vamp"),
-        ({"base": "flow", "style_weight": 1.0}, "style_weight = 1.0: allowed is 0 but for a mixture of the top level"),
-        ({"base": "mixture", "modes": 2, "style_weight": 1.0}, "with [0-9]+ modes or more, a mode for each style"),
+        ({"base": "flow", "levels": ("fine", "fine")}, "each once"),
+        (
+            {"base": "mixture", "modes": 2, "style_weight": 1.0},
+            "0 but with a mode for each style, and these are [0-9]+",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(vae, arguments, said):
@@ -138,10 +143,51 @@ def test_a_learned_base_has_no_free_bits_and_a_kl_by_draws():
 
 def test_a_prior_that_does_not_go_with_the_levels_is_refused_with_the_config():
     """Before the model is trained."""
-    with pytest.raises(ConfigError, match=r"flow.* does not go with inference = ladder"):
+    with pytest.raises(
+        ConfigError, match=r"flow.* does not go with inference = ladder.* \(prior\.base = 'flow' fits this"
+    ):
         replace(LEVELS_CONFIG, model={"inference": "ladder"}, prior={"base": "flow"})
+    for style in ({"base": "flow"}, {"base": "mixture", "levels": ("fine",)}):
+        with pytest.raises(ConfigError, match=r"prior\.style_weight = 1\.0: allowed is 0 but for a mixture of the top"):
+            replace(LEVELS_CONFIG, prior={"style_weight": 1.0, **style})
     with pytest.raises(ConfigError, match=r"prior\.levels = \('fine',\): allowed is some of global"):
         replace(LEVELS_CONFIG, local={"dim": 0}, fine={"dim": 0}, prior={"base": "flow", "levels": ("fine",)})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"global": {"dim": 0}},
+        {"global": {"dim": 0}, "local": {"prior_context": "causal"}},
+        {"model": {"conditions": ("key",), "condition_levels": True}},
+        {"global": {"base": "mixture", "kl_estimate": "draw"}, "data": {"attributes": True}},
+    ],
+)
+@pytest.mark.parametrize("prior", [{"base": "flow", "memory_layers": 1}, {"base": "mixture", "memory_layers": 1}])
+def test_a_fitted_prior_changes_no_parameter_but_those_of_bases(changes, prior):
+    """So that the parameters of any trained model fit."""
+    config = replace(LEVELS_CONFIG, **changes, prior=prior)
+    shapes = [state_shapes(one, make_model(one, FIELDS)).params for one in (config, config.fitted)]
+    before, after = ({name: leaf for name, leaf in own.items() if not level_of(name)} for own in shapes)
+    assert jax.tree.map(np.shape, before) == jax.tree.map(np.shape, after)
+    assert {level_of(name) for name in shapes[1]} >= set(config.levels.on)
+
+
+def test_a_fit_sees_conditions_as_training_does(folk_data_dir, tmp_path, monkeypatch):
+    seen = []
+
+    def hide(conditions, key, probability):
+        seen.append((conditions.shape, probability))
+        return hide_conditions(conditions, key, probability)
+
+    monkeypatch.setattr(prior_fitting, "hide_conditions", hide)
+    data = {"data_dir": folk_data_dir, "min_measures": 4}
+    config = replace(LEVELS_CONFIG, data=data, model={"conditions": ("key", "mode"), "condition_dropout": 0.3})
+    workdir = write_workdir(tmp_path / "run", config, seed=1)
+    (workdir / "conditions.json").write_text(Conditions(("key", "mode")).to_json())
+    fit_prior(load_workdir(workdir), mixture("global", num_steps=1, batch_size=6))
+    assert seen == [((6, 2), 0.3)]
 
 
 def test_the_prior_that_a_config_asks_for_is_the_one_that_is_used(folk_data_dir, tmp_path, capsys):
@@ -160,6 +206,11 @@ def test_the_prior_that_a_config_asks_for_is_the_one_that_is_used(folk_data_dir,
     own = load_workdir(workdir, prior="own")
     assert own.prior == "own" and own.config == config
     assert capsys.readouterr().err.count("the model's own is used") == 0
+    with pytest.raises(UserError, match=r"vae\.prior = 'main': allowed is 'own'"):
+        fit_prior(vae, mixture("fine"))
+    save_prior(fit_prior(own, mixture("fine", modes=2, num_steps=1)), workdir, "main")  # not what the config asks for
+    assert load_workdir(workdir).prior == "own"
+    assert fit_main(workdir) is not None and load_workdir(workdir).prior == "main"
     (workdir / "priors" / "main" / "fit.json").write_text('{"step": 1}')  # of another checkpoint
     assert load_workdir(workdir).prior == "own"
 

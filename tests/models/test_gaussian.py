@@ -13,7 +13,7 @@ from musicvae_jax.models.latent.gaussian import (
     from_frame,
     gaussian_from_frame,
     gaussian_to_frame,
-    guide,
+    guided,
     merge,
     to_frame,
 )  # fmt: skip
@@ -45,7 +45,7 @@ def test_guidance_is_a_ratio_of_densities(loc, log_scale, wider, guidance):
     """told^w untold^(1 - w) up to a constant, in float64, where untold is at least as wide."""
     told = Gaussian(np.float32(0.5), np.float32(log_scale))
     untold = Gaussian(np.float32(loc), np.float32(log_scale + wider))
-    found = guide(told, untold, guidance)
+    found = guided(told, untold, guidance)
     z = np.linspace(-3, 3, 7)
     density = {
         name: stats.norm.logpdf(z, np.float64(one.loc), np.exp(np.float64(one.log_scale)))
@@ -58,8 +58,8 @@ def test_guidance_is_a_ratio_of_densities(loc, log_scale, wider, guidance):
 def test_guidance_of_one_changes_nothing_and_no_guidance_widens():
     rng = np.random.default_rng(0)
     told, untold = (Gaussian(*rng.normal(0, 2, (2, 200)).astype(np.float32)) for _ in range(2))
-    jax.tree.map(NEAR, guide(told, untold, 1.0), told)
-    strong = guide(told, untold, 30.0)
+    jax.tree.map(NEAR, guided(told, untold, 1.0), told)
+    strong = guided(told, untold, 30.0)
     assert (strong.log_scale <= told.log_scale + 1e-6).all() and np.isfinite(strong.loc).all()
     further = (strong.loc - told.loc) * (told.loc - untold.loc)
     assert (further >= 0).all() and (further > 0).any()

@@ -10,9 +10,11 @@ import optax
 import pytest
 
 from musicvae_jax.config import LevelConfig
+from musicvae_jax.inference import sample_prior
 from musicvae_jax.models.latent.context import Memory
 from musicvae_jax.models.latent.gaussian import to_frame
 from musicvae_jax.models.latent.learned_bases import Flow
+from musicvae_jax.rng import row_keys
 from tests.models.variants import OF_LATENTS, THREE, infer, make_features
 from tests.tiny import make_vae
 
@@ -48,6 +50,21 @@ def test_a_draw_comes_from_its_noise_by_the_flow_that_its_past_chooses():
     z, back = jax.jit(partial(vae.apply, method=there_and_back))(variables, noise)
     np.testing.assert_allclose(back, noise, atol=1e-4)
     assert np.abs(z - noise).max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["global+local+fine", "causal", "learned", "memory"])
+def test_latents_that_are_begun_go_on_as_they_would(name):
+    """The first latents of a draw lead to the rest of it; others lead elsewhere where a prior hears them."""
+    vae, variables = make_vae(OF_LATENTS[name])
+    keys = row_keys(jax.random.key(1), np.arange(2))
+    drawn = sample_prior(vae, variables, METRE, keys)
+    first = {level: drawn[level][:, :1] for level in ("local", "fine")}
+    near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(near, sample_prior(vae, variables, METRE, keys, begun=first), drawn)
+    other = sample_prior(vae, variables, METRE, keys, begun={"fine": first["fine"] + 1})["fine"]
+    near(other[:, :1], first["fine"] + 1)
+    heard = name in ("causal", "memory")
+    assert (np.abs(other[:, 1:] - drawn["fine"][:, 1:]).max((1, 2)) > 1e-4).all() == heard
 
 
 def test_a_memory_adds_its_own_parameters_alone():

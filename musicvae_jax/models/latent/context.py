@@ -99,26 +99,41 @@ def _read_earlier(config: ModelConfig, layers: int, context: Array, z: Array, pr
     return x
 
 
-def ancestral(draw: Callable[[Array], Array], shape_like: Array) -> Array:
+def ancestral(draw: Callable[[Array], Array], shape_like: Array, begun: Array | None = None) -> Array:
     """Draws latents one after the other, where each depends on those before it.
 
     Args:
         draw: from latents float[..., time, dim] to a draw of each; that of latent t depends on latents before t only.
         shape_like: float[..., time, dim].
+        begun: float[..., n, dim], the first latents, where they are known.
 
     Returns:
         float[..., time, dim], the latents.
     """
+    start = _begin(jnp.zeros_like(shape_like), begun)
+    first = 0 if begun is None else begun.shape[-2]
 
     def next_latent(z: Array, t: Array) -> tuple[Array, None]:
         return jnp.where((jnp.arange(z.shape[-2]) == t)[:, None], draw(z), z), None
 
-    z, _ = jax.lax.scan(next_latent, jnp.zeros_like(shape_like), jnp.arange(shape_like.shape[-2]))
+    z, _ = jax.lax.scan(next_latent, start, jnp.arange(first, shape_like.shape[-2]))
     return z
 
 
-def draw_in_frame(frame: Callable[[Array], Gaussian], e: Array, causal: bool) -> Array:
-    """z = loc + scale * e for given e; one latent after the other if the frame depends on earlier latents."""
+def draw_in_frame(frame: Callable[[Array], Gaussian], e: Array, causal: bool, begun: Array | None = None) -> Array:
+    """z = loc + scale * e for given e; one latent after the other if the frame depends on earlier latents.
+
+    Args:
+        frame: of latents float[..., time, dim].
+        e: float[..., time, dim].
+        causal: whether the frame depends on earlier latents.
+        begun: as of `ancestral`.
+    """
     if causal:
-        return ancestral(lambda z: from_frame(e, frame(z)), e)
-    return from_frame(e, frame(e))
+        return ancestral(lambda z: from_frame(e, frame(z)), e, begun)
+    return _begin(from_frame(e, frame(e)), begun)
+
+
+def _begin(z: Array, begun: Array | None) -> Array:
+    """Latents float[..., time, dim] whose first are replaced."""
+    return z if begun is None else z.at[..., : begun.shape[-2], :].set(begun)

@@ -68,7 +68,7 @@ def gaussian_to_frame(gaussian: Gaussian, frame: Gaussian) -> Gaussian:
     return Gaussian(to_frame(gaussian.loc, frame), gaussian.log_scale - frame.log_scale)
 
 
-def guide(told: Gaussian, untold: Gaussian, guidance: Array | float) -> Gaussian:
+def guided(told: Gaussian, untold: Gaussian, guidance: Array | float) -> Gaussian:
     """The normalised density told^w untold^(1 - w): for w > 1 further from what is expected without being told.
 
     It is classifier-free guidance (Ho & Salimans 2021) of a Gaussian. Where ``untold`` is the narrower one, it counts

@@ -22,7 +22,7 @@ from musicvae_jax.models.latent.gaussian import (
     GaussianHead,
     from_frame,
     gaussian_to_frame,
-    guide,
+    guided,
     merge,
     standard_normal,
     to_frame,
@@ -160,6 +160,7 @@ class LatentStack(nn.Module):
         temperature: Mapping[str, float] | None = None,
         conditions: Array | None = None,
         guidance: Array | float | None = None,
+        begun: Mapping[str, Array] | None = None,
     ) -> Latents:
         """Draws latents from the prior, top-down (rng stream ``latent``).
 
@@ -168,18 +169,21 @@ class LatentStack(nn.Module):
             given: level -> float[..., time, dim], levels that are known; the others are drawn.
             temperature: level -> what multiplies the scale of its base; 1 for levels that are not named.
             conditions: as of `infer`.
-            guidance: how strongly the frames follow the conditions, see `gaussian.guide`; None: as they were learned.
+            guidance: how strongly the frames follow the conditions, see `gaussian.guided`; None: as they were learned.
+            begun: level -> float[..., n, dim], its first latents, if they are known; the others are drawn given them
+                (under ``ar1`` without).
         """
-        given, temperature = given or {}, temperature or {}
+        given, temperature, begun = given or {}, temperature or {}, begun or {}
         latents: Latents = {}
         for name, level in self.levels.on.items():
             known = self._known(name, latents, metre, conditions)
             if guidance is not None:
                 untold = self._known(name, latents, metre, None)
-                known = known._replace(frame=partial(_guided, known.frame, untold.frame, guidance))
+                known = known._replace(frame=partial(_guided_frame, known.frame, untold.frame, guidance))
             # Drawn for a given level, too: the levels below then have the same noise.
             noise = self._noise("latent", (*known.present.shape, noise_width(level)))
-            z = given[name] if name in given else self._draw(name, known, noise, temperature.get(name, 1.0))
+            factor = temperature.get(name, 1.0)
+            z = given[name] if name in given else self._draw(name, known, noise, factor, begun.get(name))
             latents[name] = jnp.where(known.present[..., None], z, 0)
         return latents
 
@@ -201,16 +205,20 @@ class LatentStack(nn.Module):
         memory = _unbound(self.memories[name])
         return _Known(present, context, lambda z: frame(context, z, present), lambda z: memory(context, z, present))
 
-    def _draw(self, name: str, known: _Known, noise: Array, temperature: Array | float) -> Array:
+    def _draw(
+        self, name: str, known: _Known, noise: Array, temperature: Array | float, begun: Array | None = None
+    ) -> Array:
         """Latents from the prior of a level, of the noise that its base takes."""
         level = self.levels[name]
         if not level.memory_layers:
             e = self.bases[name].sample(noise, known.context, temperature)
-            return draw_in_frame(known.frame, e, level.is_causal)
+            return draw_in_frame(known.frame, e, level.is_causal, begun)
         sample = _unbound(self.bases[name], method="sample")
-        return ancestral(
-            lambda z: from_frame(sample(noise, known.heard(z), temperature), known.frame(z)), noise[..., : level.dim]
-        )
+
+        def draw(z: Array) -> Array:
+            return from_frame(sample(noise, known.heard(z), temperature), known.frame(z))
+
+        return ancestral(draw, noise[..., : level.dim], begun)
 
     def _recognise(self, name: str, features: Array, context: Array | None) -> Gaussian:
         """What the music says of a level: the likelihood of a ladder, else the posterior in the units of the frame."""
@@ -247,10 +255,10 @@ class LatentStack(nn.Module):
         return jnp.where(dropped, jax.random.randint(keep, leading, 1, number), number)
 
 
-def _guided(
+def _guided_frame(
     told: Callable[[Array], Gaussian], untold: Callable[[Array], Gaussian], guidance: Array | float, z: Array
 ) -> Gaussian:
-    return guide(told(z), untold(z), guidance)
+    return guided(told(z), untold(z), guidance)
 
 
 def _unbound(module: nn.Module, **settings: Any) -> Callable[..., Any]:
