@@ -94,6 +94,11 @@ def test_the_temperature_of_an_unknown_level_is_refused(vae) -> None:
         vae.sample(1, temperature={"loud": 1.0})
 
 
+def test_guidance_without_conditions_is_refused(vae) -> None:
+    with pytest.raises(UserError, match=r"guidance = 2\.0: allowed is 1 where no condition is asked for"):
+        vae.sample(1, guidance=2.0)
+
+
 def test_a_model_of_one_level_cannot_resample(tmp_path) -> None:
     flat = replace(LEVELS_CONFIG, local={"dim": 0, "span": 0}, fine={"dim": 0})
     one = load_workdir(write_workdir(tmp_path / "one", flat))
