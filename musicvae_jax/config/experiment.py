@@ -36,7 +36,8 @@ class Config:
             try:
                 _ = self.fitted  # what does not go together is refused now
             except ConfigError as error:
-                raise ConfigError(f"{error} (prior.base = {self.prior.base!r} fits this; 'none' does not)") from None
+                made = "so the model would be with its fitted prior; prior.base = 'none' fits none instead of"
+                raise ConfigError(f"{error} ({made} {self.prior.base!r})") from None
 
     @property
     def fitted(self) -> "Config":

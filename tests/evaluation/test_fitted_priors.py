@@ -144,7 +144,7 @@ def test_a_learned_base_has_no_free_bits_and_a_kl_by_draws():
 def test_a_prior_that_does_not_go_with_the_levels_is_refused_with_the_config():
     """Before the model is trained."""
     with pytest.raises(
-        ConfigError, match=r"flow.* does not go with inference = ladder.* \(prior\.base = 'flow' fits this"
+        ConfigError, match=r"flow.* does not go with inference = ladder.* \(so the model would be with its fitted prior"
     ):
         replace(LEVELS_CONFIG, model={"inference": "ladder"}, prior={"base": "flow"})
     for style in ({"base": "flow"}, {"base": "mixture", "levels": ("fine",)}):
