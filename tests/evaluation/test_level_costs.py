@@ -53,8 +53,8 @@ class TwoLevels:
     def decode(self, latents, batch):
         return logits(logit(latents), batch.index.shape)
 
-    def sample_prior(self, metre, given, temperature, conditions, *, key):
-        del metre, conditions
+    def sample_prior(self, metre, given, temperature, conditions, guidance, begun, *, key):
+        del metre, conditions, guidance, begun
         noise = jax.random.normal(key, (2, 1, 1))
         loc = jnp.zeros((1, 1))
         latents = {}
