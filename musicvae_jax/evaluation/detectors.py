@@ -123,6 +123,6 @@ def _repeats(notes: WindowNotes, rows: int, tick: np.ndarray, length: np.ndarray
 def _durations(notes: WindowNotes, rows: int) -> np.ndarray:
     """The share of notes of each class of durations: float64[row, class]."""
     kind = np.searchsorted(_DURATIONS * _STEP, notes.duration, side="right")
-    total = np.bincount(notes.row * (len(_DURATIONS) + 1) + kind, minlength=rows * (len(_DURATIONS) + 1))
-    total = total.reshape(rows, -1).astype(np.float64)
-    return total / np.maximum(total.sum(-1, keepdims=True), 1)
+    counts = np.bincount(notes.row * (len(_DURATIONS) + 1) + kind, minlength=rows * (len(_DURATIONS) + 1))
+    of_row = counts.reshape(rows, -1).astype(np.float64)
+    return of_row / np.maximum(of_row.sum(-1, keepdims=True), 1)
