@@ -22,6 +22,7 @@ def analyze(
     workdir: str,
     out: str = "",
     checkpoint: str = "best",
+    prior: str = "",
     split: str = "validation",
     num: int = 6,
     steps: int = 7,
@@ -36,6 +37,7 @@ def analyze(
         workdir: the folder of the run. Figures are there once evaluate.py has measured the split.
         out: the folder of the report; WORKDIR/report if not given.
         checkpoint: best or latest.
+        prior: own, or one that was fitted to the run; the one that its config asks for if not given.
         split: of the held-out music that is shown.
         num: how many reconstructions, and samples.
         steps: points of a moved dim, and of an interpolation.
@@ -54,7 +56,7 @@ def analyze(
 
     set_up_devices()
     start = time.perf_counter()
-    vae = load_workdir(workdir, checkpoint)
+    vae = load_workdir(workdir, checkpoint, prior)
     vae = places.apply(vae, workdir)
     path = Path(out or Path(workdir) / "report") / "report.html"
     write_report(vae, workdir, path, split=split, num=num, steps=steps, reach=reach, num_mapped=map_windows, seed=seed)

@@ -19,6 +19,7 @@ def measure(
     pieces: int = 10,
     pairs: int = 50,
     checkpoint: str = "best",
+    prior: str = "",
     seed: int = 0,
     places: OmitArgPrefixes[DataPlaces],
 ) -> int:
@@ -32,6 +33,7 @@ def measure(
         pieces: edited for each attribute, four measures of each.
         pairs: of windows, between which paths are measured; 0: none.
         checkpoint: best or latest.
+        prior: own, or one that was fitted to the run; the one that its config asks for if not given.
         seed: of the search.
         places: where the music is read.
     """
@@ -42,7 +44,7 @@ def measure(
     from musicvae_jax.training.devices import set_up_devices
 
     set_up_devices()
-    vae = places.apply(load_workdir(workdir, checkpoint), workdir)
+    vae = places.apply(load_workdir(workdir, checkpoint, prior), workdir)
     analyzer = LatentAnalyzer(workdir, vae=vae)
     for attribute in attributes:
         check_attribute(analyzer.vae, attribute)
