@@ -94,7 +94,7 @@ _HOMES = {
     "evaluation.ngram": ("NGram",),
     "evaluation.prior_comparison": ("compare_priors",),
     "evaluation.prior_distance": ("prior_figures", "prior_gap"),
-    "evaluation.prior_fitting": ("fit_prior",),
+    "evaluation.prior_fitting": ("fit_main", "fit_prior"),
     "evaluation.rivals": ("measure_rivals",),
     "evaluation.pieces": ("read_pieces",),
     "evaluation.samples": ("sample_figures",),

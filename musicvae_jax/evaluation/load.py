@@ -43,6 +43,9 @@ def load_workdir(workdir: str | Path, checkpoint: str = "best", prior: str = "")
     vae = TrainedVAE(config, codec, model, evaluation_variables(state), int(state.step), metres, conditions)
     name = prior or usual_prior(config)
     if not prior and name == MAIN and not has_main(workdir, config, vae.step):
-        print(f"{workdir} has no prior for step {vae.step} yet: the model's own is used", file=sys.stderr)
+        print(
+            f"{workdir} has no prior for step {vae.step} yet: the model's own is used; `fit_main` fits it",
+            file=sys.stderr,
+        )
         name = OWN
     return vae if name == OWN else load_prior(vae, workdir, name)

@@ -120,6 +120,11 @@ def test_a_damaged_prior_is_named(vae, fitted, workdir, file, text):
     [
         ({"base": "flow", "levels": ("globl",)}, r"prior\.levels = .*globl.*: allowed is some of global, local, fine"),
         ({"base": "vamp", "levels": ("fine",)}, "base = vamp does not go with a level below the top"),
+        ({"base": "flow", "num_steps": 0}, "num_steps = 0"),
+        ({"base": "flow", "learning_rate": -1.0}, "learning_rate = -1.0: allowed is 0 or more"),
+        ({"base": "flow", "flow_layers": 0}, "flow_layers = 0"),
+        ({"base": "flow", "memory_layers": -1}, "memory_layers = -1"),
+        ({"base": "flow", "style_weight": 1.0}, "style_weight = 1.0: allowed is 0 but for a mixture of the top level"),
         ({"base": "none"}, r"prior\.base = 'none': allowed is mixture, flow or vamp"),
         ({"base": "flow", "levels": ("fine", "fine")}, "each once"),
         (

@@ -21,11 +21,14 @@ COMMANDS: list[tuple[str, int, str, list[Any], dict[str, Any], list[str]]] = [
     (
         "sample",
         0,
-        "--num 2 --condition key=G --guidance 2 --measures 9 --level-temperature global 0.25 --top-k 7 --top-p 0.75",
+        (
+            "--num 2 --metre 3/4 --condition key=G --guidance 2 --measures 33 --level-temperature global 0.25 "
+            "--top-k 7 --top-p 0.75"
+        ),
         [2],
         {
-            "metre": None,
-            "measures": 9,
+            "metre": "3/4",
+            "measures": 33,
             "conditions": {"key": "G"},
             "guidance": 2.0,
             "temperature": {"global": 0.25},
