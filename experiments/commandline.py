@@ -32,12 +32,21 @@ def signal_in(error: BaseException | None) -> BaseException | None:
     return error
 
 
+def importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: libraries in C that import others can crash on an error in there."""
+    while frame and frame.f_globals.get("__name__") != "importlib._bootstrap":
+        frame = frame.f_back
+    return frame is not None
+
+
 def watch_signals() -> None:
     """Ctrl-C and SIGTERM end this process in one line, also while modules are imported."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        raise Terminated
+        stop = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
+        if importing(frame):
+            leave(stop)
+        raise stop
 
     def in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if stop := signal_in(error):
@@ -54,6 +63,8 @@ def watch_signals() -> None:
             sys.__unraisablehook__(unraisable)
 
     signal.signal(signal.SIGTERM, end)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores Ctrl-C
+        signal.signal(signal.SIGINT, end)
     sys.excepthook, sys.unraisablehook = in_one_line, again
 
 

@@ -5,10 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.scripts import EXPERIMENTS, ROOT
+
+
+def run_script(path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, path],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,6 +40,38 @@ def test_a_signal_ends_an_evaluation_in_one_line(run, number, status, said, seco
     assert process.returncode in (status, -number)  # the second one while Python itself ends
     assert "Traceback" not in error and error.rstrip().endswith(f"stopped by {said}"), error[-500:]
     assert not list(run.glob("evaluation.train.json"))
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+@pytest.mark.parametrize("place", ["first", "late"])
+def test_no_module_sees_the_signal_that_comes_while_it_is_imported(tmp_path, number, status, said, place):
+    """Libraries in C import others, too, and some crash where an import ends in an error."""
+    (tmp_path / "library.py").write_text(
+        f"import os, time\ntry:\n    os.kill(os.getpid(), {int(number)})\n    time.sleep(20)\n"
+        "except BaseException:\n    os._exit(11)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys\nsys.path[:0] = [{str(EXPERIMENTS)!r}, {str(tmp_path)!r}]\nimport commandline\n"
+        "commandline.watch_signals()\n"
+        + ("import library\n" if place == "first" else "commandline.run(lambda: __import__('library'))\n")
+    )
+    ended = run_script(script)
+    assert ended.returncode == status and ended.stderr == f"stopped by {said}\n"
+
+
+def test_ctrl_c_does_not_reach_a_script_that_ignores_it(tmp_path):
+    """A shell starts its jobs in the background so."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import os, signal, sys\nsys.path.insert(0, {str(EXPERIMENTS)!r})\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\nimport commandline\ncommandline.watch_signals()\n"
+        "commandline.run(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+    )
+    ended = run_script(script)
+    assert ended.returncode == 0 and not ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -56,12 +99,6 @@ def test_ctrl_c_ends_a_script_wherever_it_strikes(tmp_path, code, place):
         + (f"commandline.run(lambda: exec({code!r}, globals()))\n" if place == "run" else code)
     )
     started = time.monotonic()
-    ended = subprocess.run(
-        [sys.executable, script],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_script(script)
     assert ended.returncode == 130 and ended.stderr == "stopped by Ctrl-C\n"
     assert time.monotonic() - started < 15
