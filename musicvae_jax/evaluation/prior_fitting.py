@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from tqdm import tqdm, trange
 
 from musicvae_jax.config import Config, PriorConfig, check_seed
@@ -54,17 +55,20 @@ class Encoded(NamedTuple):
 def fit_main(workdir: str | Path, checkpoint: str = "best") -> FittedPrior | None:
     """Fits the prior that the config of a run asks for, and writes WORKDIR/priors/main.
 
-    Of several processes each fits it, and the first one writes it.
+    Of several processes each fits it, and the first one writes it; all return once it is written.
 
     Returns:
         The prior, or None if the config asks for none, or it is there.
     """
     vae = load_workdir(workdir, checkpoint, OWN)
-    if vae.config.prior.base == "none" or has_main(workdir, vae.config, vae.step):
+    if vae.config.prior.base == "none":
         return None
-    prior = fit_prior(vae, vae.config.prior, seed=vae.config.train.seed)
-    if jax.process_index() == 0:
+    there = has_main(workdir, vae.config, vae.step)
+    prior = None if there else fit_prior(vae, vae.config.prior, seed=vae.config.train.seed)
+    if prior and jax.process_index() == 0:
         save_prior(prior, workdir, MAIN)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("the prior is saved")
     return prior
 
 
@@ -150,7 +154,8 @@ def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPr
         return costs[name] + (costs.get(_STYLE, 0.0) if name == top else 0.0)
 
     rows = np.random.default_rng(seed)
-    bar = trange(prior.num_steps, desc=f"fit {prior.base}", unit="step", dynamic_ncols=True)
+    quiet = jax.process_index() > 0
+    bar = trange(prior.num_steps, desc=f"fit {prior.base}", unit="step", dynamic_ncols=True, disable=quiet)
     for number in bar:
         chosen = rows.integers(len(music.batch.index), size=prior.batch_size)
         part = parallel.shard_rows(jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], music))
@@ -191,7 +196,8 @@ def _load(
     encoded = load_batches(training, source)
     try:
         number = -(-min(len(source), _TRAINING_WINDOWS, number) // EVALUATION_ROWS)
-        bar = tqdm(itertools.islice(encoded, number), "encode", number, unit="batch", dynamic_ncols=True)
+        quiet = jax.process_index() > 0
+        bar = tqdm(itertools.islice(encoded, number), "encode", number, unit="batch", dynamic_ncols=True, disable=quiet)
         return held_out, _encode(vae, bar, told, parallel)
     finally:
         encoded.close()

@@ -1,5 +1,6 @@
 """Two real processes, joined by `train.py --distributed` on one host, train what one process trains."""
 
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from musicvae_jax import evaluate, load_workdir
 from musicvae_jax.config import UserError
 from musicvae_jax.training.devices import join_processes
 from musicvae_jax.training.metrics import read_metrics
+from musicvae_jax.training.workdir import read_config
 from tests.scripts import EXPERIMENTS, ROOT, train_args
 from tests.training.runs import load
 
@@ -80,7 +82,8 @@ def run(args: list[str], dies_after: int = NEVER, *, evaluates: bool) -> list[tu
 
 def arguments(workdir: Path, data_dir: str, mode: str) -> list[str]:
     steps = {"train__num_steps": 6, "train__eval_every": 3, "train__checkpoint_every": 3, "train__log_every": 1}
-    return train_args(workdir, data_dir, train__optimizer="sgd", train__parallel=mode, **steps)
+    fit = {"prior__base": "flow", "prior__num_steps": 4} if mode == "jit" else {}
+    return train_args(workdir, data_dir, train__optimizer="sgd", train__parallel=mode, **steps, **fit)
 
 
 @pytest.fixture
@@ -118,10 +121,14 @@ def test_two_processes_equal_one(one_process, folk_data_dir, tmp_path, mode, die
     one_vae = load_workdir(one_process)
     alone = evaluate(one_vae, "test", num_examples=16).nll if evaluates else one_vae.step
     assert [float(out.split()[-1]) for _, out, _ in ends] == pytest.approx([alone] * 2, rel=1e-5)
-    config = load_workdir(workdir).config
+    config = read_config(workdir)
     (one, one_data), (two, two_data) = (load(folder, config) for folder in (one_process, workdir))
     assert one_data == two_data
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), one.params, two.params)
+    if config.prior.base != "none":  # both processes fit it and print what it gains
+        fits = [json.loads((folder / "priors/main/fit.json").read_text())["after"] for folder in (one_process, workdir)]
+        assert fits[1] == pytest.approx(fits[0], rel=1e-5)
+        assert all(f"{fits[1]['global']:.2f} under flow" in out for _, out, _ in ends)
     rows = [read_metrics(folder / "metrics.jsonl") for folder in (one_process, workdir)]
     assert len(rows[0]) == len(rows[1]) == 8
     compared = {"loss", "kl", "kl_global", "beta_global", "validation.nll"}
