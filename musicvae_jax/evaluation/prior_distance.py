@@ -98,7 +98,7 @@ def two_samples(posterior: np.ndarray, prior: np.ndarray, families: np.ndarray, 
 
     Args:
         posterior: float[row, dim].
-        prior: float[row, dim], of the same windows.
+        prior: float[row, dim], of the same windows, row by row: both may be given the same levels above.
         families: int[row]. The kernel distance is of one row of each.
         seed: of rows, permutations and classifiers.
     """
@@ -106,7 +106,7 @@ def two_samples(posterior: np.ndarray, prior: np.ndarray, families: np.ndarray, 
     if len(rows) < 4:
         nothing = Estimate(float("nan"), float("nan"))
         return TwoSampleFigures(nothing, float("nan"), dict.fromkeys(CLASSIFIERS, nothing))
-    apart = mmd(posterior[rows], prior[rows], seed)
+    apart = mmd(posterior[rows], prior[rows], seed, paired=True)
     accuracy = {kind: classifier_accuracy(posterior, prior, families, kind, seed) for kind in CLASSIFIERS}
     return TwoSampleFigures(Estimate(apart.value, apart.se), apart.p, accuracy)
 

@@ -30,7 +30,9 @@ class MMD(NamedTuple):
     p: float  # how often, then, it would be as large
 
 
-def mmd(x: np.ndarray, y: np.ndarray, seed: int = 0, num_permutations: int = _PERMUTATIONS) -> MMD:
+def mmd(
+    x: np.ndarray, y: np.ndarray, seed: int = 0, num_permutations: int = _PERMUTATIONS, *, paired: bool = False
+) -> MMD:
     """The squared maximum mean discrepancy of two samples, with all pairs but those of a row with itself.
 
     The kernel is exp(-|a - b|^2 / (2 s^2)), with s the median distance of two rows (Gretton et al. 2012). What one
@@ -42,21 +44,41 @@ def mmd(x: np.ndarray, y: np.ndarray, seed: int = 0, num_permutations: int = _PE
         y: float[row, dim], likewise.
         seed: of the permutations.
         num_permutations: one or more.
+        paired: row i of x and row i of y may depend on each other, such as two draws given the same levels above. The
+            two of a pair are then not compared, and a permutation exchanges them in some pairs.
     """
     _check(x, y)
+    if paired and len(x) != len(y):
+        raise ValueError(f"{len(x)} and {len(y)} rows: allowed are as many of each, with paired")
     rows = np.concatenate([x, y]).astype(np.float64)
     squares = cdist(rows, rows, "sqeuclidean")
     apart = np.median(squares[np.triu_indices(len(rows), 1)])
     kernel = np.exp(-0.5 * squares / (apart if apart > 0 else 1.0))
     np.fill_diagonal(kernel, 0.0)
-    first = np.arange(len(rows)) < len(x)
     rng = np.random.default_rng(seed)
+    if paired:
+        return _paired(kernel, rng, num_permutations)
+    first = np.arange(len(rows)) < len(x)
     chosen = np.stack([first, *(rng.permutation(first) for _ in range(num_permutations))]).astype(np.float64)
     others, m, n = 1 - chosen, len(x), len(y)
     within_x, within_y = (((part @ kernel) * part).sum(1) for part in (chosen, others))
     between = ((chosen @ kernel) * others).sum(1)
     found = within_x / (m * (m - 1)) + within_y / (n * (n - 1)) - 2 * between / (m * n)
-    p = (1 + (found[1:] >= found[0]).sum()) / (1 + num_permutations)
+    return _against_permutations(found)
+
+
+def _paired(kernel: np.ndarray, rng: np.random.Generator, num_permutations: int) -> MMD:
+    """`mmd` of pairs: the mean over two pairs (x, y), (x', y') of k(x, x') + k(y, y') - k(x, y') - k(x', y)."""
+    n = len(kernel) // 2
+    of_pairs = kernel[:n, :n] + kernel[n:, n:] - kernel[:n, n:] - kernel[n:, :n]
+    np.fill_diagonal(of_pairs, 0.0)
+    signs = np.concatenate([np.ones((1, n)), rng.choice([-1.0, 1.0], (num_permutations, n))])  # -1: exchanged
+    return _against_permutations(((signs @ of_pairs) * signs).sum(1) / (n * (n - 1)))
+
+
+def _against_permutations(found: np.ndarray) -> MMD:
+    """The first of some values, beside the others, which are of permuted rows."""
+    p = (1 + (found[1:] >= found[0]).sum()) / len(found)
     return MMD(float(found[0]), float(found[1:].std()), float(p))
 
 

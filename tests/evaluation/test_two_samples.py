@@ -32,6 +32,23 @@ def test_mmd_of_one_distribution_is_0_in_the_mean_and_its_error_is_known():
     assert stats.kstest([one.p for one in found], "uniform").pvalue > 0.01
 
 
+def test_mmd_of_pairs_is_that_of_rows_that_do_not_depend_on_each_other():
+    """x and y share a part; what is left of each is of one distribution."""
+    shared = [3 * normal(1000 + seed, num=60) for seed in range(40)]
+    pairs = [(part + normal(2 * seed, num=60), part + normal(2 * seed + 1, num=60)) for seed, part in enumerate(shared)]
+    found = [mmd(*pair, seed, 50, paired=True) for seed, pair in enumerate(pairs)]
+    values = np.array([one.value for one in found])
+    assert abs(values.mean()) < 4 * values.std(ddof=1) / np.sqrt(40) and (values < 0).any()
+    assert np.mean([one.se for one in found]) == pytest.approx(values.std(ddof=1), rel=0.4)
+    assert stats.kstest([one.p for one in found], "uniform").pvalue > 0.01
+    alone = np.array([mmd(*pair, seed, 50).p for seed, pair in enumerate(pairs)])
+    assert alone.mean() > 0.9  # as if they were not pairs, they look too much alike
+    moved = mmd(pairs[0][0], pairs[0][1] + 1.0, paired=True)
+    assert moved.value > 5 * moved.se and moved.p == pytest.approx(1 / 201)
+    with pytest.raises(ValueError, match="5 and 6 rows: allowed are as many of each, with paired"):
+        mmd(np.ones((5, 2)), np.ones((6, 2)), paired=True)
+
+
 @pytest.mark.parametrize("change", [{"loc": 1.0}, {"scale": 2.0}])
 def test_mmd_sees_a_shift_and_a_scale(change):
     found = mmd(normal(0), normal(1, **change))
