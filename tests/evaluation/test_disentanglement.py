@@ -181,6 +181,31 @@ def test_undefined_attributes_are_left_out_by_row(score):
         np.testing.assert_array_equal(np.isfinite(found.parts), [True, False, False])
 
 
+@pytest.mark.parametrize("rare", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_that_a_half_of_the_rows_lacks_have_a_score_or_none(seed, rare):
+    """A label of one row is in one half alone, and a label of all other rows is not enough to fit."""
+    labels = np.stack([LABELS[:, 0], np.full(ROWS, 1.0 - rare)], 1)
+    labels[7, 1] = rare
+    for score in DISCRETE.values():
+        order = np.random.default_rng(seed).permutation(ROWS)
+        assert np.isfinite(score(NOISE[order], labels[order], discrete=True).value)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_an_attribute_that_is_nearly_always_the_same_has_classes(largest):
+    values = VALUES[:, :1].copy()
+    usual = RNG.random(ROWS) < 0.9
+    values[usual] = values.max() + 1 if largest else values.min() - 1
+    assert explicitness(values, values).value > 0.9
+    assert explicitness(NOISE, values).value < 0.2
+
+
+def test_one_family_is_not_enough_to_judge():
+    found = leakage(VALUES, VALUES, {"all": slice(None)}, families=np.zeros(ROWS))
+    assert np.isnan(found["all"]).all()
+
+
 def test_the_ceiling_is_that_of_the_attributes_themselves():
     correlated = np.stack([VALUES[:, 0], VALUES[:, 0] + 0.2 * VALUES[:, 1]], 1)
     for gap in (mutual_information_gap, separated_attribute_predictability):

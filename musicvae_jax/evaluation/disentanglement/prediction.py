@@ -85,6 +85,8 @@ def dci(codes: np.ndarray, attributes: np.ndarray, *, discrete: bool = False, se
             continue
         here = np.isfinite(values) & np.isfinite(codes).all(1)
         (x, y), (new_x, new_y) = halves(codes[here], values[here], seed)
+        if not _enough(y, new_y, discrete):
+            continue
         forest = kind(100, random_state=seed, min_samples_leaf=5, max_features=None if discrete else 1.0).fit(x, y)
         importance[:, number] = forest.feature_importances_
         informed[number] = forest.score(new_x, new_y)
@@ -117,6 +119,8 @@ def explicitness(
         here = np.isfinite(values) & np.isfinite(codes).all(1)
         labels = values[here] if discrete else _quantile_classes(values[here], classes)
         (x, y), (new_x, new_y) = halves(codes[here], labels, seed)
+        if not _enough(y, new_y, True):
+            continue
         model = _logistic().fit(x, y)
         probabilities, known = model.predict_proba(new_x), model.classes_
         aucs = [
@@ -174,7 +178,8 @@ def leakage(
             if varies(values[here]):
                 family = None if families is None else np.asarray(families)[here]
                 (x, y), (new_x, new_y) = halves(part[here], values[here], seed, family)
-                scores[number] = _ridge().fit(x, y).score(new_x, new_y)
+                if _enough(y, new_y, False):
+                    scores[number] = _ridge().fit(x, y).score(new_x, new_y)
         result[name] = scores
     return result
 
@@ -219,13 +224,25 @@ def label_accuracy(
 
 def _accuracy(code: np.ndarray, labels: np.ndarray, seed: int) -> float:
     (x, y), (new_x, new_y) = halves(code[:, None], labels, seed)
+    if not _enough(y, new_y, True):
+        return np.nan
     machine = LinearSVC(C=0.01, class_weight="balanced", random_state=seed)
     return float(make_pipeline(StandardScaler(), machine).fit(x, y).score(new_x, new_y))
 
 
+def _enough(fitted: np.ndarray, judged: np.ndarray, discrete: bool) -> bool:
+    """Whether a model can be fitted to one half of the rows and judged on the other; of labels it needs two."""
+    return len(judged) > 0 and len(np.unique(fitted)) > (1 if discrete else 0)
+
+
 def _quantile_classes(values: np.ndarray, classes: int) -> np.ndarray:
-    """Numbers of classes that hold about as many rows each; equal values are in one class."""
-    return np.searchsorted(np.unique(np.quantile(values, np.arange(1, classes) / classes)), values)
+    """Numbers of classes that hold about as many rows each; equal values are in one class.
+
+    Values that differ make two classes or more, also where nearly all are the largest.
+    """
+    different = np.unique(values)
+    ends = np.quantile(values, np.arange(1, classes) / classes)
+    return np.searchsorted(np.unique(np.minimum(ends, different[-2:].min(initial=np.inf))), values)
 
 
 def _concentration(importance: np.ndarray, axis: int) -> np.ndarray:
@@ -241,10 +258,14 @@ def _concentration(importance: np.ndarray, axis: int) -> np.ndarray:
 def uncertainty_removed(codes: np.ndarray, values: np.ndarray, discrete: bool, seed: int) -> float:
     """The share that a linear model removes on the other half: 1 - log loss / log loss without codes, or R2."""
     (x, y), (new_x, new_y) = halves(codes, values, seed)
+    if not _enough(y, new_y, discrete):
+        return np.nan
     if not discrete:
         return float(_ridge().fit(x, y).score(new_x, new_y))
     model = _logistic().fit(x, y)
     known = np.isin(new_y, model.classes_)
+    if not known.any():
+        return np.nan
     rates = np.array([(y == label).mean() for label in model.classes_])
     without = log_loss(new_y[known], np.tile(rates, (int(known.sum()), 1)), labels=model.classes_)
     return float(1 - log_loss(new_y[known], model.predict_proba(new_x[known]), labels=model.classes_) / without)
