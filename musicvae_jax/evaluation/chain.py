@@ -2,7 +2,7 @@
 
 The next window begins with the last phrase of the one before. Their latents of that phrase are the same, and the
 decoder is told its notes, so that what follows goes on from them: a note that sounds at the seam is held if the decoder
-says so.
+says so. As in training, it is told that a note which sounds at the start of the window starts there.
 """
 
 from collections.abc import Callable
@@ -85,6 +85,7 @@ def decode_chain(
         if number and shared:
             known = np.full((*vae.mask(window).shape, len(vae.codec.fields)), -1, np.int32)
             known[:, :shared] = parts[-1][:, -shared:]
+            known[:, 0, 0] = _first_slots(vae, np.concatenate(parts, 1), frame, start)
         told: dict[str, Any] = {"conditions": conditions, "guidance": guidance}
         tokens = vae.decode(before, window, seed=seed, sampling=sampling, known=known, window=number, **told)
         parts.append(tokens[:, shared if number else 0 :])
@@ -93,6 +94,15 @@ def decode_chain(
     # Windows of one measure: a first slot that holds is silence.
     rows = [vae.scores(part, window_of(frame, start, longest)) for part, start in zip(parts, starts, strict=True)]
     return [join(pieces) for pieces in zip(*rows, strict=True)]
+
+
+def _first_slots(vae: "TrainedVAE", tokens: np.ndarray, frame: np.ndarray, start: int) -> np.ndarray:
+    """The first slot of a window that begins in a piece, as in training: a note that sounds there starts anew.
+
+    int32[batch, field] of tokens int32[batch, measure, slot, field] and of metres int32[batch, measure, 2].
+    """
+    masks = vae.mask(window_of(frame, 0, tokens.shape[1]))
+    return np.stack([vae.codec.first_slots(*piece)[start] for piece in zip(tokens, masks, strict=True)])
 
 
 def draw_levels(
