@@ -95,7 +95,8 @@ def latent_density(
 
     Of levels whose latents are two measures (Pati & Lerch 2021, Is Disentanglement Enough?, with each dim drawn for
     itself). A point is a draw from the prior; its dims that follow an attribute are uniform between the
-    smallest and the largest posterior mean of the split. Decoding takes the likeliest token.
+    smallest and the largest posterior mean of the split, and the levels below are drawn given it. Decoding takes the
+    likeliest token.
 
     Args:
         vae: the model, its variables on the devices of ``parallel``.
@@ -117,10 +118,12 @@ def latent_density(
             index = np.arange(first, first + EVALUATION_ROWS, dtype=np.int32)
             frame = parallel.shard_rows(np.repeat(metre, EVALUATION_ROWS, 0))
             keys = row_keys(stream(jax.random.key(seed), "density"), index)
-            latents = jax.device_get(sample_prior(vae.model, vae.variables, frame, keys))
-            moved = np.array(latents[name])
+            drawn = jax.device_get(sample_prior(vae.model, vae.variables, frame, keys))
+            moved = np.array(drawn[name])
             moved[..., dims] = rng.uniform(means.min(0), means.max(0), (*moved.shape[:-1], len(dims)))
-            tokens = vae.decode(latents | {name: moved}, np.asarray(frame), sampling=SamplingConfig(temperature=0.0))
+            given = {upper: drawn[upper] for upper in LEVELS[: LEVELS.index(name)] if upper in drawn} | {name: moved}
+            latents = jax.device_get(sample_prior(vae.model, vae.variables, frame, keys, given))
+            tokens = vae.decode(latents, np.asarray(frame), sampling=SamplingConfig(temperature=0.0))
             notes = vae.codec.notes(tokens, vae.codec.slot_mask(np.asarray(frame)), np.asarray(frame))
             valid.append(are_melodies(starts(make_cells(notes, np.asarray(frame), 2))))
         shares[name] = float(np.concatenate(valid)[:num_points].mean())
