@@ -175,7 +175,7 @@ class VAEOutput(NamedTuple):
     logits: tuple[Array, ...]  # one float[batch, measure, slot, vocab] per field
     latents: Latents  # level -> the z that was decoded, [batch, time, dim]
     residual: dict[str, Gaussian]  # level -> the posterior q(e | x), in the units of the frame
-    frame: dict[str, Gaussian]  # level -> loc and log scale; of a normal base, the prior p(z | above)
+    frame: dict[str, Gaussian]  # level -> loc and log scale at these latents; of a normal base, the prior p(z | above)
     kl: dict[str, KL]  # level -> KL; 0 where level dropout drew the latent from its prior
     log_ratio: dict[str, Array]  # level -> log q(e | x) - log p(e | above) of the draw, float[batch, time]
     present: dict[str, Array]  # level -> bool[batch, time], the latents that the window has
@@ -184,3 +184,4 @@ class VAEOutput(NamedTuple):
     kept: dict[str, Array]  # level -> bool[batch], windows whose own latents level dropout keeps; {} without it
     log_responsibilities: Any = ()  # dict of level -> log p(mode | e, above), float[batch, time, mode], of mixtures
     predicted: Any = ()  # dict of level -> float[batch, time, attribute and style], of its group heads; () without them
+    conditions: Any = ()  # float[batch, condition], NaN where training hid them; () without conditions

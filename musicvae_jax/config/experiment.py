@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from musicvae_jax.config.checks import ConfigError, check_types
+from musicvae_jax.config.checks import ConfigError, check, check_types
 from musicvae_jax.config.data import CodecConfig, DataConfig
 from musicvae_jax.config.levels import LevelsConfig
 from musicvae_jax.config.model import ModelConfig
@@ -46,19 +46,24 @@ class Config:
         Raises:
             ConfigError: there is no prior to fit, or it does not go with the levels.
         """
-        prior, on = self.prior, self.levels.on
+        prior, on, listeners = self.prior, self.levels.on, []
         changed = {}
         for name in prior.fitted_levels(self.levels):
-            hears = name != self.levels.top and on[name].num_latents(self.data.measures) > 1
+            is_top = name == self.levels.top
+            hears = not is_top and on[name].num_latents(self.data.measures) > 1
+            listeners += [name] if hears else []
             changed["global_" if name == "global" else name] = dataclasses.replace(
                 on[name],
                 **{field: getattr(prior, field) for field in ("base", "modes", "flow", "flow_layers")},
                 memory_layers=prior.memory_layers if hears else 0,
+                metre_context=prior.metre_context and is_top and prior.base != "vamp",
                 kl_estimate="draw",
                 free_bits="none",
                 nats=0.0,
                 capacity_steps=0,
             )
+        allowed = "0: no level that gets the prior has earlier latents and one above it"
+        check(not prior.memory_layers or bool(listeners), "prior.memory_layers", prior.memory_layers, allowed)
         objective = dataclasses.replace(self.objective, mode_weight=0.0)  # no part of the fit
         levels = dataclasses.replace(self.levels, **changed)
         return dataclasses.replace(self, levels=levels, objective=objective, prior=PriorConfig())

@@ -24,6 +24,8 @@ class PriorConfig:
     memory_layers: int = 0
     """mixture, flow: layers of a causal transformer that reads the earlier latents of a level; 0: none. The top level
     has none in any case, nor has a level with one latent in a window."""
+    metre_context: bool = True
+    """mixture, flow: the prior of the top level depends on the metres, as those below do in any case."""
     style_weight: float = 0.0
     """mixture: weight of the error of styles, which the Gaussians of the top level are to mean; see
     `ObjectiveConfig.mode_weight`."""

@@ -140,6 +140,15 @@ RULES = (
                  "levels.*.memory_layers", "levels.*.span", "data.measures"),
     ),
     Rule(
+        "metre_context", "base = normal, ar1, vamp", "they hear nothing that it could tell them",
+        of_level(lambda _, level: level.metre_context and level.base not in ("mixture", "flow"),
+                 "levels.*.metre_context", "levels.*.base"),
+    ),
+    Rule(
+        "metre_context", "a level below the top", "it hears the metres in any case",
+        of_level(lambda _, level: level.metre_context, "levels.*.metre_context", below_top=True),
+    ),
+    Rule(
         "base = flow", "dim = 1", "one half of the dims changes the other",
         of_level(lambda _, level: level.base == "flow" and level.dim == 1, "levels.*.base", "levels.*.dim"),
     ),

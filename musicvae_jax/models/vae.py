@@ -86,7 +86,9 @@ class MusicVAE(nn.Module):
         if found.kept:  # a draw from the prior knows nothing of this window
             span_nll = {level: jnp.where(found.kept[level], value, 0) for level, value in span_nll.items()}
         predicted = {level: heads(found.latents[level]) for level, heads in self.group_heads.items()} or ()
-        return VAEOutput(logits=logits, span_nll=span_nll, predicted=predicted, **found._asdict())
+        return VAEOutput(
+            logits=logits, span_nll=span_nll, predicted=predicted, conditions=conditions, **found._asdict()
+        )
 
     def encode(self, batch: Batch, deterministic: bool = True) -> dict[str, Gaussian]:
         """The posterior q(z | x) of every level, given the means of the levels above."""

@@ -6,10 +6,11 @@ expects is compared with that of the other window.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from musicvae_jax.config import Config
@@ -124,6 +125,23 @@ def control_loss(
             of_attributes.append(optax.losses.huber_loss(difference).sum() / number)
         losses.append(sum(of_attributes, jnp.zeros(())))
     return jnp.select([turn == number for number in range(len(moves))], losses)
+
+
+def without_followed(config: Config, conditions: Any) -> Any:
+    """Conditions that are not those of attributes which `control_loss` moves: a decoder cannot obey both.
+
+    Args:
+        config: the experiment.
+        conditions: float[batch, condition], or () without conditions.
+
+    Returns:
+        The same, with NaN in place of such attributes.
+    """
+    moved = {name for level in controlled_levels(config) for name in config.levels[level].followed}
+    names = config.model.conditions
+    if not len(conditions) or not moved & set(names):
+        return conditions
+    return jnp.where(np.array([name in moved for name in names]), jnp.nan, conditions)
 
 
 class _Moved(NamedTuple):

@@ -14,7 +14,7 @@ from musicvae_jax.config import Config
 from musicvae_jax.inference import forward
 from musicvae_jax.models.latent.batch_norm import average_moments
 from musicvae_jax.models.vae import MusicVAE
-from musicvae_jax.objectives.control import control_loss, roll_rows
+from musicvae_jax.objectives.control import control_loss, roll_rows, without_followed
 from musicvae_jax.objectives.controller import ControllerState, update_controller
 from musicvae_jax.objectives.discriminator import factor_terms, update_discriminators
 from musicvae_jax.objectives.loss import Terms, elbo_terms, objective
@@ -96,14 +96,16 @@ def make_loss(config: Config, model: MusicVAE, axes: tuple[str, ...] = ()) -> Lo
         }
         terms = objective(config, output, batch, weights, mean, gather)
         if config.objective.control_weight:
+            shown = batch._replace(conditions=output.conditions)
+            untold = shown._replace(conditions=without_followed(config, output.conditions))
             controlled = control_loss(
                 config,
                 output,
                 batch,
                 model.fields,
                 carried.step,
-                place=partial(model.apply, variables, batch, method="place"),
-                decode=lambda latents: model.apply(variables, latents, batch, method="decode"),
+                place=partial(model.apply, variables, shown, method="place"),
+                decode=lambda latents: model.apply(variables, latents, untold, method="decode"),
                 shift=shift,
                 mean=mean,
             )

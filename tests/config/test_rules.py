@@ -78,6 +78,10 @@ CASES = {
     ("memory_layers", "one latent in a window"): [
         "local.kl_estimate=draw local.base=flow | local.memory_layers=1 local.span=3 data.measures=3 -> data.measures=4"
     ],
+    ("metre_context", "base = normal, ar1, vamp"): ["global.metre_context=true -> global.metre_context=false"],
+    ("metre_context", "a level below the top"): [
+        "fine.kl_estimate=draw fine.base=flow | fine.metre_context=true -> fine.metre_context=false"
+    ],
     ("base = flow", "dim = 1"): ["fine.kl_estimate=draw | fine.base=flow fine.dim=1 -> fine.dim=2"],
     ("posterior = absolute", "inference = ladder"): [
         "fine.posterior=absolute model.inference=ladder -> model.inference=bottom_up"

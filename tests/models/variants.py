@@ -59,6 +59,9 @@ OF_LATENTS = SUBSETS | _options(
         "draw": each(kl_estimate="draw"),
         "learned": _LEARNED,
         "memory": {level: own | {"memory_layers": 1} for level, own in _LEARNED.items()},
+        "metre context": {
+            "global": {"base": "flow", "flow_layers": 2, "kl_estimate": "draw", "metre_context": True},
+        },
         "conditions": {"model": {"conditions": ("key", "tempo")}},
         "spans, slotwise": {
             "local": {"span": 3}, "fine": {"span": 2}, "model": {"prior_layers": 0, "slotwise": True},

@@ -11,12 +11,19 @@ from musicvae_jax.codec import MelodyCodec, PerformanceCodec, VoicesCodec
 from musicvae_jax.config import CodecConfig, LevelConfig
 from musicvae_jax.data.attributes import window_attributes
 from musicvae_jax.evaluation.likeness import NAMES, true_attributes
-from musicvae_jax.inference import reconstruct
+from musicvae_jax.inference import forward, reconstruct
 from musicvae_jax.models.latent.gaussian import to_frame
-from musicvae_jax.objectives.control import control_loss, controlled_levels, expected_attributes, roll_rows
+from musicvae_jax.objectives.control import (
+    control_loss,
+    controlled_levels,
+    expected_attributes,
+    roll_rows,
+    without_followed,
+)
+from musicvae_jax.training.step import Carried, make_loss
 from musicvae_jax.types import Batch, until_end
-from tests.models.variants import DEEP
-from tests.tiny import make_vae, replace
+from tests.models.variants import DEEP, THREE, each
+from tests.tiny import make_batch, make_vae, replace
 
 ROWS, MEASURES = 8, 3
 CODECS = {
@@ -91,19 +98,48 @@ def test_a_decoder_that_is_certain_expects_the_attributes_of_its_music(codec, sp
 def passed():
     """A model, its variables, its output and the batch."""
     batch = make_music()
-    model, variables = make_vae(CONFIG, CODEC.fields)
-    model = model.clone(slots=CODEC.slots)
-    rng = np.random.default_rng(1)
-    shapes = jax.eval_shape(lambda: model.init({"params": jax.random.key(0), "latent": jax.random.key(0)}, batch))
-    variables = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype), shapes)
+    model, variables = make_model(CONFIG, batch)
     output = reconstruct(model, variables, batch, jax.random.split(jax.random.key(0), ROWS))
     return model, variables, output, batch
+
+
+def make_model(config, batch):
+    """A model of such music, with random parameters."""
+    model = make_vae(config, CODEC.fields)[0].clone(slots=CODEC.slots)
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: model.init({"params": jax.random.key(0), "latent": jax.random.key(0)}, batch))
+    return model, jax.tree.map(lambda leaf: jnp.asarray(rng.normal(0, 0.3, leaf.shape), leaf.dtype), shapes)
 
 
 def loss(passed, decode, step, config=CONFIG, place=None):
     model, variables, output, batch = passed
     own = partial(model.apply, variables, batch, method="place")
     return control_loss(config, output, batch, CODEC.fields, step, place or own, decode)
+
+
+@pytest.mark.parametrize("model", [{}, {"conditions": ("key", "tempo"), "condition_levels": True}])
+@pytest.mark.parametrize("context", ["independent", "causal"])
+def test_latents_of_training_are_placed_where_they_were_drawn(model, context):
+    """Also those that level dropout drew from their priors, and under conditions of which some were hidden."""
+    below = each(("local", "fine"), prior_context=context)
+    config = replace(THREE, model=model | {"level_dropout": 0.6, "condition_dropout": 0.5}, **below)
+    vae, variables = make_vae(config)
+    batch, rng = make_batch(), np.random.default_rng(0)
+    if model:
+        numbers = np.stack([rng.integers(12, size=len(batch.metre)), rng.normal(size=len(batch.metre))], -1)
+        batch = batch._replace(conditions=numbers.astype(np.float32))
+    keys = jax.random.split(jax.random.key(0), len(batch.metre))
+    output = jax.jit(partial(forward, vae, deterministic=False))(variables, batch, keys)
+    assert not all(kept.all() for kept in output.kept.values())
+    e = {name: to_frame(output.latents[name], frame) for name, frame in output.frame.items()}
+    shown = batch._replace(conditions=output.conditions)
+    placed = jax.jit(partial(vae.apply, method="place"))(variables, shown, {"global": output.latents["global"]}, e)
+    for name in LEVELS:
+        np.testing.assert_allclose(placed[name], output.latents[name], rtol=1e-4, atol=1e-4)
+    if model:
+        hidden = np.isnan(output.conditions)
+        assert hidden.any() and not hidden.all()
+        np.testing.assert_array_equal(output.conditions[~hidden], batch.conditions[~hidden])
 
 
 def test_latents_are_placed_where_they_were_drawn(passed):
@@ -179,6 +215,35 @@ def test_only_decoder_and_frames_have_a_gradient(passed):
     assert "decoder" in moved and "encoder" not in moved
     assert not {name for name in moved if name.startswith(("heads", "span_heads"))}
     assert {"priors_local", "priors_fine"} <= moved
+
+
+def test_a_decoder_is_not_told_what_the_dims_are_moved_away_from():
+    """Told the density of the window, it could not give that of another one; of the rest it is told."""
+    told = {"conditions": ("note_density", "tempo"), "condition_decoder": True, "condition_dropout": 0.0}
+    config = replace(CONFIG, model=told)
+    numbers = np.arange(2 * ROWS, dtype=np.float32).reshape(ROWS, 2)
+    hidden = without_followed(config, numbers)
+    assert np.isnan(hidden[:, 0]).all() and np.array_equal(hidden[:, 1], numbers[:, 1])
+    assert without_followed(CONFIG, ()) == ()
+
+    batch = make_music()._replace(conditions=numbers)
+    model, variables = make_model(config, batch)
+    loss_of = jax.jit(make_loss(config, model))
+    keys = jax.random.split(jax.random.key(0), ROWS)
+
+    def terms(name):
+        """The nll and the control term with other weights of a condition's numbers in the decoder."""
+        params = jax.tree.map(jnp.asarray, variables["params"])
+        kernel = params["decoder"]["told"][name]["kernel"]
+        params["decoder"]["told"][name]["kernel"] = kernel.at[:2].add(0.3)
+        found, metrics, _ = loss_of(params, Carried(0, {}, (), ()), batch, keys)
+        return metrics["nll"], found.batch["control"]
+
+    density, tempo = terms("note_density"), terms("tempo")
+    own, metrics, _ = loss_of(variables["params"], Carried(0, {}, (), ()), batch, keys)
+    assert all(np.abs(nll - metrics["nll"]).max() > 1e-3 for nll, _ in (density, tempo))
+    assert density[1] == pytest.approx(float(own.batch["control"]), rel=1e-5)
+    assert tempo[1] != pytest.approx(float(own.batch["control"]), rel=1e-3)
 
 
 def test_missing_attributes_ask_for_nothing(passed):

@@ -17,7 +17,7 @@ from musicvae_jax.types import Array, Gaussian, Latents
 
 
 class ContextAbove(nn.Module):
-    """What the levels above a level, and the metre, say to each of its latents; to a top level, its conditions."""
+    """What the levels above a level, and the metre, say to each of its latents; to a top level, conditions or metre."""
 
     config: ModelConfig
     levels: LevelsConfig

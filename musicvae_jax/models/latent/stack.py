@@ -21,6 +21,7 @@ from musicvae_jax.models.latent.context import ContextAbove, Frame, Memory, ance
 from musicvae_jax.models.latent.gaussian import (
     GaussianHead,
     from_frame,
+    gaussian_from_frame,
     gaussian_to_frame,
     guided,
     merge,
@@ -53,7 +54,7 @@ class _Known(NamedTuple):
     context: Array | None  # float[..., time, feature], what is above; None for a top level without conditions
     # Both of the level's latents float[..., time, dim], on which they depend only if causal, or with a memory.
     frame: Callable[[Array], Gaussian]
-    heard: Callable[[Array], Array | None]  # the context of the base
+    heard: Callable[[Array], Array | None]  # the context of the base, likewise
 
 
 class LatentStack(nn.Module):
@@ -75,6 +76,7 @@ class LatentStack(nn.Module):
         }
         self.contexts = {name: ContextAbove(config, self.levels, name) for name in framed}
         self.priors = {name: Frame(config, level.dim, level.is_causal) for name, level in framed.items()}
+        self.metres = {name: ContextAbove(config, self.levels, name) for name in levels if levels[name].metre_context}
         self.memories = {
             name: Memory(config, level.memory_layers) for name, level in levels.items() if level.memory_layers
         }
@@ -129,6 +131,9 @@ class LatentStack(nn.Module):
                 z = jnp.where(own[..., None], z, self._draw(name, known, own_noise, 1.0))
             if given and name in given:
                 z = given[name]
+            if level.is_causal and (number_kept is not None or given):  # the frame is that of z, which is another one
+                moved = known.frame(z)
+                frame, residual = moved, gaussian_to_frame(gaussian_from_frame(residual, frame), moved)
             found.latents[name] = jnp.where(present[..., None], z, 0)
             found.residual[name], found.frame[name], found.present[name] = residual, frame, present
             found.kl[name] = mask_kl(kl, own)  # what is drawn from the prior costs nothing
@@ -190,9 +195,10 @@ class LatentStack(nn.Module):
     def _known(self, name: str, above: Latents, metre: Array, conditions: Array | None) -> _Known:
         level = self.levels[name]
         present = present_latents(metre, level)
+        played = self.metres[name]({}, metre) if level.metre_context else None
         if name not in self.priors:
             dtype = _dtype(self.config)
-            return _Known(present, None, lambda z: standard_normal(z.shape, dtype), lambda _: None)
+            return _Known(present, None, lambda z: standard_normal(z.shape, dtype), lambda _: played)
         context = self.contexts[name](above, metre, known_conditions(self.config, conditions, metre.shape[:-2]))
         if self.is_initializing():  # an unbound module makes no parameters
             z = jnp.zeros((*present.shape, level.dim))
@@ -200,10 +206,11 @@ class LatentStack(nn.Module):
             if level.memory_layers:
                 self.memories[name](context, z, present)
         frame = _unbound(self.priors[name])
+        heard = context if played is None else context + played
         if not level.memory_layers:
-            return _Known(present, context, lambda z: frame(context, z, present), lambda _: context)
+            return _Known(present, context, lambda z: frame(context, z, present), lambda _: heard)
         memory = _unbound(self.memories[name])
-        return _Known(present, context, lambda z: frame(context, z, present), lambda z: memory(context, z, present))
+        return _Known(present, context, lambda z: frame(context, z, present), lambda z: memory(heard, z, present))
 
     def _draw(
         self, name: str, known: _Known, noise: Array, temperature: Array | float, begun: Array | None = None
@@ -211,7 +218,7 @@ class LatentStack(nn.Module):
         """Latents from the prior of a level, of the noise that its base takes."""
         level = self.levels[name]
         if not level.memory_layers:
-            e = self.bases[name].sample(noise, known.context, temperature)
+            e = self.bases[name].sample(noise, known.heard(noise), temperature)
             return draw_in_frame(known.frame, e, level.is_causal, begun)
         sample = _unbound(self.bases[name], method="sample")
 
