@@ -106,6 +106,10 @@ def evaluate(
     if windows:
         fit = prior_figures(vae, split, num_windows=windows, seed=seed) if vae.config.levels.on else None
         drawn = sample_figures(vae, split, num_windows=windows, seed=seed)
+    heard = None
+    if vae.conditions.names:
+        number = min(512, num_examples or 512)
+        heard = condition_figures(vae, split, guidance=guidance, num_windows=number, seed=seed)
     figures = dataclasses.replace(
         figures,
         checkpoint=checkpoint,
@@ -115,7 +119,7 @@ def evaluate(
         times_measured=times,
         rivals=measured,
         flow=flow,
-        conditions=condition_figures(vae, split, guidance=guidance, seed=seed) if vae.conditions.names else None,
+        conditions=heard,
         priors=fit,
         samples=drawn,
     )

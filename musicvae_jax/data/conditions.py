@@ -40,6 +40,11 @@ class Conditions:
         if "style" in self.names and len(self.styles) > NOMINAL["style"]:
             raise UserError(f"{len(self.styles)} styles: allowed as a condition are at most {NOMINAL['style']}")
 
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The conditions that are attributes of a window's notes."""
+        return tuple(name for name in self.names if name in _COLUMNS and name not in NOMINAL)
+
     def encode(self, asked: Mapping[str, Any]) -> np.ndarray:
         """The numbers of conditions that are asked for, NaN for all others: float32[condition].
 
@@ -98,7 +103,7 @@ class Conditions:
                 found[:, column] = (labels[:, column] + semitones) % 12
             elif name == "metre":
                 found[:, column] = metre_number(batch.metre[:, 0])
-            elif name in _COLUMNS and name not in NOMINAL:
+            elif name in self.measured:
                 found[:, column] = self._scaled(name, batch.attributes[span_name(0)][:, 0, _COLUMNS[name]])
         return found
 

@@ -16,7 +16,7 @@ from musicvae_jax.data.piece_index import load_index
 from musicvae_jax.data.pipeline import TrainIterator, make_train_iterator
 from musicvae_jax.data.prepare import list_styles, prepare, split_records
 from musicvae_jax.data.windows import WindowSource
-from musicvae_jax.types import ATTRIBUTES, NOMINAL, span_name
+from musicvae_jax.types import ATTRIBUTES, span_name
 
 TRAIN = "train"
 _MEASURED = 1024  # training windows whose attributes give the unit of conditions
@@ -76,9 +76,9 @@ def load_training(config: Config) -> WindowSource:
     styles = list_styles(data.dataset, data.data_dir, data.manual_dir, data.path) if "style" in names else ()
     batch = source.gather(np.unique(np.linspace(0, len(source) - 1, min(len(source), _MEASURED)).astype(np.int64)))
     columns = {attribute.name: column for column, attribute in enumerate(ATTRIBUTES)}
-    measured = [name for name in names if name in columns and name not in NOMINAL]
-    values = {name: batch.attributes[span_name(0)][:, 0, columns[name]] for name in measured}
-    source.tell(Conditions(names, styles).fitted(source.scores(), values))
+    conditions = Conditions(names, styles)
+    values = {name: batch.attributes[span_name(0)][:, 0, columns[name]] for name in conditions.measured}
+    source.tell(conditions.fitted(source.scores(), values))
     return source
 
 

@@ -120,7 +120,13 @@ class WindowSource(Sequence[Batch]):
         return self.with_attributes(self.cut(index))
 
     def tell(self, conditions: Conditions | None) -> None:
-        """From now on batches have these conditions; None for batches without."""
+        """From now on batches have these conditions; None for batches without.
+
+        Raises:
+            ValueError: some are attributes, which this source does not measure.
+        """
+        if conditions and conditions.measured and self._labels is None:
+            raise ValueError(f"conditions {conditions.measured} of a source without attributes: allowed are labels")
         self._conditions = None if conditions is None else (conditions, conditions.of_pieces(self.scores()))
 
     def with_attributes(self, batch: Batch, semitones: np.ndarray | int = 0) -> Batch:

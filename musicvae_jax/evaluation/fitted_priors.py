@@ -19,13 +19,13 @@ import numpy as np
 from musicvae_jax.config import Config, UserError, to_json
 from musicvae_jax.config.checks import check
 from musicvae_jax.evaluation.trained import TrainedVAE
-from musicvae_jax.files import replacing
+from musicvae_jax.files import replacing, replacing_folder
 from musicvae_jax.training.state import make_model, state_shapes
 from musicvae_jax.training.workdir import read_config, write_text
 
 OWN = "own"  # the name of the prior that a model was trained with
 MAIN = "main"  # the name of the one that the config of its run asks for
-BASES = ("bases_", "memories_")  # what the parameters of bases begin with
+BASES = ("bases_", "memories_", "metres_")  # what the parameters of bases begin with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,8 @@ class FittedPrior:
 def save_prior(prior: FittedPrior, workdir: str | Path, name: str) -> Path:
     """Writes WORKDIR/priors/NAME: config.json, bases.npz, and fit.json with the KLs; returns the folder.
 
+    An older prior of that name goes, with what was measured of it, once the new one is complete.
+
     Raises:
         UserError: see `prior_folder`.
     """
@@ -57,11 +59,12 @@ def save_prior(prior: FittedPrior, workdir: str | Path, name: str) -> Path:
         jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
         for path, leaf in jax.tree.leaves_with_path(bases_of(prior.vae.variables))
     }
-    with replacing(folder / "bases.npz") as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **leaves)
     found = {"step": prior.vae.step, "before": prior.before, "after": prior.after}
-    write_text(folder / "fit.json", json.dumps(found, indent=2) + "\n")
-    write_text(folder / "config.json", to_json(prior.vae.config))
+    with replacing_folder(folder) as new:
+        with replacing(new / "bases.npz") as temporary, open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **leaves)
+        write_text(new / "fit.json", json.dumps(found, indent=2) + "\n")
+        write_text(new / "config.json", to_json(prior.vae.config))
     return folder
 
 
@@ -102,7 +105,7 @@ def has_main(workdir: str | Path, config: Config, step: int) -> bool:
 
 def fitted_names(workdir: str | Path) -> list[str]:
     """The names of the priors that were fitted to a run."""
-    return sorted(path.parent.name for path in (Path(workdir) / "priors").glob("*/config.json"))
+    return sorted(path.parent.name for path in (Path(workdir) / "priors").glob("[!.]*/config.json"))
 
 
 def fitted_step(workdir: str | Path, name: str) -> int | None:

@@ -144,8 +144,8 @@ def fit_prior(vae: TrainedVAE, prior: PriorConfig, *, seed: int = 0) -> FittedPr
         """Nats per window, with the same draws every time."""
         return _means(parts, [measure(learnt, frozen, part, stream(key, "validation")) for part in parts])
 
-    own = [_infer(vae.model, vae.variables, part, stream(key, "validation")).kl for part in parts]
-    before = _means(parts, [{name: kl[name].total.sum(-1) for name in named} for kl in own])
+    own = [_infer(vae.model, vae.variables, part, stream(key, "validation")).log_ratio for part in parts]
+    before = _means(parts, [{name: ratio[name].sum(-1) for name in named} for ratio in own])  # of the same draws
     state = jax.device_put(optimizer.init(learnt), parallel.replicated)  # as the step returns it: one compilation
     best, after = learnt, on_validation(learnt)
 
@@ -184,14 +184,15 @@ def _load(
         names=(*names, _STYLE) if styles and _STYLE not in names else names,
         styles=styles or vae.conditions.styles,
     )
-    validation = load_windows(config, "validation", attributes=False)
+    measured = bool(told.measured)
+    validation = load_windows(config, "validation", attributes=measured)
     validation.tell(told if told.names else None)
     batches = make_eval_batches(validation, EVALUATION_ROWS, num_examples=_VALIDATION_WINDOWS)
     held_out = _encode(vae, batches, told, parallel)
     held_out = held_out._replace(batch=held_out.batch._replace(conditions=()))
     settings = dataclasses.replace(config.train, batch_size=EVALUATION_ROWS, accumulate=1, seed=seed)
     training = dataclasses.replace(config, train=settings)
-    source = load_windows(training, TRAIN, attributes=False)
+    source = load_windows(training, TRAIN, attributes=measured)
     source.tell(told if told.names else None)
     encoded = load_batches(training, source)
     try:

@@ -94,6 +94,13 @@ def make_source(names=NAMES):
     return source
 
 
+def test_a_source_without_attributes_refuses_conditions_that_are_some():
+    source = WindowSource([random_melody(0, 6)], MelodyCodec(), measures=2, hop=1)
+    source.tell(Conditions(("key", "style", "tempo", "metre"), STYLES))
+    with pytest.raises(ValueError, match=r"conditions \('mean_pitch',\) of a source without attributes"):
+        source.tell(Conditions(("key", "mean_pitch")))
+
+
 def test_windows_have_the_labels_of_their_pieces():
     source = make_source()
     batch = source.gather(np.arange(len(source)))

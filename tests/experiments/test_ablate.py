@@ -42,7 +42,7 @@ def small_model_of(config: Config) -> Config:
         "decoder_layers": 1,
     }
     names = "dim span groups base alpha prior_context batch_norm span_head modes flow flow_layers memory_layers"
-    names += " kl_estimate posterior"
+    names += " metre_context kl_estimate posterior"
     own = [
         LevelConfig(**{name: getattr(level, name) for name in names.split()}) for level in vars(config.levels).values()
     ]
