@@ -15,10 +15,10 @@ from musicvae_jax.evaluation.coherence import coherence_features, overlapping_ar
 from musicvae_jax.evaluation.figures import SampleFigures
 from musicvae_jax.evaluation.novelty import mean_distance, nearest_distances
 from musicvae_jax.evaluation.trained import EVALUATION_ROWS, TrainedVAE, on_all_devices
-from musicvae_jax.inference import sample_prior
+from musicvae_jax.inference import infer, sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
 from musicvae_jax.rng import row_keys, stream
-from musicvae_jax.types import Array
+from musicvae_jax.types import Array, Batch, until_end
 
 _PERCENTILE = 5  # of the distances of held-out windows from training windows
 _BATCH = 256
@@ -64,8 +64,10 @@ def sample_figures(
     """
     check_seed(seed)
     real = real or real_music(vae.config, vae.codec, split, num_windows)
-    drawn = draw_music(vae, real.held_out.metre, sampling, seed)
-    return compare_music(drawn, real, vae.codec)
+    held_out = real.held_out
+    drawn = draw_music(vae, held_out.metre, sampling, seed)
+    decoded = draw_music(vae, held_out.metre, sampling, seed, held_out.tokens) if vae.config.levels.on else None
+    return compare_music(drawn, real, vae.codec, decoded)
 
 
 def real_music(config: Config, codec: Codec, split: str, num_windows: int = 512) -> RealMusic:
@@ -81,23 +83,41 @@ def real_music(config: Config, codec: Codec, split: str, num_windows: int = 512)
 
 
 def draw_music(
-    vae: TrainedVAE, metre: np.ndarray, sampling: SamplingConfig = SamplingConfig(), seed: int = 0
+    vae: TrainedVAE,
+    metre: np.ndarray,
+    sampling: SamplingConfig = SamplingConfig(),
+    seed: int = 0,
+    music: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Tokens of samples, int32[window, measure, slot, field], for metres int32[window, measure, 2]."""
+    """Samples: int32[window, measure, slot, field].
+
+    Args:
+        vae: the model.
+        metre: int32[window, measure, 2].
+        sampling: how tokens are chosen.
+        seed: of latents and tokens.
+        music: int32[window, measure, slot, field], from whose posteriors latents come; from the prior if not given.
+    """
     vae, parallel = on_all_devices(vae)
     key, parts = stream(jax.random.key(seed), "samples"), []
-    for start in tqdm(range(0, len(metre), EVALUATION_ROWS), desc="sample", unit="batch", dynamic_ncols=True):
+    source = "prior" if music is None else "posterior"
+    for start in tqdm(range(0, len(metre), EVALUATION_ROWS), desc=source, unit="batch", dynamic_ncols=True):
         index = np.arange(start, start + EVALUATION_ROWS)
-        frame = metre[np.minimum(index, len(metre) - 1)]  # the last batch is padded
-        keys = row_keys(stream(key, "prior"), index.astype(np.int32))
-        placed = parallel.shard_rows(frame)
-        latents = sample_prior(vae.model, vae.variables, placed, keys)
-        allowed, noise = vae.codec.slot_mask(frame), stream(key, "tokens", start)
+        rows = np.minimum(index, len(metre) - 1)  # the last batch is padded
+        frame = metre[rows]
+        keys = row_keys(stream(key, source), index.astype(np.int32))
+        placed, allowed, noise = parallel.shard_rows(frame), vae.codec.slot_mask(frame), stream(key, "tokens", start)
+        if music is None:
+            latents = sample_prior(vae.model, vae.variables, placed, keys)
+        else:
+            mask = until_end(music[rows], allowed, vae.codec.fields)
+            batch = parallel.shard_rows(Batch(music[rows], mask, frame, index.astype(np.int32)))
+            latents = infer(vae.model, vae.variables, batch, keys).latents
         parts.append(np.asarray(sample_tokens(vae.model, vae.variables, latents, placed, allowed, noise, sampling)))
     return np.concatenate(parts)[: len(metre)]
 
 
-def compare_music(drawn: np.ndarray, real: RealMusic, codec: Codec) -> SampleFigures:
+def compare_music(drawn: np.ndarray, real: RealMusic, codec: Codec, decoded: np.ndarray | None = None) -> SampleFigures:
     """The figures of samples.
 
     A sample counts as memorised if it is nearer to a training window, in any key, than 19 of 20 held-out windows are,
@@ -107,28 +127,23 @@ def compare_music(drawn: np.ndarray, real: RealMusic, codec: Codec) -> SampleFig
         drawn: int32[window, measure, slot, field], of the metres of the held-out windows.
         real: the music that they are compared with.
         codec: of both.
+        decoded: int32[window, measure, slot, field], from the posteriors of the held-out windows.
     """
     held_out, known = real.held_out, real.known
     some = np.arange(min(len(drawn), len(known.tokens))) * len(known.tokens) // max(len(drawn), 1)
-    true, sampled, trained = (
-        coherence_features(tokens, metre, codec)
-        for tokens, metre in (
-            (held_out.tokens, held_out.metre),
-            (drawn, held_out.metre),
-            (known.tokens[some], known.metre[some]),
-        )
-    )
-    nothing = np.zeros(0)
-    overlap, of_training = (
-        {name: overlapping_area(found.get(name, nothing), values) for name, values in true.items()}
-        for found in (sampled, trained)
-    )
+    true, nothing = coherence_features(held_out.tokens, held_out.metre, codec), np.zeros(0)
+
+    def overlap(tokens: np.ndarray, metre: np.ndarray = held_out.metre) -> dict[str, float]:
+        found = coherence_features(tokens, metre, codec)
+        return {name: overlapping_area(found.get(name, nothing), values) for name, values in true.items()}
+
     distances = nearest_distances(drawn, held_out.metre, known.tokens, known.metre, codec)
     threshold = float(np.nanpercentile(real.distances, _PERCENTILE))
     return SampleFigures(
         windows=len(drawn),
-        overlap=overlap,
-        overlap_of_training=of_training,
+        overlap=overlap(drawn),
+        overlap_of_training=overlap(known.tokens[some], known.metre[some]),
+        overlap_of_posteriors={} if decoded is None else overlap(decoded),
         diversity=mean_distance(drawn, held_out.metre, codec),
         diversity_of_held_out=mean_distance(held_out.tokens, held_out.metre, codec, held_out.families),
         nearest=float(np.nanmedian(distances)),

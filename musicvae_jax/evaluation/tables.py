@@ -198,10 +198,15 @@ def _priors(priors: PriorFigures) -> str:
 
 
 def _samples(samples: SampleFigures) -> str:
-    """Samples beside held-out music, and training music beside it."""
-    pairs = [(name, area, samples.overlap_of_training[name]) for name, area in samples.overlap.items()]
-    rows = [[name, _number(area), _number(of_training)] for name, area, of_training in pairs]
-    rows.append(["mean", *(_number(statistics.fmean(areas)) for areas in list(zip(*pairs, strict=True))[1:])])
+    """Samples beside held-out music, and what is decoded from its posteriors, and training music."""
+    columns = {
+        "samples": samples.overlap,
+        "from posteriors": samples.overlap_of_posteriors,
+        "training music": samples.overlap_of_training,
+    }
+    columns = {heading: areas for heading, areas in columns.items() if areas}
+    rows = [[name, *(_number(areas[name]) for areas in columns.values())] for name in samples.overlap]
+    rows.append(["mean", *(_number(statistics.fmean(areas.values())) for areas in columns.values())])
     beside = (
         ("mean distance of two windows, / that of held-out music", samples.relative_diversity),
         ("distance from the nearest training window, median", samples.nearest),
@@ -209,7 +214,7 @@ def _samples(samples: SampleFigures) -> str:
         ("share that is memorised", samples.memorised),
     )
     lines = "\n".join(f"  {text:<72} {_number(value):>8}" for text, value in beside)
-    return _table(["overlap with held-out music of", "samples", "training music"], rows) + "\n\n" + lines
+    return _table(["overlap with held-out music of", *columns], rows) + "\n\n" + lines
 
 
 def _cells(figures: LikenessFigures, spans: Sequence[str]) -> list[str]:

@@ -88,7 +88,10 @@ def test_figures_of_a_model_are_of_whole_windows(vae):
     assert (real.held_out.metre > 0).all() and (real.known.metre > 0).all() and len(real.held_out.metre) <= 24
     found = sample_figures(vae, "validation", num_windows=24, seed=2, real=real)
     assert found.windows == len(real.held_out.metre)
-    assert found == compare_music(draw_music(vae, real.held_out.metre, seed=2), real, vae.codec)
+    held_out = real.held_out
+    decoded = draw_music(vae, held_out.metre, seed=2, music=held_out.tokens)
+    assert found == compare_music(draw_music(vae, held_out.metre, seed=2), real, vae.codec, decoded)
+    assert found.overlap_of_posteriors == compare_music(decoded, real, vae.codec).overlap != found.overlap
     assert found.memorised == 0 and found.nearest > found.threshold  # noise is like no tune
     longer = dataclasses.replace(vae.config, data=dataclasses.replace(vae.config.data, measures=300, min_measures=1))
     with pytest.raises(UserError, match="all windows of 'validation' are shorter than a window of the model"):
