@@ -11,6 +11,7 @@ from musicvae_jax.data.pipeline import make_eval_batches
 from musicvae_jax.data.windows import Families
 from musicvae_jax.evaluation.detectors import HEARD, Detector, fit_detector
 from musicvae_jax.evaluation.figures import ConditionFigures, HeardFigures
+from musicvae_jax.evaluation.novelty import mean_distance
 from musicvae_jax.evaluation.trained import TrainedVAE
 from musicvae_jax.inference import reconstruct, sample_prior
 from musicvae_jax.models.sampling import SamplingConfig, sample_tokens
@@ -41,7 +42,8 @@ def condition_figures(
     source.tell(vae.conditions)
     number = min(num_windows, len(source))
     (batch,) = make_eval_batches(source, number, num_examples=number)
-    first = _half(Families(source)(batch.index), seed)
+    families = Families(source)(batch.index)
+    first = _half(families, seed)
     fitting, held = (jax.tree.map(lambda leaf, rows=rows: leaf[rows], batch) for rows in (first, ~first))
     nothing = np.full_like(held.conditions, np.nan)
     strength = guidance if guidance > 1 else None
@@ -62,6 +64,9 @@ def condition_figures(
         perplexity_elbo=_perplexity(vae, held._replace(conditions=nothing), seed),
         perplexity_elbo_told=_perplexity(vae, held, seed),
         heard=heard,
+        diversity=mean_distance(together.tokens, together.metre, vae.codec),
+        diversity_unasked=mean_distance(unasked.tokens, unasked.metre, vae.codec),
+        diversity_of_held_out=mean_distance(held.tokens, held.metre, vae.codec, families[~first]),
     )
 
 

@@ -208,6 +208,10 @@ class ConditionFigures:
     perplexity_elbo_told: float  # of the same windows, their conditions known
     heard: dict[str, HeardFigures]  # by condition
     guidance: float = 1.0  # how strongly what was made follows what was asked for
+    # Mean distance of two windows of the same metres, as of samples: all conditions asked, none, and real music.
+    diversity: float | None = None
+    diversity_unasked: float | None = None
+    diversity_of_held_out: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

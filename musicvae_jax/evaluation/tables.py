@@ -182,6 +182,9 @@ def _conditions(figures: ConditionFigures) -> str:
         for name, found in figures.heard.items()
     ]
     rows.append(["perplexity_elbo", "", "", _number(figures.perplexity_elbo_told), _number(figures.perplexity_elbo)])
+    if figures.diversity is not None:
+        distances = (figures.diversity_of_held_out, None, figures.diversity, figures.diversity_unasked)
+        rows.append(["diversity", *("" if distance is None else _number(distance) for distance in distances)])
     return _table(["condition heard in", "real music", "asked alone", "all asked", "none asked"], rows)
 
 

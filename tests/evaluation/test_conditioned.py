@@ -122,6 +122,8 @@ def test_a_model_that_repeats_real_music_is_heard_as_real_music(vae, monkeypatch
     assert set(figures.heard) == set(NAMES)
     for found in figures.heard.values():
         assert found.real == found.alone == found.together == found.unasked
+    assert figures.diversity == figures.diversity_unasked  # pairs of one family count here, and not below
+    assert figures.diversity_of_held_out == pytest.approx(figures.diversity, rel=0.05)
     assert figures.heard["note_density"].real == pytest.approx(1, abs=1e-6)
     assert figures.heard["key"].real > 0.5 and figures.heard["style"].windows < figures.heard["key"].windows
     # None, all, and each one alone.

@@ -92,8 +92,8 @@ def test_priors_and_samples_have_tables(tmp_path):
         ("per latent, in all per window", ["1.000", "2.000", "3.000", "17.000"]),
         ("classifier, mlp", ["0.500", "0.562", "0.625", "0.688"]),
         ("discrepancy, squared", ["0.000", "0.010", "0.020", "0.030"]),
-        ("mean_pitch", ["0.625", "0.938"]),
-        ("  mean  ", ["0.688", "0.938"]),
+        ("mean_pitch", ["0.625", "0.812", "0.938"]),
+        ("  mean  ", ["0.688", "0.812", "0.938"]),
         ("/ that of held-out music", ["0.800"]),
         ("share that is memorised", ["0.008"]),
     ):
@@ -101,6 +101,8 @@ def test_priors_and_samples_have_tables(tmp_path):
         assert line.split()[-len(values) :] == values
     without_levels = evaluation_text(dataclasses.replace(evaluation, priors=None))
     assert "prior against" not in without_levels and "memorised" in without_levels
+    older = without(evaluation, *(f"samples.overlap_of_posteriors.{name}" for name in make_samples().overlap))
+    assert "from posteriors" in text and "from posteriors" not in evaluation_text(older)
 
 
 def test_conditions_are_a_table_and_come_back_from_the_file(tmp_path):
@@ -109,7 +111,7 @@ def test_conditions_are_a_table_and_come_back_from_the_file(tmp_path):
     rows = [line.split() for line in evaluation_text(evaluation).splitlines()]
     assert ["key", "0.800", "0.600", "0.700", "0.250"] in rows
     assert ["style", "0.600", "0.600", "0.500", "0.375"] in rows
-    assert ["perplexity_elbo", "3.875", "4.000"] in rows
+    assert ["perplexity_elbo", "3.875", "4.000"] in rows and ["diversity", "0.562", "0.500", "0.625"] in rows
 
 
 def test_of_several_runs_the_mean_and_its_standard_error_are_shown():

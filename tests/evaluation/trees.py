@@ -47,7 +47,8 @@ def make_priors() -> PriorFigures:
 def make_conditions() -> ConditionFigures:
     """Two conditions, of which one is heard in all that was made for it."""
     heard = {"key": HeardFigures(400, 0.8, 0.6, 0.7, 0.25), "style": HeardFigures(200, 0.6, 0.6, 0.5, 0.375)}
-    return ConditionFigures(windows=512, perplexity_elbo=4.0, perplexity_elbo_told=3.875, heard=heard)
+    diverse = {"diversity": 0.5, "diversity_unasked": 0.625, "diversity_of_held_out": 0.5625}
+    return ConditionFigures(windows=512, perplexity_elbo=4.0, perplexity_elbo_told=3.875, heard=heard, **diverse)
 
 
 def make_samples() -> SampleFigures:
@@ -56,6 +57,7 @@ def make_samples() -> SampleFigures:
         windows=375,
         overlap={name: 0.5 + n / 8 for n, name in enumerate(features)},
         overlap_of_training=dict.fromkeys(features, 0.9375),
+        overlap_of_posteriors=dict.fromkeys(features, 0.8125),
         diversity=0.5,
         diversity_of_held_out=0.625,
         nearest=0.375,
