@@ -8,6 +8,7 @@ from musicvae_jax.config.levels import LevelConfig, LevelsConfig
 from musicvae_jax.config.model import ModelConfig
 from musicvae_jax.config.objective import ObjectiveConfig
 from musicvae_jax.config.train import TrainConfig
+from musicvae_jax.types import LEVELS
 
 
 class Parts(Protocol):
@@ -78,3 +79,11 @@ def weighed(setting: str, weight: str) -> tuple[Rule, Rule]:
                   and not any(getattr(level, setting) for level in c.levels.on.values()), f"objective.{weight}"),
         ),
     )  # fmt: skip
+
+
+def value_at(config: Parts, place: str) -> Any:
+    """The value of a field by its dotted name, such as ``"levels.global.dim"``."""
+    value: Any = config
+    for part in place.split("."):
+        value = value[part] if part in LEVELS else getattr(value, part)
+    return value

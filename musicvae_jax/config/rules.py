@@ -4,11 +4,10 @@
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from musicvae_jax.config.checks import ConfigError
 from musicvae_jax.config.levels import LevelConfig
-from musicvae_jax.config.rule import Parts, Places, Rule, of_level, once, weighed
+from musicvae_jax.config.rule import Parts, Places, Rule, of_level, once, value_at, weighed
 from musicvae_jax.types import LEVELS, MEASURES_PER_PHRASE, NOMINAL
 
 
@@ -130,19 +129,14 @@ RULES = (
                  "levels.*.base", "levels.*.prior_context"),
     ),
     Rule(
-        "memory_layers", "base = normal, ar1, vamp", "they hear nothing that it could tell them",
-        of_level(lambda _, level: level.memory_layers and level.base not in ("mixture", "flow"),
-                 "levels.*.memory_layers", "levels.*.base"),
+        "memory_layers, metre_context", "base = normal, ar1, vamp", "they hear nothing",
+        of_level(lambda _, own: (own.memory_layers or own.metre_context) and own.base not in ("mixture", "flow"),
+                 "levels.*.memory_layers", "levels.*.metre_context", "levels.*.base"),
     ),
     Rule(
         "memory_layers", "one latent in a window", "there is no earlier latent, so it is never for global",
         of_level(lambda c, level: level.memory_layers and _is_single(c, level),
                  "levels.*.memory_layers", "levels.*.span", "data.measures"),
-    ),
-    Rule(
-        "metre_context", "base = normal, ar1, vamp", "they hear nothing that it could tell them",
-        of_level(lambda _, level: level.metre_context and level.base not in ("mixture", "flow"),
-                 "levels.*.metre_context", "levels.*.base"),
     ),
     Rule(
         "metre_context", "a level below the top", "it hears the metres in any case",
@@ -286,14 +280,6 @@ def check_rules(config: Parts) -> None:
         for places in rule.broken(config):
             values = ", ".join(f"{place} = {value_at(config, place)!r}" for place in places)
             raise ConfigError(f"{values}: {rule.setting} does not go with {rule.excluded}: {rule.reason}")
-
-
-def value_at(config: Parts, place: str) -> Any:
-    """The value of a field by its dotted name, such as ``"levels.global.dim"``."""
-    value: Any = config
-    for part in place.split("."):
-        value = value[part] if part in LEVELS else getattr(value, part)
-    return value
 
 
 def rules_table() -> str:

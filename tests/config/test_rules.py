@@ -72,13 +72,16 @@ CASES = {
         "local.kl_estimate=draw | local.base=vamp local.prior_context=independent -> global.dim=0",
         "local.kl_estimate=draw global.dim=0 | local.base=vamp local.prior_context=causal -> local.base=flow",
     ],
-    ("memory_layers", "base = normal, ar1, vamp"): [
-        f"fine.memory_layers=1 fine.base={base} -> fine.memory_layers=0" for base in ("normal", "ar1")
+    ("memory_layers, metre_context", "base = normal, ar1, vamp"): [
+        "global.memory_layers=0 global.metre_context=true global.base=normal -> global.metre_context=false",
+        *(
+            f"fine.memory_layers=1 fine.metre_context=false fine.base={base} -> fine.memory_layers=0"
+            for base in ("normal", "ar1")
+        ),
     ],
     ("memory_layers", "one latent in a window"): [
         "local.kl_estimate=draw local.base=flow | local.memory_layers=1 local.span=3 data.measures=3 -> data.measures=4"
     ],
-    ("metre_context", "base = normal, ar1, vamp"): ["global.metre_context=true -> global.metre_context=false"],
     ("metre_context", "a level below the top"): [
         "fine.kl_estimate=draw fine.base=flow | fine.metre_context=true -> fine.metre_context=false"
     ],
