@@ -12,13 +12,13 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn, TypeVar
 
 
-class Terminated(BaseException):
-    """SIGTERM has come."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come. Libraries that catch all errors, such as asyncio, let this kind through."""
 
 
 def leave(error: BaseException) -> NoReturn:
     """Ends the process with one line. Python's own end would crash where threads of JAX still compile or compute."""
-    name, status = ("Ctrl-C", 130) if isinstance(error, KeyboardInterrupt) else ("SIGTERM", 143)
+    name, status = ("SIGTERM", 143) if isinstance(error, Terminated) else ("Ctrl-C", 130)
     print(f"stopped by {name}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -27,7 +27,7 @@ def leave(error: BaseException) -> NoReturn:
 
 def signal_in(error: BaseException | None) -> BaseException | None:
     """The Ctrl-C or SIGTERM that an error is, or that it comes from: some code raises its own error for any other."""
-    while error and not isinstance(error, KeyboardInterrupt | Terminated):
+    while error and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error
 
@@ -55,7 +55,7 @@ def watch_signals() -> None:
 
     def again(unraisable: Any) -> None:
         """A callback, such as one of garbage collection, swallows what it raises: the signal must come again."""
-        for kind, number in ((KeyboardInterrupt, signal.SIGINT), (Terminated, signal.SIGTERM)):
+        for kind, number in ((Terminated, signal.SIGTERM), (KeyboardInterrupt, signal.SIGINT)):
             if issubclass(unraisable.exc_type, kind):
                 threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
                 return
@@ -88,7 +88,7 @@ def run(main: Callable[[], int | None]) -> None:
     """
     try:
         sys.exit(main())
-    except (Exception, KeyboardInterrupt, Terminated) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if stop := signal_in(error):
             leave(stop)
         if not isinstance(error, UserError | OSError):

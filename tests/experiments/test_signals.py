@@ -62,6 +62,29 @@ def test_no_module_sees_the_signal_that_comes_while_it_is_imported(tmp_path, num
     assert ended.returncode == status and ended.stderr == f"stopped by {said}\n"
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+@pytest.mark.parametrize("place", ["callback", "collected"])
+def test_neither_signal_is_lost_where_python_goes_on_after_an_error(tmp_path, number, status, said, place):
+    """asyncio, by which checkpoints are read, logs the errors of callbacks; of a finaliser Python prints them."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import asyncio, os, sys, time\nsys.path.insert(0, {str(EXPERIMENTS)!r})\nimport commandline\n"
+        "commandline.watch_signals()\n"
+        f"def stop(): os.kill(os.getpid(), {int(number)})\n"
+        "class Late:\n    def __del__(self): stop()\n"
+        "def collected():\n    Late()\n    time.sleep(20)\n"
+        "async def wait():\n    asyncio.get_running_loop().call_soon(stop)\n    await asyncio.sleep(20)\n"
+        "def callback(): asyncio.run(wait())\n"
+        f"commandline.run({place})\n"
+    )
+    started = time.monotonic()
+    ended = run_script(script)
+    assert ended.returncode == status and ended.stderr == f"stopped by {said}\n"
+    assert time.monotonic() - started < 15
+
+
 def test_ctrl_c_does_not_reach_a_script_that_ignores_it(tmp_path):
     """A shell starts its jobs in the background so."""
     script = tmp_path / "script.py"
