@@ -11,6 +11,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, TypeVar
 
+_RUNNING: list[bool] = []  # not empty once `run` has called main
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM has come. Libraries that catch all errors, such as asyncio, let this kind through."""
@@ -39,14 +41,21 @@ def importing(frame: FrameType | None) -> bool:
     return frame is not None
 
 
+def send_later(number: int) -> None:
+    """Sends this process a signal again in a tenth of a second."""
+    threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+
+
 def watch_signals() -> None:
     """Ctrl-C and SIGTERM end this process in one line, also while modules are imported."""
 
     def end(number: int, frame: FrameType | None) -> None:
         stop = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
-        if importing(frame):
+        if not importing(frame):
+            raise stop
+        if not _RUNNING:
             leave(stop)
-        raise stop
+        send_later(number)  # what main has begun, such as a file, is to be cleaned up
 
     def in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if stop := signal_in(error):
@@ -57,7 +66,7 @@ def watch_signals() -> None:
         """A callback, such as one of garbage collection, swallows what it raises: the signal must come again."""
         for kind, number in ((Terminated, signal.SIGTERM), (KeyboardInterrupt, signal.SIGINT)):
             if issubclass(unraisable.exc_type, kind):
-                threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+                send_later(number)
                 return
         if unraisable.object is not None:  # else it is of a library in C++: a callback that comes after a failed write
             sys.__unraisablehook__(unraisable)
@@ -86,6 +95,7 @@ def run(main: Callable[[], int | None]) -> None:
 
     It is 2, with one line on standard error, for a `UserError` or `OSError`; 130 for Ctrl-C and 143 for SIGTERM.
     """
+    _RUNNING.append(True)
     try:
         sys.exit(main())
     except (Exception, KeyboardInterrupt) as error:

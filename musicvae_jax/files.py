@@ -36,9 +36,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder beside `path`. It replaces `path`, with all that is in there, at the end of the block.
 
-    An error removes it and leaves `path` as it is. Creates missing folders.
+    An error removes it and leaves `path` as it is; a process that is killed between the two renames leaves both folders
+    under hidden names. Creates missing folders.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # of a link, the folder
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     old = temporary.with_name(f"{temporary.name}.old")

@@ -197,7 +197,7 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "folk-basic": ("the basic VAE of folk tunes: eight measures, one latent", FOLK_BASIC),
     "folk": ("folk tunes with three latent levels: piece, phrase, measure; named dims follow the music", FOLK),
     "folk-plain": ("`folk` without dims that follow anything: a step takes two thirds of the time", FOLK_PLAIN),
-    "folk-24": ("`folk` with 24 nats per phrase, not 38: the lowest bound of three levels on tunes", FOLK_24),
+    "folk-24": ("`folk` with 24 nats per phrase, not 38, and a prior that hears metres and earlier phrases", FOLK_24),
     "folk-large": ("`folk-plain` for one GPU: 512 wide, 12 layers, bfloat16; not trained yet", FOLK_LARGE),
     "chorales": ("Bach's chorales with three latent levels", CHORALES),
     "chorales-flat": ("Bach's chorales: piece and phrase, and a decoder that sees the past", CHORALES_FLAT),

@@ -52,11 +52,12 @@ class Config:
             is_top = name == self.levels.top
             hears = not is_top and on[name].num_latents(self.data.measures) > 1
             listeners += [name] if hears else []
+            told = on[name].is_causal and not self.model.conditions  # the frame hears the metres already
             changed["global_" if name == "global" else name] = dataclasses.replace(
                 on[name],
                 **{field: getattr(prior, field) for field in ("base", "modes", "flow", "flow_layers")},
                 memory_layers=prior.memory_layers if hears else 0,
-                metre_context=prior.metre_context and is_top and prior.base != "vamp",
+                metre_context=prior.metre_context and is_top and prior.base != "vamp" and not told,
                 kl_estimate="draw",
                 free_bits="none",
                 nats=0.0,

@@ -59,7 +59,8 @@ class LevelConfig:
     """mixture, flow: layers of a causal transformer by which the base also hears the earlier latents of its level; 0:
     it does not."""
     metre_context: bool = False
-    """mixture, flow: the base of the top level also depends on the metres, as the levels below do in any case."""
+    """mixture, flow: the base of the top level also depends on the metres. Levels below do in any case, and so does a
+    top level that reads earlier latents, in a model without conditions."""
     posterior: Literal["residual", "absolute"] = "residual"
     """What the music says is q(e), or q(z): then the KL also trains the frame. A causal frame and a ladder have their
     own way: q(z), and a product with the prior."""

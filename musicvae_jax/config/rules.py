@@ -32,6 +32,12 @@ def _is_single(config: Parts, level: LevelConfig) -> bool:
     return level.num_latents(config.data.measures) == 1
 
 
+def _hears_metres(config: Parts, level: LevelConfig) -> bool:
+    """Whether the prior of a level knows the metres without ``metre_context``."""
+    reads_earlier = level.is_causal or level.memory_layers > 0
+    return level is not config.levels[config.levels.top] or (reads_earlier and not config.model.conditions)
+
+
 def _is_steered(config: Parts, level: LevelConfig) -> bool:
     """Whether a controller moves the weight of a level."""
     return bool(level.kl_per_phrase or config.objective.kl_per_phrase)
@@ -129,7 +135,7 @@ RULES = (
                  "levels.*.base", "levels.*.prior_context"),
     ),
     Rule(
-        "memory_layers, metre_context", "base = normal, ar1, vamp", "they hear nothing",
+        "memory_layers, metre_context", "base = normal, ar1, vamp", "these depend on no context",
         of_level(lambda _, own: (own.memory_layers or own.metre_context) and own.base not in ("mixture", "flow"),
                  "levels.*.memory_layers", "levels.*.metre_context", "levels.*.base"),
     ),
@@ -139,8 +145,9 @@ RULES = (
                  "levels.*.memory_layers", "levels.*.span", "data.measures"),
     ),
     Rule(
-        "metre_context", "a level below the top", "it hears the metres in any case",
-        of_level(lambda _, level: level.metre_context, "levels.*.metre_context", below_top=True),
+        "metre_context", "a level below the top; a top one that reads earlier latents, no conditions", "it hears them",
+        of_level(lambda c, level: level.metre_context and _hears_metres(c, level),
+                 "levels.*.metre_context", "levels.*.memory_layers", "levels.*.prior_context", "model.conditions"),
     ),
     Rule(
         "base = flow", "dim = 1", "one half of the dims changes the other",

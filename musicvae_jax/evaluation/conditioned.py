@@ -25,7 +25,7 @@ _MEASURED = {name for name in _COLUMNS if name not in HEARD}
 
 def condition_figures(
     vae: TrainedVAE, split: str, *, guidance: float = 1.0, num_windows: int = 512, seed: int = 0
-) -> ConditionFigures:
+) -> ConditionFigures | None:
     """What a model makes of conditions, against the same detectors on real music.
 
     Half of the families of a split fit the detectors. The windows of the other half say which conditions and metres
@@ -37,6 +37,9 @@ def condition_figures(
         guidance: how strongly what is made follows what is asked for, see `TrainedVAE.sample`.
         num_windows: so many windows, spread evenly, or all if there are fewer.
         seed: of the halves and of the draws.
+
+    Returns:
+        None where the windows are of one family, so that one half has none.
     """
     source, names = load_windows(vae.config, split), vae.conditions.names
     source.tell(vae.conditions)
@@ -44,6 +47,8 @@ def condition_figures(
     (batch,) = make_eval_batches(source, number, num_examples=number)
     families = Families(source)(batch.index)
     first = _half(families, seed)
+    if first.all():
+        return None
     fitting, held = (jax.tree.map(lambda leaf, rows=rows: leaf[rows], batch) for rows in (first, ~first))
     nothing = np.full_like(held.conditions, np.nan)
     strength = guidance if guidance > 1 else None

@@ -156,7 +156,7 @@ class SampleFigures:
     nearest_of_held_out: float
     threshold: float  # the 5th percentile of the distances of held-out windows from training windows
     memorised: float  # share of samples below that, or equal to a training window
-    # Overlap of what is decoded from the posteriors of the held-out windows: what the best prior would have.
+    # Overlap of what is decoded from the posteriors of these very windows: a prior like their mean would come near it.
     overlap_of_posteriors: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property

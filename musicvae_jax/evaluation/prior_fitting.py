@@ -63,12 +63,16 @@ def fit_main(workdir: str | Path, checkpoint: str = "best") -> FittedPrior | Non
     vae = load_workdir(workdir, checkpoint, OWN)
     if vae.config.prior.base == "none":
         return None
-    there = has_main(workdir, vae.config, vae.step)
+    there, several = has_main(workdir, vae.config, vae.step), jax.process_count() > 1
+    if several:  # another process may be so late that it sees what the first one has written
+        there = bool(multihost_utils.broadcast_one_to_all(np.array(there)))
     prior = None if there else fit_prior(vae, vae.config.prior, seed=vae.config.train.seed)
-    if prior and jax.process_index() == 0:
-        save_prior(prior, workdir, MAIN)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("the prior is saved")
+    try:
+        if prior and jax.process_index() == 0:
+            save_prior(prior, workdir, MAIN)
+    finally:  # the others wait, also where the disk is full
+        if several:
+            multihost_utils.sync_global_devices("the prior is saved")
     return prior
 
 

@@ -128,16 +128,17 @@ def control_loss(
 
 
 def without_followed(config: Config, conditions: Any) -> Any:
-    """Conditions that are not those of attributes which `control_loss` moves: a decoder cannot obey both.
+    """The conditions for the decoder of `control_loss`: it cannot obey moved dims and attributes of before.
 
     Args:
         config: the experiment.
         conditions: float[batch, condition], or () without conditions.
 
     Returns:
-        The same, with NaN in place of such attributes.
+        The same, with NaN in place of the attributes that are moved.
     """
     moved = {name for level in controlled_levels(config) for name in config.levels[level].followed}
+    moved &= set(config.codec.expected)
     names = config.model.conditions
     if not len(conditions) or not moved & set(names):
         return conditions

@@ -82,8 +82,18 @@ CASES = {
     ("memory_layers", "one latent in a window"): [
         "local.kl_estimate=draw local.base=flow | local.memory_layers=1 local.span=3 data.measures=3 -> data.measures=4"
     ],
-    ("metre_context", "a level below the top"): [
-        "fine.kl_estimate=draw fine.base=flow | fine.metre_context=true -> fine.metre_context=false"
+    (
+        "metre_context",
+        "a level below the top; a top one that reads earlier latents, no conditions",
+    ): [
+        "fine.kl_estimate=draw fine.base=flow | fine.metre_context=true -> fine.metre_context=false",
+        *(
+            f"global.dim=0 local.kl_estimate=draw local.base=flow | local.metre_context=true local.{setting} -> {end}"
+            for setting, end in (
+                ("memory_layers=1", "model.conditions=key"),
+                ("prior_context=causal", "local.prior_context=independent"),
+            )
+        ),
     ],
     ("base = flow", "dim = 1"): ["fine.kl_estimate=draw | fine.base=flow fine.dim=1 -> fine.dim=2"],
     ("posterior = absolute", "inference = ladder"): [

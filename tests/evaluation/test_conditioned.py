@@ -118,6 +118,7 @@ def test_a_model_that_repeats_real_music_is_heard_as_real_music(vae, monkeypatch
 
     monkeypatch.setattr(conditioned, "_make", repeat)
     figures = condition_figures(vae, "validation", num_windows=256, guidance=2.0)
+    assert figures is not None
     assert figures.guidance == 2.0
     assert set(figures.heard) == set(NAMES)
     for found in figures.heard.values():
@@ -130,9 +131,16 @@ def test_a_model_that_repeats_real_music_is_heard_as_real_music(vae, monkeypatch
     assert [tuple(row) for row in asked] == [(False,) * 5, (True,) * 5, *(tuple(row) for row in np.eye(5, dtype=bool))]
 
 
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_few_windows_have_figures_or_none(vae, number):
+    figures = condition_figures(vae, "validation", num_windows=number)
+    assert figures is None if number == 1 else figures is not None and figures.windows == number
+
+
 def test_figures_of_a_model_that_was_not_trained_are_those_of_chance(vae):
     """It hears nothing, so what it makes depends on its conditions at random; the file has every figure."""
     figures = condition_figures(vae, "validation", num_windows=64)
+    assert figures is not None
     assert figures.heard["key"].alone < figures.heard["key"].real
     assert figures.perplexity_elbo != pytest.approx(figures.perplexity_elbo_told, rel=1e-6)
     assert build(ConditionFigures, flatten(figures)) == figures

@@ -230,7 +230,7 @@ def test_the_prior_that_a_config_asks_for_is_the_one_that_is_used(folk_data_dir,
     assert load_workdir(workdir).prior == "own"
 
 
-def test_the_best_parameters_on_validation_are_kept(vae, monkeypatch):
+def test_the_best_parameters_on_validation_are_kept(vae):
     """Steps that are far too large gain nothing, so the first parameters stay."""
     wild = fit_prior(vae, PriorConfig(base="flow", levels=("fine",), num_steps=3, batch_size=8, learning_rate=30.0))
     # A flow starts as N(0, 1), and both KLs are of the same draws.

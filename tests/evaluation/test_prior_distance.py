@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from musicvae_jax import load_workdir
 from musicvae_jax.evaluation import prior_distance
@@ -45,6 +46,15 @@ def test_the_information_is_limited_by_the_number_of_latents():
     )
     assert found.mutual_information == pytest.approx(np.log(50), rel=1e-6)
     assert found.gap == found.kl - found.mutual_information > 10
+
+
+def test_draws_given_the_same_levels_above_are_pairs():
+    """Of one distribution given what they share: p is uniform, and not near 1 as if all were alike."""
+    rng, found = np.random.default_rng(0), []
+    for seed in range(30):
+        shared, x, y = rng.normal(size=(3, 30, 3))
+        found.append(two_samples(3 * shared + x, 3 * shared + y, np.arange(30), seed).mmd_p)
+    assert stats.kstest(found, "uniform").pvalue > 0.01
 
 
 def test_two_samples_need_families():

@@ -9,8 +9,10 @@ from musicvae_jax import load_workdir
 from musicvae_jax.codec import MelodyCodec, Metre
 from musicvae_jax.config import UserError
 from musicvae_jax.data.windows import WindowSource
+from musicvae_jax.evaluation import samples
 from musicvae_jax.evaluation.novelty import nearest_distances
 from musicvae_jax.evaluation.samples import Music, RealMusic, compare_music, draw_music, real_music, sample_figures
+from musicvae_jax.models.sampling import sample_tokens
 from tests.data.melodies import random_melody
 from tests.tiny import replace
 from tests.untrained import LEVELS_CONFIG, write_workdir
@@ -81,6 +83,26 @@ def test_samples_have_the_metres_of_held_out_windows(vae):
     np.testing.assert_array_equal(drawn, draw_music(vae, metre, seed=2))
     assert len({row.tobytes() for row in drawn}) == 36
     assert (draw_music(vae, metre, seed=3) != drawn).any()
+
+
+def test_music_is_decoded_from_the_latents_of_its_own_posteriors(vae, monkeypatch):
+    """Of another window other latents, and only of that one."""
+    seen = []
+
+    def watch(model, variables, latents, *rest):
+        seen.append({name: np.asarray(z) for name, z in latents.items()})
+        return sample_tokens(model, variables, latents, *rest)
+
+    monkeypatch.setattr(samples, "sample_tokens", watch)
+    held_out = real_music(vae.config, vae.codec, "validation", 12).held_out
+    changed = held_out.tokens.copy()
+    changed[2] = held_out.tokens[3]
+    for tokens in (held_out.tokens, changed):
+        draw_music(vae, held_out.metre, seed=2, music=tokens)
+    one, other = seen
+    for name, z in one.items():
+        moved = np.abs(z - other[name])[: len(changed)].max((1, 2)) > 1e-4
+        np.testing.assert_array_equal(np.flatnonzero(moved), [2], name)
 
 
 def test_figures_of_a_model_are_of_whole_windows(vae):

@@ -47,19 +47,24 @@ def test_a_signal_ends_an_evaluation_in_one_line(run, number, status, said, seco
 )
 @pytest.mark.parametrize("place", ["first", "late"])
 def test_no_module_sees_the_signal_that_comes_while_it_is_imported(tmp_path, number, status, said, place):
-    """Libraries in C import others, too, and some crash where an import ends in an error."""
+    """Libraries in C import others, too, and some crash where an import ends in an error.
+
+    Before main begins, the script ends at once; in main the import goes on to its end, and main cleans up.
+    """
     (tmp_path / "library.py").write_text(
-        f"import os, time\ntry:\n    os.kill(os.getpid(), {int(number)})\n    time.sleep(20)\n"
+        f"import os, time\ntry:\n    os.kill(os.getpid(), {int(number)})\n    time.sleep(1)\n    print('imported')\n"
         "except BaseException:\n    os._exit(11)\n"
     )
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys\nsys.path[:0] = [{str(EXPERIMENTS)!r}, {str(tmp_path)!r}]\nimport commandline\n"
+        f"import sys, time\nsys.path[:0] = [{str(EXPERIMENTS)!r}, {str(tmp_path)!r}]\nimport commandline\n"
         "commandline.watch_signals()\n"
-        + ("import library\n" if place == "first" else "commandline.run(lambda: __import__('library'))\n")
+        "def main():\n    try:\n        import library\n        time.sleep(20)\n    finally:\n        print('clean')\n"
+        + ("import library\n" if place == "first" else "commandline.run(main)\n")
     )
     ended = run_script(script)
     assert ended.returncode == status and ended.stderr == f"stopped by {said}\n"
+    assert ended.stdout == ("" if place == "first" else "imported\nclean\n")
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,9 @@ def test_a_decoder_is_not_told_what_the_dims_are_moved_away_from():
     hidden = without_followed(config, numbers)
     assert np.isnan(hidden[:, 0]).all() and np.array_equal(hidden[:, 1], numbers[:, 1])
     assert without_followed(CONFIG, ()) == ()
+    # The contour is followed, but no decoder expects it, so nothing moves it.
+    unmoved = replace(CONFIG, model=told | {"conditions": ("contour", "pitch_class_entropy")})
+    np.testing.assert_array_equal(np.isnan(without_followed(unmoved, numbers)).all(0), [False, True])
 
     batch = make_music()._replace(conditions=numbers)
     model, variables = make_model(config, batch)

@@ -240,9 +240,8 @@ def _quantile_classes(values: np.ndarray, classes: int) -> np.ndarray:
 
     Values that differ make two classes or more, also where nearly all are the largest.
     """
-    different = np.unique(values)
-    ends = np.quantile(values, np.arange(1, classes) / classes)
-    return np.searchsorted(np.unique(np.minimum(ends, different[-2:].min(initial=np.inf))), values)
+    found = np.searchsorted(np.unique(np.quantile(values, np.arange(1, classes) / classes)), values)
+    return found if found.any() else (values == values.max()).astype(np.int64)
 
 
 def _concentration(importance: np.ndarray, axis: int) -> np.ndarray:

@@ -30,8 +30,8 @@ class ContextAbove(nn.Module):
         Args:
             above: the latents of the levels above.
             metre: int[..., measure, 2].
-            conditions: float[..., condition], NaN where unknown. A top level whose prior depends on them does not see
-                the metre otherwise; levels below see them in the latents above, and by themselves with
+            conditions: float[..., condition], NaN where unknown; None if the model has none. A top level is told them
+                in place of the metre; levels below see them in the latents above, and by themselves with
                 ``condition_levels``.
 
         Returns:
