@@ -157,9 +157,9 @@ def test_latent_density_is_the_share_of_points_that_decode_to_melodies(monkeypat
     )
     place = level.followed.get("dmelodies_octave", 2)
 
-    def sample_prior(model, variables, metre, keys):
+    def sample_prior(model, variables, metre, keys, given=None):
         draws = np.where(RNG.random((len(keys), 1, 3)) < 0.5, -2.0, 0.0)
-        return {"local": jnp.asarray(draws)}
+        return {"local": jnp.asarray(draws)} | (given or {})
 
     def decode(latents, metre, sampling):
         assert sampling.temperature == 0
