@@ -46,25 +46,25 @@ class Config:
         Raises:
             ConfigError: there is no prior to fit, or it does not go with the levels.
         """
-        prior, on, listeners = self.prior, self.levels.on, []
-        changed = {}
-        for name in prior.fitted_levels(self.levels):
-            is_top = name == self.levels.top
-            hears = not is_top and on[name].num_latents(self.data.measures) > 1
-            listeners += [name] if hears else []
-            told = on[name].is_causal and not self.model.conditions  # the frame hears the metres already
+        prior, on, changed = self.prior, self.levels.on, {}
+        names = prior.fitted_levels(self.levels)
+        top = self.levels.top
+        readers = [name for name in names if name != top and on[name].num_latents(self.data.measures) > 1]
+        allowed = "0: no level that gets the prior has earlier latents and one above it"
+        check(not prior.memory_layers or bool(readers), "prior.memory_layers", prior.memory_layers, allowed)
+        # A causal frame at the top hears the metres already, unless there are conditions; a vamp hears nothing.
+        told = prior.base != "vamp" and not (on[top].is_causal and not self.model.conditions)
+        for name in names:
             changed["global_" if name == "global" else name] = dataclasses.replace(
                 on[name],
                 **{field: getattr(prior, field) for field in ("base", "modes", "flow", "flow_layers")},
-                memory_layers=prior.memory_layers if hears else 0,
-                metre_context=prior.metre_context and is_top and prior.base != "vamp" and not told,
+                memory_layers=prior.memory_layers if name in readers else 0,
+                metre_context=prior.metre_context and name == top and told,
                 kl_estimate="draw",
                 free_bits="none",
                 nats=0.0,
                 capacity_steps=0,
             )
-        allowed = "0: no level that gets the prior has earlier latents and one above it"
-        check(not prior.memory_layers or bool(listeners), "prior.memory_layers", prior.memory_layers, allowed)
         objective = dataclasses.replace(self.objective, mode_weight=0.0)  # no part of the fit
         levels = dataclasses.replace(self.levels, **changed)
         return dataclasses.replace(self, levels=levels, objective=objective, prior=PriorConfig())
